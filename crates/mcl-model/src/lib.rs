@@ -1,0 +1,2 @@
+//! CIFAR-style ResNets with a projection head for masked contrastive learning, on the Burn framework
+#![forbid(unsafe_code)]
