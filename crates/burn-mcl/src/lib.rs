@@ -1,2 +1,14 @@
-//! Masked contrastive learning (MCL) for anomaly detection, in pure Rust on the Burn framework
+#![doc = include_str!("../../../README.md")]
 #![forbid(unsafe_code)]
+
+pub mod detector;
+pub mod embed;
+pub mod evaluation;
+mod progress;
+pub mod train;
+
+pub use mcl_data as data;
+pub use mcl_infer as infer;
+pub use mcl_loss as loss;
+pub use mcl_model as model;
+pub use progress::Progress;

@@ -1,0 +1,47 @@
+//! The Gaussians of a trained network: one for each (class, rotation).
+
+use mcl_data::ImageSet;
+use mcl_infer::{MahalanobisConfig, MahalanobisScorer, TestTimeViews};
+use mcl_model::MclModel;
+
+use super::DetectorError;
+use crate::embed::embed;
+use crate::progress::Progress;
+
+/// Images whose projections are held at once.
+const CHUNK: usize = 4096;
+
+/// Fits a Gaussian to the projections of each class in each of its four rotations (Eq. 12-13).
+///
+/// The images are taken as they are, not augmented. Memory does not grow with their number.
+///
+/// # Errors
+///
+/// [`DetectorError::Infer`] when a class has too few images for its covariance (it names the class), and
+/// [`DetectorError::Data`] when the images are not square.
+pub fn fit_gaussians(
+    model: &MclModel,
+    train: &ImageSet,
+    config: &MahalanobisConfig,
+    batch_size: usize,
+    progress: Progress,
+) -> Result<MahalanobisScorer, DetectorError> {
+    let views = TestTimeViews::Rotations;
+    let aux = views.aux();
+    let mut statistics = None;
+    let bar = progress.bar("fitting", train.len(), 0);
+    for start in (0..train.len()).step_by(CHUNK) {
+        let end = (start + CHUNK).min(train.len());
+        let chunk = train.subset(&(start..end).collect::<Vec<_>>())?;
+        let embeddings = embed(model, &chunk, views, batch_size, Progress::Hidden)?;
+        let classes = train.class_names().len();
+        let statistics = statistics.get_or_insert_with(|| config.statistics(classes, aux.len(), embeddings.dim));
+        let class: Vec<usize> =
+            chunk.labels().iter().flat_map(|&label| std::iter::repeat_n(label, aux.len())).collect();
+        statistics.update(&embeddings.values, &class, &aux.repeat(chunk.len()))?;
+        bar.inc(chunk.len() as u64);
+    }
+    bar.finish_and_clear();
+    let statistics = statistics.unwrap_or_else(|| config.statistics(train.class_names().len(), aux.len(), 1));
+    Ok(statistics.fit(config, &model.device())?)
+}

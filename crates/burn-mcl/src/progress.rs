@@ -1,0 +1,30 @@
+//! Progress bars of long work, on standard error and only when it is a terminal.
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Whether long work shows a progress bar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Progress {
+    /// Nothing is shown.
+    #[default]
+    Hidden,
+    /// A bar on standard error; nothing when it is not a terminal.
+    Terminal,
+}
+
+impl Progress {
+    /// A bar over `len` items, of which `done` lie behind.
+    pub(crate) fn bar(self, what: &'static str, len: usize, done: usize) -> ProgressBar {
+        let bar = match self {
+            Self::Hidden => ProgressBar::hidden(),
+            Self::Terminal => ProgressBar::new(0),
+        };
+        let style = "{prefix:>10} [{bar:30}] {pos}/{len} {elapsed}<{eta} {msg}";
+        bar.set_style(ProgressStyle::with_template(style).expect("the template is valid").progress_chars("=> "));
+        bar.set_prefix(what);
+        bar.set_length(len as u64);
+        bar.set_position(done as u64);
+        bar.reset_eta();
+        bar
+    }
+}

@@ -1,0 +1,182 @@
+//! Everything that decides the outcome of a training run, as plain data.
+
+use burn::config::Config;
+use mcl_data::augment::SimClrAugmentConfig;
+use mcl_model::MclModelConfig;
+
+use super::{Objective, Schedule, TrainError};
+
+/// Rotations of each image in a batch: 0, 90, 180 and 270 degrees.
+pub const ROTATIONS: usize = 4;
+
+/// Settings of a training run; the defaults are the paper's, with a ResNet-34.
+///
+/// The run is a function of this configuration and of the images alone: initial weights, batches and
+/// augmentations are all drawn from [`seed`](Self::seed).
+#[derive(Config, Debug, PartialEq)]
+pub struct TrainConfig {
+    /// The network.
+    #[config(default = "MclModelConfig::new()")]
+    pub model: MclModelConfig,
+    /// What is minimised.
+    #[config(default = "Objective::default()")]
+    pub objective: Objective,
+    /// How views are drawn from an image.
+    #[config(default = "SimClrAugmentConfig::new()")]
+    pub augment: SimClrAugmentConfig,
+    /// Images in a batch. Each gives 4 rotations of 2 views, so a batch holds 8 times as many views.
+    #[config(default = 256)]
+    pub images_per_batch: usize,
+    /// Passes over the images (in all four rotations).
+    #[config(default = 400)]
+    pub epochs: usize,
+    /// Length of the run in optimizer steps; replaces [`epochs`](Self::epochs) when given.
+    #[config(default = "None")]
+    pub steps: Option<usize>,
+    /// Peak learning rate. `None` scales it with the batch: 0.3 x (4 x images_per_batch) / 256.
+    #[config(default = "None")]
+    pub learning_rate: Option<f64>,
+    /// Where the cosine ends, as a fraction of the peak learning rate.
+    #[config(default = 5e-4)]
+    pub final_learning_rate: f64,
+    /// Steps of linear warm-up before the cosine starts.
+    #[config(default = 0)]
+    pub warmup_steps: usize,
+    /// Momentum of SGD.
+    #[config(default = 0.9)]
+    pub momentum: f64,
+    /// Nesterov's form of momentum.
+    #[config(default = true)]
+    pub nesterov: bool,
+    /// L2 penalty added to every gradient.
+    #[config(default = 1e-6)]
+    pub weight_decay: f64,
+    /// Seed of initial weights, batch order, augmentations and sampled positives.
+    #[config(default = 0)]
+    pub seed: u64,
+    /// Steps between two checkpoints.
+    #[config(default = 500)]
+    pub checkpoint_every: usize,
+}
+
+impl TrainConfig {
+    /// Samples in a batch (one per image and rotation): the batch size that the paper speaks of.
+    pub fn samples_per_batch(&self) -> usize {
+        self.images_per_batch * ROTATIONS
+    }
+
+    /// Views in a batch: two per sample.
+    pub fn views_per_batch(&self) -> usize {
+        2 * self.samples_per_batch()
+    }
+
+    /// The peak learning rate: as given, or scaled with the batch.
+    pub fn peak_learning_rate(&self) -> f64 {
+        self.learning_rate.unwrap_or(0.3 * self.samples_per_batch() as f64 / 256.0)
+    }
+
+    /// Optimizer steps of the whole run over `images` training images; an incomplete last batch is dropped.
+    pub fn total_steps(&self, images: usize) -> usize {
+        self.steps.unwrap_or(self.epochs * (images / self.images_per_batch.max(1)))
+    }
+
+    /// The learning rate of every step of a run over `images` training images.
+    pub fn schedule(&self, images: usize) -> Schedule {
+        Schedule {
+            peak: self.peak_learning_rate(),
+            final_fraction: self.final_learning_rate,
+            warmup_steps: self.warmup_steps,
+            total_steps: self.total_steps(images),
+        }
+    }
+
+    /// Checks every value.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Config`] names the first setting that is out of range, its value and the range.
+    pub fn validate(&self) -> Result<(), TrainError> {
+        let positive = |x: f64| x.is_finite() && x > 0.0;
+        let checks: [(&'static str, String, &'static str, bool); 9] = [
+            ("images_per_batch", self.images_per_batch.to_string(), "at least 1", self.images_per_batch > 0),
+            ("epochs", self.epochs.to_string(), "at least 1", self.steps.is_some() || self.epochs > 0),
+            ("steps", format!("{:?}", self.steps), "at least 1 when given", self.steps != Some(0)),
+            (
+                "learning_rate",
+                format!("{:?}", self.learning_rate),
+                "a positive number when given",
+                self.learning_rate.is_none_or(positive),
+            ),
+            (
+                "final_learning_rate",
+                self.final_learning_rate.to_string(),
+                "a fraction from 0 to 1",
+                (0.0..=1.0).contains(&self.final_learning_rate),
+            ),
+            ("momentum", self.momentum.to_string(), "from 0 to below 1", (0.0..1.0).contains(&self.momentum)),
+            (
+                "nesterov",
+                self.nesterov.to_string(),
+                "false when momentum is 0",
+                !self.nesterov || self.momentum > 0.0,
+            ),
+            (
+                "weight_decay",
+                self.weight_decay.to_string(),
+                "a number not below 0",
+                self.weight_decay.is_finite() && self.weight_decay >= 0.0,
+            ),
+            ("checkpoint_every", self.checkpoint_every.to_string(), "at least 1", self.checkpoint_every > 0),
+        ];
+        for (setting, value, expected, ok) in checks {
+            if !ok {
+                return Err(TrainError::Config { setting, value, expected });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_the_papers() {
+        let config = TrainConfig::new();
+        assert!(config.validate().is_ok());
+        assert_eq!(config.samples_per_batch(), 1024);
+        assert_eq!(config.views_per_batch(), 2048);
+        assert!((config.peak_learning_rate() - 1.2).abs() < 1e-12);
+        assert_eq!(config.total_steps(50_000), 400 * 195);
+        assert_eq!(config.with_steps(Some(7)).total_steps(50_000), 7);
+    }
+
+    #[test]
+    fn each_setting_out_of_range_is_named() {
+        let cases = [
+            (TrainConfig::new().with_images_per_batch(0), "images_per_batch"),
+            (TrainConfig::new().with_epochs(0), "epochs"),
+            (TrainConfig::new().with_steps(Some(0)), "steps"),
+            (TrainConfig::new().with_learning_rate(Some(f64::NAN)), "learning_rate"),
+            (TrainConfig::new().with_final_learning_rate(1.5), "final_learning_rate"),
+            (TrainConfig::new().with_momentum(1.0), "momentum"),
+            (TrainConfig::new().with_momentum(0.0), "nesterov"),
+            (TrainConfig::new().with_weight_decay(-1.0), "weight_decay"),
+            (TrainConfig::new().with_checkpoint_every(0), "checkpoint_every"),
+        ];
+        for (config, name) in cases {
+            match config.validate() {
+                Err(TrainError::Config { setting, .. }) => assert_eq!(setting, name),
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn json_keeps_every_setting() {
+        let config = TrainConfig::new().with_seed(7).with_steps(Some(12)).with_learning_rate(Some(0.1));
+        let json = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<TrainConfig>(&json).unwrap(), config);
+    }
+}

@@ -1,0 +1,16 @@
+//! Training: batches in, a network out, with a log and checkpoints on the way.
+
+mod config;
+mod error;
+mod objective;
+mod report;
+mod run_dir;
+mod schedule;
+mod trainer;
+
+pub use config::{ROTATIONS, TrainConfig};
+pub use error::TrainError;
+pub use objective::Objective;
+pub use report::StepReport;
+pub use schedule::Schedule;
+pub use trainer::Trainer;

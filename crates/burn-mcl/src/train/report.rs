@@ -1,0 +1,36 @@
+//! What is known after a step.
+
+use serde::{Deserialize, Serialize};
+
+/// One optimizer step, as it is logged and shown.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct StepReport {
+    /// Steps done, this one included.
+    pub step: usize,
+    /// Steps of the whole run.
+    pub total_steps: usize,
+    /// Epoch of the batch, counted from 0.
+    pub epoch: usize,
+    /// The loss that was descended.
+    pub loss: f32,
+    /// Its contrastive part: CCM, NT-Xent or SupCon.
+    pub contrastive: f32,
+    /// Stochastic positive attraction, for the objectives that have it.
+    pub attraction: Option<f32>,
+    /// Learning rate of the step.
+    pub learning_rate: f64,
+    /// Views that went through the network per second, waiting for data included.
+    pub views_per_second: f64,
+    /// Share of the step's time spent waiting for the batch, in [0, 1].
+    pub data_wait: f64,
+}
+
+impl std::fmt::Display for StepReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "loss {:.4}", self.loss)?;
+        if let Some(attraction) = self.attraction {
+            write!(f, " (CCM {:.4}, SPA {attraction:.4})", self.contrastive)?;
+        }
+        write!(f, "  lr {:.4}  {:.0} views/s", self.learning_rate, self.views_per_second)
+    }
+}
