@@ -1,2 +1,53 @@
-//! Masked contrastive losses (NT-Xent, CCM, SPA, MCL, SupCon) for the Burn framework
+//! Masked contrastive losses for the [Burn](https://burn.dev) framework, after "Masked Contrastive Learning for
+//! Anomaly Detection" (Cho, Seol, Lee; IJCAI 2021).
+//!
+//! | loss | equation | type |
+//! |---|---|---|
+//! | NT-Xent | 1-2 | [`NtXentLoss`] |
+//! | CCM, class-conditional mask | 3-6, with auxiliary labels 11 | [`MclTerms::ccm`], or [`MclLoss`] with `spa_weight` 0 |
+//! | SPA, stochastic positive attraction | 7-9 | [`MclTerms::spa`], sampled or as its exact expectation |
+//! | MCL | 10 | [`MclLoss`] |
+//! | SupCon | Khosla et al. 2020 | [`SupConLoss`] |
+//!
+//! Each takes projections `[images, 2, dim]`, two augmented views of each image, from any Burn backend, and returns
+//! a differentiable `[1]` tensor. [`Formulation`] selects the published equations or the arithmetic of the code that
+//! was released with the paper.
+//!
+//! ```
+//! use burn::tensor::{Device, Distribution, Int, Tensor};
+//! use mcl_loss::{MclLabels, MclLossConfig};
+//!
+//! let device = Device::flex().autodiff();
+//! // What a network made of 2 images in 4 rotations, two views each.
+//! let projections = Tensor::<3>::random([8, 2, 32], Distribution::Default, &device).require_grad();
+//! let class = Tensor::<1, Int>::from_ints([0, 0, 0, 0, 7, 7, 7, 7], &device);
+//! let rotation = Tensor::<1, Int>::from_ints([0, 1, 2, 3, 0, 1, 2, 3], &device);
+//!
+//! let loss = MclLossConfig::new().init();
+//! let value = loss.forward(projections, &MclLabels::new(class).with_aux(rotation));
+//! let gradients = value.backward();
+//! # let _ = gradients;
+//! ```
 #![forbid(unsafe_code)]
+
+mod ccm;
+mod error;
+mod formulation;
+mod labels;
+mod log_sum_exp;
+mod mask;
+mod mcl;
+mod nt_xent;
+mod pairs;
+mod positives;
+mod similarity;
+mod spa;
+mod sup_con;
+
+pub use error::LossError;
+pub use formulation::Formulation;
+pub use labels::MclLabels;
+pub use mcl::{MclLoss, MclLossConfig, MclTerms};
+pub use nt_xent::{NtXentLoss, NtXentLossConfig};
+pub use positives::sample_positives;
+pub use sup_con::{SupConLoss, SupConLossConfig};

@@ -1,0 +1,103 @@
+//! The labels of a batch, one per image.
+
+use burn::tensor::{Int, Tensor};
+
+use crate::similarity::VIEWS;
+
+/// Class labels of a batch and, optionally, auxiliary labels (§3.3 of the paper: the rotation of each image).
+///
+/// Only equality of labels matters: any integers will do. Both tensors have shape `[images]` and live on the
+/// device of the projections.
+///
+/// ```
+/// use burn::tensor::{Int, Tensor};
+/// use mcl_loss::MclLabels;
+///
+/// # let device = burn::tensor::Device::flex();
+/// let class = Tensor::<1, Int>::from_ints([3, 3, 7, 7], &device);
+/// let rotation = Tensor::<1, Int>::from_ints([0, 1, 0, 1], &device);
+/// let labels = MclLabels::new(class).with_aux(rotation);
+/// ```
+#[derive(Debug, Clone)]
+pub struct MclLabels {
+    /// Class of each image, `[images]`.
+    pub class: Tensor<1, Int>,
+    /// Auxiliary label of each image, `[images]`. Without it, two images of one class have the same label.
+    pub aux: Option<Tensor<1, Int>>,
+}
+
+impl MclLabels {
+    /// Class labels alone: every pair of one class takes the weight `alpha` (Eq. 4).
+    pub fn new(class: Tensor<1, Int>) -> Self {
+        Self { class, aux: None }
+    }
+
+    /// Adds auxiliary labels: pairs of one class take `alpha` or `beta` (Eq. 11).
+    pub fn with_aux(self, aux: Tensor<1, Int>) -> Self {
+        Self { aux: Some(aux), ..self }
+    }
+}
+
+/// Labels of the views, each the label of its image: `[2N]`, in the row order of the similarity matrix.
+#[derive(Debug, Clone)]
+pub(crate) struct ViewLabels {
+    pub(crate) class: Tensor<1, Int>,
+    pub(crate) aux: Option<Tensor<1, Int>>,
+}
+
+impl ViewLabels {
+    /// # Panics
+    ///
+    /// If a label tensor does not hold exactly one label for each of the `images`.
+    pub(crate) fn new(labels: &MclLabels, images: usize) -> Self {
+        Self {
+            class: per_view("class", &labels.class, images),
+            aux: labels.aux.as_ref().map(|aux| per_view("aux", aux, images)),
+        }
+    }
+
+    /// The labels of the given views, in their order.
+    pub(crate) fn select(&self, views: &Tensor<1, Int>) -> Self {
+        Self {
+            class: self.class.clone().select(0, views.clone()),
+            aux: self.aux.as_ref().map(|aux| aux.clone().select(0, views.clone())),
+        }
+    }
+}
+
+/// Repeats each image's value for its views: `[N] -> [2N]`.
+pub(crate) fn repeat_for_views(values: Tensor<1, Int>) -> Tensor<1, Int> {
+    let [images] = values.dims();
+    values.reshape([images, 1]).repeat_dim(1, VIEWS).reshape([images * VIEWS])
+}
+
+fn per_view(name: &str, labels: &Tensor<1, Int>, images: usize) -> Tensor<1, Int> {
+    let [count] = labels.dims();
+    assert!(
+        count == images,
+        "{count} {name} labels for {images} images: give one label per image, not per view"
+    );
+    repeat_for_views(labels.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Device, TensorData};
+
+    #[test]
+    fn both_views_take_the_label_of_their_image() {
+        let device = Device::flex();
+        let labels = MclLabels::new(Tensor::from_ints([5, -2, 5], &device));
+        let views = ViewLabels::new(&labels, 3);
+        views.class.into_data().assert_eq(&TensorData::from([5, 5, -2, -2, 5, 5]), false);
+        assert!(views.aux.is_none());
+    }
+
+    #[test]
+    #[should_panic(expected = "6 class labels for 3 images: give one label per image")]
+    fn labels_per_view_are_refused() {
+        let labels = MclLabels::new(Tensor::from_ints([5, 5, 2, 2, 1, 1], &Device::flex()));
+        ViewLabels::new(&labels, 3);
+    }
+}

@@ -1,0 +1,190 @@
+//! The masked contrastive loss (MCL, Eq. 10): CCM with stochastic positive attraction.
+//!
+//! ```text
+//! MCL = CCM + spa_weight * SPA
+//! ```
+
+use burn::{config::Config, module::Module, tensor::Tensor};
+
+use crate::{
+    ccm::ccm,
+    error::{LossError, check_temperature},
+    formulation::Formulation,
+    labels::{MclLabels, ViewLabels},
+    pairs::Pairs,
+    positives::Positives,
+    similarity::Views,
+    spa,
+};
+
+/// Configuration of an [`MclLoss`]; the defaults are the paper's.
+///
+/// Valid are `temperature > 0`, `0 < alpha < beta <= 1 / temperature` and `spa_weight >= 0`, all finite.
+///
+/// ```
+/// use mcl_loss::{Formulation, MclLossConfig};
+///
+/// let loss = MclLossConfig::new().with_formulation(Formulation::Released).with_beta(2.0).try_init()?;
+/// assert!(MclLossConfig::new().with_beta(7.5).try_init().is_err()); // above 1 / 0.2
+/// # Ok::<(), mcl_loss::LossError>(())
+/// ```
+#[derive(Config, Debug, PartialEq)]
+pub struct MclLossConfig {
+    /// Divides the similarities of positives and of views of other classes.
+    #[config(default = 0.2)]
+    pub temperature: f64,
+    /// Mask weight of views with the same class and auxiliary label (Eq. 4).
+    #[config(default = 0.05)]
+    pub alpha: f64,
+    /// Mask weight of views with the same class and another auxiliary label (Eq. 11).
+    #[config(default = 2.5)]
+    pub beta: f64,
+    /// Weight of SPA in the total (Eq. 10). At 0 the loss is CCM.
+    #[config(default = 1.0)]
+    pub spa_weight: f64,
+    /// The published equations or the released code.
+    #[config(default = "Formulation::Paper")]
+    pub formulation: Formulation,
+}
+
+impl MclLossConfig {
+    /// Checks the parameters and makes the loss.
+    ///
+    /// # Errors
+    ///
+    /// The first parameter out of range, see [`LossError`].
+    pub fn try_init(&self) -> Result<MclLoss, LossError> {
+        let Self { temperature, alpha, beta, spa_weight, formulation } = *self;
+        check_temperature(temperature)?;
+        let limit = temperature.recip();
+        if !(beta.is_finite() && beta <= limit) {
+            return Err(LossError::Beta { beta, temperature, limit });
+        }
+        if !(0.0 < alpha && alpha < beta) {
+            return Err(LossError::Alpha { alpha, beta });
+        }
+        if !(spa_weight.is_finite() && spa_weight >= 0.0) {
+            return Err(LossError::SpaWeight { spa_weight });
+        }
+        Ok(MclLoss { temperature, alpha, beta, spa_weight, formulation })
+    }
+
+    /// Makes the loss.
+    ///
+    /// # Panics
+    ///
+    /// With the message of [`try_init`](Self::try_init)'s error when a parameter is out of range.
+    pub fn init(&self) -> MclLoss {
+        self.try_init().unwrap_or_else(|error| panic!("{error}"))
+    }
+}
+
+/// The masked contrastive loss, with or without auxiliary labels. Made by [`MclLossConfig`].
+///
+/// Everything is computed on the device of the projections, without loops over samples. Rows need not be
+/// normalised: their scale, from 1e-37 to 1e38, does not change the loss. A row of zeros has similarity 0 to all and
+/// gets no gradient. Rows with NaN or infinite values make the loss NaN. 16-bit projections are cast to
+/// f32 first, and the loss is f32.
+///
+/// ```
+/// use burn::tensor::{Device, Distribution, Int, Tensor};
+/// use mcl_loss::{MclLabels, MclLossConfig};
+///
+/// let device = Device::flex().autodiff();
+/// let loss = MclLossConfig::new().init();
+/// // Four images, two views each, in 16 dimensions.
+/// let projections = Tensor::<3>::random([4, 2, 16], Distribution::Default, &device).require_grad();
+/// let labels = MclLabels::new(Tensor::<1, Int>::from_ints([0, 0, 1, 1], &device));
+/// let gradients = loss.forward(projections.clone(), &labels).backward();
+/// assert_eq!(projections.grad(&gradients).unwrap().dims(), [4, 2, 16]);
+/// ```
+#[derive(Module, Debug)]
+pub struct MclLoss {
+    pub(crate) temperature: f64,
+    pub(crate) alpha: f64,
+    pub(crate) beta: f64,
+    pub(crate) spa_weight: f64,
+    #[module(skip)]
+    pub(crate) formulation: Formulation,
+}
+
+/// An [`MclLoss`] and its parts, each of shape `[1]` and differentiable: `total = ccm + spa_weight * spa`.
+#[derive(Debug, Clone)]
+pub struct MclTerms {
+    /// The class-conditional masked contrastive loss (Eq. 6).
+    pub ccm: Tensor<1>,
+    /// Stochastic positive attraction (Eq. 9), unweighted.
+    pub spa: Tensor<1>,
+    /// The masked contrastive loss (Eq. 10).
+    pub total: Tensor<1>,
+}
+
+impl MclLoss {
+    /// The loss with the exact expectation of SPA over the draw of positives: no randomness.
+    ///
+    /// Under [`Formulation::Released`] that is the expectation over the released draw; it drops SPA from the loss
+    /// of a batch in which an image has no partner.
+    ///
+    /// # Shapes
+    ///
+    /// - projections: `[images, views = 2, dim]`
+    /// - labels: `[images]`, on the same device
+    /// - output: `[1]`
+    ///
+    /// # Panics
+    ///
+    /// If there are no images, not two views of each, or not as many labels as images.
+    pub fn forward(&self, projections: Tensor<3>, labels: &MclLabels) -> Tensor<1> {
+        self.terms(projections, labels, None).total
+    }
+
+    /// The loss with SPA at given positives, usually drawn by
+    /// [`sample_positives`](crate::sample_positives) or [`Formulation::sample_positives`].
+    ///
+    /// `positives[2 * image + view]` is the index, counted the same way, of the view that attracts this one, or
+    /// `None`: then it adds 0 to SPA and still counts in the mean. That positives have the label of their view is
+    /// up to the caller.
+    ///
+    /// # Shapes
+    ///
+    /// As in [`forward`](Self::forward), with `2 * images` positives.
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward), and if there is not one entry per view, or an entry is no view or a view
+    /// of the same image.
+    pub fn forward_with_positives(
+        &self,
+        projections: Tensor<3>,
+        labels: &MclLabels,
+        positives: &[Option<usize>],
+    ) -> Tensor<1> {
+        self.terms(projections, labels, Some(positives)).total
+    }
+
+    /// The loss and its parts, for logging: with positives as
+    /// [`forward_with_positives`](Self::forward_with_positives), without as [`forward`](Self::forward).
+    ///
+    /// # Panics
+    ///
+    /// As those.
+    pub fn terms(
+        &self,
+        projections: Tensor<3>,
+        labels: &MclLabels,
+        positives: Option<&[Option<usize>]>,
+    ) -> MclTerms {
+        let views = Views::new(projections);
+        let labels = ViewLabels::new(labels, views.images());
+        let positives =
+            positives.map(|positives| Positives::new(positives, views.len(), &views.unit().device()));
+        let pairs = Pairs::new(self, &views, &labels);
+        let ccm = ccm(self, &pairs);
+        let spa = match &positives {
+            Some(positives) => spa::sampled(self, &views, &labels, &pairs, positives),
+            None => spa::expected(self, &pairs),
+        };
+        let total = ccm.clone() + spa.clone().mul_scalar(self.spa_weight);
+        MclTerms { ccm, spa, total }
+    }
+}

@@ -1,0 +1,73 @@
+//! Normalised temperature-scaled cross entropy (NT-Xent, Eq. 1-2), the loss of SimCLR: no labels.
+//!
+//! ```text
+//! NT-Xent = mean_i -log( exp(sim(i, j) / temperature) / sum_{k != i} exp(sim(i, k) / temperature) )
+//! ```
+//!
+//! over all 2N views `i`, where `j` is the other view of the image of `i`.
+
+use burn::{config::Config, module::Module, tensor::Tensor};
+
+use crate::{
+    error::{LossError, check_temperature},
+    log_sum_exp::log_sum_exp,
+    mask::same_view,
+    similarity::Views,
+};
+
+/// Configuration of an [`NtXentLoss`].
+#[derive(Config, Debug, PartialEq)]
+pub struct NtXentLossConfig {
+    /// Divides the similarities; finite and above 0.
+    #[config(default = 0.2)]
+    pub temperature: f64,
+}
+
+impl NtXentLossConfig {
+    /// Checks the temperature and makes the loss.
+    ///
+    /// # Errors
+    ///
+    /// [`LossError::Temperature`] when it is not finite and above 0.
+    pub fn try_init(&self) -> Result<NtXentLoss, LossError> {
+        check_temperature(self.temperature)?;
+        Ok(NtXentLoss { temperature: self.temperature })
+    }
+
+    /// Makes the loss.
+    ///
+    /// # Panics
+    ///
+    /// With the message of [`try_init`](Self::try_init)'s error when the temperature is out of range.
+    pub fn init(&self) -> NtXentLoss {
+        self.try_init().unwrap_or_else(|error| panic!("{error}"))
+    }
+}
+
+/// The contrastive loss of SimCLR. Made by [`NtXentLossConfig`].
+///
+/// Scale, zeros and 16-bit types are treated as in [`MclLoss`](crate::MclLoss).
+#[derive(Module, Debug)]
+pub struct NtXentLoss {
+    temperature: f64,
+}
+
+impl NtXentLoss {
+    /// The mean over all views.
+    ///
+    /// # Shapes
+    ///
+    /// - projections: `[images, views = 2, dim]`
+    /// - output: `[1]`
+    ///
+    /// # Panics
+    ///
+    /// If there are no images or not two views of each.
+    pub fn forward(&self, projections: Tensor<3>) -> Tensor<1> {
+        let views = Views::new(projections);
+        let logits = views.all_pairs().div_scalar(self.temperature);
+        let itself = same_view(&logits);
+        let log_sum = log_sum_exp(logits, itself, self.temperature.recip());
+        (log_sum - views.siblings().div_scalar(self.temperature)).mean()
+    }
+}
