@@ -1,2 +1,59 @@
-//! Mahalanobis scores, self-ensemble inference and out-of-distribution metrics for the Burn framework
+//! Inference for masked contrastive learning (Cho, Seol and Lee, IJCAI 2021): from embeddings to class
+//! Gaussians, from Gaussians to scores, from scores to a verdict and to the numbers of a paper's table.
+//!
+//! | step | item | paper |
+//! |---|---|---|
+//! | class Gaussians, one per (class, rotation) | [`GaussianStatistics`], [`MahalanobisConfig`] | Section 3.3 |
+//! | Mahalanobis score of each view under each class | [`MahalanobisScorer::score`] | Section 3.3 |
+//! | the 1, 4 or 8 views of a test image | [`TestTimeViews`] | self-ensemble inference |
+//! | one score from all views | [`Aggregation`] | Eq. 19-20 |
+//! | AUROC and the like | [`metrics`] | Tables 2-5 |
+//!
+//! Everywhere a **higher** score means **more normal** (more in-distribution).
+//!
+//! # Example
+//!
+//! ```
+//! use burn::tensor::{Device, Tensor};
+//! use mcl_infer::{Aggregation, GaussianStatistics, InferError, MahalanobisConfig};
+//!
+//! # fn main() -> Result<(), InferError> {
+//! // Two classes, no auxiliary labels (one auxiliary class), embeddings of two numbers.
+//! let mut statistics = GaussianStatistics::new(2, 1, 2);
+//! let features = [1.0, 0.1, 1.0, -0.1, 1.0, 0.0, 0.1, 1.0, -0.1, 1.0, 0.0, 1.0];
+//! statistics.update(&features, &[0, 0, 0, 1, 1, 1], &[0; 6])?;
+//!
+//! let device = Device::flex();
+//! let scorer = statistics.fit(&MahalanobisConfig::new(), &device)?;
+//!
+//! // Two test images of one view each: [images, views, dim] -> [images, views, classes].
+//! let embeddings = Tensor::<3>::from_data([[[0.98, 0.03]], [[-1.0, -1.0]]], &device);
+//! let scores = scorer.score(embeddings, &[0])?;
+//! let prediction = Aggregation::WeightedAverage.apply(scores);
+//!
+//! let score = prediction.score.into_data().to_vec::<f32>().unwrap();
+//! assert!(score[0] > score[1], "the first image is the more normal one");
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
+
+mod aggregation;
+mod config;
+mod covariance;
+mod error;
+pub mod metrics;
+mod moments;
+mod record;
+mod scorer;
+mod statistics;
+mod views;
+mod whitening;
+
+pub use aggregation::{Aggregation, Prediction};
+pub use config::{Covariance, Distance, MahalanobisConfig};
+pub use error::{Cluster, InferError};
+pub use record::MahalanobisRecord;
+pub use scorer::MahalanobisScorer;
+pub use statistics::GaussianStatistics;
+pub use views::TestTimeViews;

@@ -1,0 +1,64 @@
+//! How the class Gaussians are fitted and how far from them counts as far (Section 3.3).
+
+use burn::config::Config;
+
+use crate::GaussianStatistics;
+
+/// Which samples share a covariance.
+#[derive(Config, Debug, Copy, PartialEq, Eq, Hash)]
+pub enum Covariance {
+    /// One covariance for each (class, auxiliary class), as in the paper.
+    PerClass,
+    /// One covariance for each auxiliary class, pooled over its classes around their own means (as in linear
+    /// discriminant analysis): needs far fewer samples a class.
+    Tied,
+}
+
+/// What a score is the negative of.
+#[derive(Config, Debug, Copy, PartialEq, Eq, Hash)]
+pub enum Distance {
+    /// The squared Mahalanobis distance, as the paper writes it.
+    Squared,
+    /// Its square root, as the released code takes it.
+    Root,
+}
+
+/// How to fit a [`MahalanobisScorer`](crate::MahalanobisScorer).
+#[derive(Config, Debug, Copy, PartialEq)]
+pub struct MahalanobisConfig {
+    /// Which samples share a covariance.
+    #[config(default = "Covariance::PerClass")]
+    pub covariance: Covariance,
+
+    /// What a score is the negative of.
+    #[config(default = "Distance::Squared")]
+    pub distance: Distance,
+
+    /// Added to the diagonal of each covariance; in squared units of the embeddings.
+    #[config(default = 1e-9)]
+    pub ridge: f64,
+
+    /// Whether embeddings are scaled to unit length, both those of the fit and those to be scored.
+    ///
+    /// The scaling happens when a sample is counted, so statistics are made for one choice: take them from
+    /// [`MahalanobisConfig::statistics`].
+    #[config(default = true)]
+    pub normalize: bool,
+}
+
+impl MahalanobisConfig {
+    /// Empty statistics for a fit with this configuration, for `classes` classes of `aux_classes` auxiliary
+    /// classes each and embeddings of `dim` numbers.
+    ///
+    /// They depend on [`normalize`](Self::normalize) only, so one pass over the samples serves any choice of the
+    /// other fields.
+    pub fn statistics(&self, classes: usize, aux_classes: usize, dim: usize) -> GaussianStatistics {
+        GaussianStatistics::with_normalize(classes, aux_classes, dim, self.normalize)
+    }
+}
+
+impl Default for MahalanobisConfig {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,282 @@
+//! What can go wrong between embeddings and scores, with the class at fault and what to do about it.
+
+use core::fmt;
+
+use thiserror::Error;
+
+/// The samples behind one covariance: those of a (class, auxiliary class), or, for
+/// [`Covariance::Tied`](crate::Covariance::Tied), those of all classes of an auxiliary class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Cluster {
+    /// The class; `None` when the classes are pooled.
+    pub class: Option<usize>,
+    /// The auxiliary class (the rotation, in the paper).
+    pub aux: usize,
+}
+
+impl fmt::Display for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.class {
+            Some(class) => write!(f, "class {class}, auxiliary class {}", self.aux),
+            None => write!(f, "auxiliary class {} (all its classes pooled)", self.aux),
+        }
+    }
+}
+
+/// An error of fitting or scoring.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum InferError {
+    /// `classes`, `aux_classes` or `dim` is zero.
+    #[error(
+        "statistics of {classes} classes, {aux_classes} auxiliary classes and dimension {dim} hold no Gaussian: \
+         all three must be at least 1"
+    )]
+    Empty {
+        /// Number of classes.
+        classes: usize,
+        /// Number of auxiliary classes.
+        aux_classes: usize,
+        /// Length of an embedding.
+        dim: usize,
+    },
+
+    /// There is not one class label and one auxiliary label a row.
+    #[error("{class} class labels but {aux} auxiliary labels: each row of features needs one of both")]
+    LabelCount {
+        /// Number of class labels.
+        class: usize,
+        /// Number of auxiliary labels.
+        aux: usize,
+    },
+
+    /// The features are not `rows * dim` numbers.
+    #[error("{found} features for {rows} labels: rows of {dim} need {}", .rows * .dim)]
+    FeatureCount {
+        /// Number of labels.
+        rows: usize,
+        /// Length of an embedding.
+        dim: usize,
+        /// How many numbers were given.
+        found: usize,
+    },
+
+    /// A class label is not below the number of classes.
+    #[error("row {row} has class {class}, but there are only {classes} classes, counted from 0")]
+    ClassOutOfRange {
+        /// Row of the features.
+        row: usize,
+        /// Its class.
+        class: usize,
+        /// Number of classes.
+        classes: usize,
+    },
+
+    /// An auxiliary label is not below the number of auxiliary classes.
+    #[error("row {row} has auxiliary class {aux}, but there are only {aux_classes} of them, counted from 0")]
+    AuxOutOfRange {
+        /// Row of the features.
+        row: usize,
+        /// Its auxiliary class.
+        aux: usize,
+        /// Number of auxiliary classes.
+        aux_classes: usize,
+    },
+
+    /// A feature is NaN or infinite.
+    #[error(
+        "row {row} (class {class}, auxiliary class {aux}) holds {value} at position {column}: \
+         check that the model's weights and the images are finite"
+    )]
+    NonFiniteFeature {
+        /// Row of the features.
+        row: usize,
+        /// Position in the row.
+        column: usize,
+        /// Class of the row.
+        class: usize,
+        /// Auxiliary class of the row.
+        aux: usize,
+        /// The value.
+        value: f32,
+    },
+
+    /// A row of zeros has no direction, so it cannot be L2-normalised.
+    #[error(
+        "row {row} (class {class}, auxiliary class {aux}) is all zeros and cannot be normalised: \
+         drop it, or fit with `normalize: false`"
+    )]
+    ZeroFeature {
+        /// Row of the features.
+        row: usize,
+        /// Class of the row.
+        class: usize,
+        /// Auxiliary class of the row.
+        aux: usize,
+    },
+
+    /// Two sets of statistics are not about the same thing and cannot be merged.
+    #[error("statistics with {what} {other} cannot be merged into statistics with {what} {own}")]
+    Unmergeable {
+        /// What differs.
+        what: &'static str,
+        /// What this side has.
+        own: usize,
+        /// What the other side has.
+        other: usize,
+    },
+
+    /// The statistics were gathered with another `normalize` than the configuration asks for.
+    #[error(
+        "the statistics were gathered with normalize = {statistics}, but the configuration says {config}: \
+         gather them again, from `MahalanobisConfig::statistics`"
+    )]
+    NormalizeMismatch {
+        /// Whether the statistics hold normalised features.
+        statistics: bool,
+        /// What the configuration says.
+        config: bool,
+    },
+
+    /// The ridge is negative, infinite or NaN.
+    #[error("ridge {ridge} must be finite and not negative")]
+    InvalidRidge {
+        /// The ridge.
+        ridge: f64,
+    },
+
+    /// A Gaussian has too few samples for a mean or an unbiased covariance.
+    #[error(
+        "{cluster} has {count} samples, at least {needed} are needed: give it more, leave the class out, \
+         or share one covariance between the classes (Covariance::Tied)"
+    )]
+    TooFewSamples {
+        /// Whose samples.
+        cluster: Cluster,
+        /// How many there are.
+        count: u64,
+        /// How many there must be.
+        needed: u64,
+    },
+
+    /// There are fewer samples than the covariance has dimensions, and the ridge is too small to stand in for
+    /// the directions in which nothing was seen.
+    #[error(
+        "{cluster}: {count} samples cannot fill a covariance of dimension {dim}, and ridge {ridge:e} is too small \
+         to stand in for what they miss: give it more samples, a ridge of at least {needed:e}, or share one \
+         covariance between the classes (Covariance::Tied)"
+    )]
+    RankDeficient {
+        /// Whose samples.
+        cluster: Cluster,
+        /// How many there are.
+        count: u64,
+        /// Length of an embedding.
+        dim: usize,
+        /// The configured ridge.
+        ridge: f64,
+        /// The least ridge that is accepted here: a millionth of the mean variance.
+        needed: f64,
+    },
+
+    /// All samples of a Gaussian are the same, so it has no width.
+    #[error(
+        "{cluster}: all {count} samples have the same embedding, so there is no spread to measure a distance \
+         by: check for duplicate images or a collapsed model, or use Covariance::Tied"
+    )]
+    NoSpread {
+        /// Whose samples.
+        cluster: Cluster,
+        /// How many there are.
+        count: u64,
+    },
+
+    /// A covariance, with its ridge, is not numerically positive definite.
+    #[error(
+        "the covariance of {cluster} is not positive definite with ridge {ridge:e}: raise the ridge, give it \
+         more varied samples, or use Covariance::Tied"
+    )]
+    NotPositiveDefinite {
+        /// Whose covariance.
+        cluster: Cluster,
+        /// The configured ridge.
+        ridge: f64,
+    },
+
+    /// The embeddings to score have another length than those of the fit.
+    #[error("embeddings of dimension {found} given to Gaussians of dimension {expected}")]
+    DimensionMismatch {
+        /// Dimension of the Gaussians.
+        expected: usize,
+        /// Dimension of the embeddings.
+        found: usize,
+    },
+
+    /// There is not one auxiliary class for each view.
+    #[error("{found} auxiliary classes for {views} views: each view needs one")]
+    ViewCount {
+        /// Number of views in the embeddings.
+        views: usize,
+        /// Length of `view_aux`.
+        found: usize,
+    },
+
+    /// A view is to be scored by an auxiliary class that was not fitted.
+    #[error("view {view} asks for auxiliary class {aux}, but only {aux_classes} were fitted, counted from 0")]
+    ViewAuxOutOfRange {
+        /// The view.
+        view: usize,
+        /// The auxiliary class it asks for.
+        aux: usize,
+        /// Number of auxiliary classes.
+        aux_classes: usize,
+    },
+
+    /// An embedding to score holds NaN or infinity.
+    #[error(
+        "the embedding of image {image}, view {view} is not finite: check the model's weights and the image"
+    )]
+    NonFiniteEmbedding {
+        /// The image.
+        image: usize,
+        /// The view.
+        view: usize,
+    },
+
+    /// An embedding to score is all zeros and cannot be L2-normalised.
+    #[error("the embedding of image {image}, view {view} is all zeros and cannot be normalised")]
+    ZeroEmbedding {
+        /// The image.
+        image: usize,
+        /// The view.
+        view: usize,
+    },
+
+    /// A stored scorer or stored statistics contradict themselves.
+    #[error(
+        "stored {field} hold {found} values instead of {expected}: the file is damaged or of another kind"
+    )]
+    RecordLength {
+        /// Which part.
+        field: &'static str,
+        /// How many values it must hold.
+        expected: usize,
+        /// How many it holds.
+        found: usize,
+    },
+
+    /// A stored scorer or stored statistics hold NaN or infinity.
+    #[error("stored {field} hold {value} at position {position}: the file is damaged")]
+    RecordValue {
+        /// Which part.
+        field: &'static str,
+        /// Where in it.
+        position: usize,
+        /// The value.
+        value: f64,
+    },
+
+    /// The device could not run or return the computation.
+    #[error("the device failed: {0}")]
+    Device(String),
+}

@@ -1,0 +1,52 @@
+//! All threshold metrics at once.
+
+use serde::{Deserialize, Serialize};
+
+use super::error::MetricError;
+use super::ranking::{Positive, Ranking};
+
+/// One row of a paper's table: all metrics of one out-of-distribution set, from a single sort of the scores.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct OodMetrics {
+    /// [`auroc`](super::auroc)
+    pub auroc: f64,
+    /// [`fpr_at_tpr`](super::fpr_at_tpr) at 0.95
+    pub fpr_at_95_tpr: ByPositive,
+    /// [`average_precision`](super::average_precision)
+    pub average_precision: ByPositive,
+    /// [`aupr_trapezoid`](super::aupr_trapezoid)
+    pub aupr_trapezoid: ByPositive,
+    /// [`detection_error`](super::detection_error)
+    pub detection_error: f64,
+}
+
+/// A metric under both conventions of what is positive.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ByPositive {
+    /// With in-distribution images as the positives.
+    pub in_distribution: f64,
+    /// With out-of-distribution images as the positives.
+    pub out_of_distribution: f64,
+}
+
+impl OodMetrics {
+    /// Measures how well scores (higher = more in-distribution) tell the two sides apart.
+    ///
+    /// # Errors
+    ///
+    /// An empty side, or NaN.
+    pub fn new(ind: &[f64], ood: &[f64]) -> Result<Self, MetricError> {
+        let ranking = Ranking::new(ind, ood)?;
+        let both = |metric: &dyn Fn(Positive) -> f64| ByPositive {
+            in_distribution: metric(Positive::InDistribution),
+            out_of_distribution: metric(Positive::OutOfDistribution),
+        };
+        Ok(Self {
+            auroc: ranking.auroc(),
+            fpr_at_95_tpr: both(&|positive| ranking.fpr_at_tpr(0.95, positive)),
+            average_precision: both(&|positive| ranking.average_precision(positive)),
+            aupr_trapezoid: both(&|positive| ranking.aupr_trapezoid(positive)),
+            detection_error: ranking.detection_error(),
+        })
+    }
+}
