@@ -202,6 +202,35 @@ pub enum DataError {
         requirement: &'static str,
     },
 
+    /// More images in a batch than there are in the set.
+    #[error(
+        "a batch of {batch} images needs at least as many, the set has {available}: make the batch smaller"
+    )]
+    BatchTooLarge {
+        /// Images in a batch.
+        batch: usize,
+        /// Images in the set.
+        available: usize,
+    },
+
+    /// Images that cannot be turned by 90 degrees into the same shape.
+    #[error(
+        "images of {height} x {width} cannot be rotated by 90 degrees in one batch: make them square or set rotations to 1"
+    )]
+    NotSquare {
+        /// Their height.
+        height: usize,
+        /// Their width.
+        width: usize,
+    },
+
+    /// A thread that makes batches could not start or did not survive.
+    #[error("a thread that makes batches failed: {reason}")]
+    Worker {
+        /// What happened.
+        reason: String,
+    },
+
     /// A download that did not succeed.
     #[error("cannot download {url}: {reason}. To go without: put the file at {} and run again", place_at.display())]
     Download {
