@@ -166,3 +166,143 @@ impl View {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    const SIZE: (usize, usize) = (12, 12);
+
+    fn noise(seed: u64, size: (usize, usize)) -> Image {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let pixels: Vec<u8> = (0..3 * size.0 * size.1).map(|_| rng.random()).collect();
+        Image::from_u8(&pixels, size).unwrap()
+    }
+
+    /// A view that changes nothing.
+    fn plain(size: (usize, usize)) -> View {
+        let crop = CropBox { top: 0, left: 0, height: size.0, width: size.1 };
+        View { rotation: 0, flip: false, crop, jitter: None, gray: false }
+    }
+
+    /// The same steps one after the other, by the public operations.
+    fn step_by_step(view: &View, image: &Image) -> Image {
+        let mut image = if view.flip { ops::horizontal_flip(image) } else { image.clone() };
+        image = ops::rotate90(&image, view.rotation);
+        let CropBox { top, left, height, width } = view.crop;
+        image = ops::resized_crop(&image, top, left, height, width, image.size()).unwrap();
+        for (op, factor) in view.jitter.iter().flat_map(|jitter| jitter.steps) {
+            match op {
+                crate::augment::ColorOp::Brightness => ops::adjust_brightness(&mut image, factor).unwrap(),
+                crate::augment::ColorOp::Contrast => ops::adjust_contrast(&mut image, factor).unwrap(),
+                crate::augment::ColorOp::Saturation => ops::adjust_saturation(&mut image, factor).unwrap(),
+                crate::augment::ColorOp::Hue => ops::adjust_hue(&mut image, factor).unwrap(),
+            }
+        }
+        if view.gray {
+            ops::grayscale(&mut image);
+        }
+        image
+    }
+
+    proptest! {
+        #[test]
+        fn a_view_is_its_steps_and_stays_in_range(
+            seed: u64, height in 1usize..14, width in 1usize..14, rotation in 0usize..4, strength in 0.0f64..2.5,
+        ) {
+            let image = noise(seed, (height, width));
+            let augment = SimClrAugmentConfig::new().with_color_strength(strength).init();
+            let view = augment.draw((height, width), rotation, &mut ChaCha8Rng::seed_from_u64(seed));
+            let made = view.apply(&image).unwrap();
+            prop_assert!(made.pixels().iter().all(|value| (0.0..=1.0).contains(value)));
+            prop_assert_eq!(made, step_by_step(&view, &image));
+        }
+
+        #[test]
+        fn bytes_and_floats_give_the_same_view(seed: u64, rotation in 0usize..4) {
+            let bytes: Vec<u8> = ChaCha8Rng::seed_from_u64(seed).random_iter().take(3 * 144).collect();
+            let view = SimClrAugmentConfig::new().init().draw(SIZE, rotation, &mut ChaCha8Rng::seed_from_u64(!seed));
+            let mut out = vec![0.0; 3 * 144];
+            view.write(&bytes, SIZE, &mut Scratch::default(), &mut out);
+            prop_assert_eq!(out, view.apply(&Image::from_u8(&bytes, SIZE).unwrap()).unwrap().into_pixels());
+        }
+    }
+
+    #[test]
+    fn a_view_without_changes_is_the_image() {
+        let image = noise(0, SIZE);
+        assert_eq!(plain(SIZE).apply(&image).unwrap(), image);
+    }
+
+    #[test]
+    fn buffers_carry_nothing_from_one_view_to_the_next() {
+        let augment = SimClrAugmentConfig::new().init();
+        let mut scratch = Scratch::default();
+        for seed in 0..50 {
+            let size = (1 + seed as usize % 9, 1 + seed as usize * 5 % 13);
+            let image = noise(seed, size);
+            let view = augment.draw(size, seed as usize, &mut ChaCha8Rng::seed_from_u64(seed));
+            let mut out = vec![f32::NAN; image.pixels().len()];
+            view.write(image.pixels(), size, &mut scratch, &mut out);
+            assert_eq!(out, view.apply(&image).unwrap().into_pixels());
+        }
+    }
+
+    #[test]
+    fn probabilities_are_met() {
+        let augment = SimClrAugmentConfig::new().init();
+        let mut rng = ChaCha8Rng::seed_from_u64(4);
+        let views: Vec<View> = (0..10_000).map(|_| augment.draw(SIZE, 0, &mut rng)).collect();
+        let share = |f: fn(&View) -> bool| views.iter().filter(|view| f(view)).count() as f64 / 10_000.0;
+        assert!((share(|view| view.flip) - 0.5).abs() < 0.02);
+        assert!((share(|view| view.jitter.is_some()) - 0.8).abs() < 0.02);
+        assert!((share(|view| view.gray) - 0.2).abs() < 0.02);
+    }
+
+    #[test]
+    fn what_is_turned_off_does_not_happen() {
+        let config = SimClrAugmentConfig::new()
+            .with_crop_scale((1.0, 1.0))
+            .with_crop_ratio((1.0, 1.0))
+            .with_flip(false)
+            .with_color_strength(0.0)
+            .with_gray_probability(0.0);
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        for _ in 0..100 {
+            assert_eq!(config.init().draw(SIZE, 0, &mut rng), plain(SIZE));
+        }
+    }
+
+    #[test]
+    fn settings_out_of_range_are_named() {
+        let config = SimClrAugmentConfig::new;
+        let cases = [
+            ("crop_scale", config().with_crop_scale((0.0, 1.0))),
+            ("crop_scale", config().with_crop_scale((0.5, 0.4))),
+            ("crop_scale", config().with_crop_scale((0.5, 1.1))),
+            ("crop_scale", config().with_crop_scale((f64::NAN, 1.0))),
+            ("crop_ratio", config().with_crop_ratio((0.0, 1.0))),
+            ("crop_ratio", config().with_crop_ratio((1.0, f64::INFINITY))),
+            ("color_strength", config().with_color_strength(-0.1)),
+            ("color_strength", config().with_color_strength(2.6)),
+            ("jitter_probability", config().with_jitter_probability(1.1)),
+            ("gray_probability", config().with_gray_probability(f64::NAN)),
+        ];
+        for (expected, config) in cases {
+            match config.try_init() {
+                Err(DataError::Setting { name, .. }) => assert_eq!(name, expected),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn settings_survive_json() {
+        let config = SimClrAugmentConfig::new().with_flip(false).with_crop_scale((0.2, 0.9));
+        let json = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<SimClrAugmentConfig>(&json).unwrap(), config);
+    }
+}
