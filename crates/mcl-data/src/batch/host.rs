@@ -1,0 +1,58 @@
+//! A training batch, in memory and on a device.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use super::Position;
+
+/// A batch in memory. A *sample* is one image in one rotation, the thing that has a class and an auxiliary label.
+///
+/// Sample `image * rotations + rotation` shows `images[image]` turned counterclockwise by `rotation` quarter turns; its views
+/// are pixels rows `2 * sample` and `2 * sample + 1`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostBatch {
+    /// Where in the data this batch stands.
+    pub position: Position,
+    /// Height and width of the views.
+    pub size: (usize, usize),
+    /// The images in the batch, as indices into their set.
+    pub images: Vec<usize>,
+    /// Views `[samples, 2, 3, height, width]`, in [0, 1].
+    pub pixels: Vec<f32>,
+    /// Class of each sample, `[samples]`.
+    pub class: Vec<i64>,
+    /// Rotation of each sample in quarter turns, `[samples]`.
+    pub aux: Vec<i64>,
+}
+
+/// A batch on a device, as the network and the loss take it.
+#[derive(Debug, Clone)]
+pub struct TwoViewBatch {
+    /// Views `[2 * samples, 3, height, width]` in [0, 1]; the two views of a sample are neighbours. What the network makes of
+    /// them, `[2 * samples, dim]`, reshapes to `[samples, 2, dim]`.
+    pub images: Tensor<4>,
+    /// Class of each sample, `[samples]`.
+    pub class: Tensor<1, Int>,
+    /// Rotation of each sample in quarter turns, `[samples]`.
+    pub aux: Tensor<1, Int>,
+}
+
+impl HostBatch {
+    /// Number of samples: images times rotations.
+    #[must_use]
+    pub fn samples(&self) -> usize {
+        self.class.len()
+    }
+
+    /// Moves the batch to a device.
+    #[must_use]
+    pub fn to_device(self, device: &Device) -> TwoViewBatch {
+        let samples = self.samples();
+        let (height, width) = self.size;
+        let images = TensorData::new(self.pixels, [2 * samples, 3, height, width]);
+        TwoViewBatch {
+            images: Tensor::from_data(images, device),
+            class: Tensor::from_data(TensorData::new(self.class, [samples]), device),
+            aux: Tensor::from_data(TensorData::new(self.aux, [samples]), device),
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! Batches: for training, each image in its four rotations with two random views of each; for evaluation, images as they are.
+//!
+//! A training batch is a function of the settings and its [`Position`] alone. That makes a resumed run continue with the
+//! very batches that the uninterrupted one would have had, on any number of threads.
+
+mod eval;
+mod host;
+mod order;
+mod prefetch;
+mod two_view;
+
+pub use eval::{EvalBatch, EvalBatches, eval_batches};
+pub use host::{HostBatch, TwoViewBatch};
+pub use two_view::{BatchConfig, BatchStream, Position, TwoViewBatches};

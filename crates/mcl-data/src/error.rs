@@ -1,0 +1,267 @@
+//! What can go wrong between the disk and a batch, with the file, the byte and what to do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Errors of this crate. Every variant about a file carries its path, and the byte offset where there is one.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// The operating system refused an operation.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// The file or folder concerned.
+        path: PathBuf,
+        /// What was attempted, as a verb: "read", "create".
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+
+    /// A data set is not where it was looked for.
+    #[error("no {what} under {}: {hint}", path.display())]
+    Missing {
+        /// The folder that was searched.
+        path: PathBuf,
+        /// The data set or file that was wanted.
+        what: String,
+        /// What to put where.
+        hint: String,
+    },
+
+    /// A file of fixed-size records ends in the middle of one.
+    #[error(
+        "{} is truncated: record {record} at byte {offset} has {found} of its {expected} bytes; fetch the file again",
+        path.display()
+    )]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// Where the incomplete record starts, in bytes.
+        offset: u64,
+        /// Which record it is, from zero.
+        record: usize,
+        /// Bytes of a whole record.
+        expected: usize,
+        /// Bytes that are there.
+        found: usize,
+    },
+
+    /// A file does not have the size its format or its publisher gives it.
+    #[error("{} has {found} bytes instead of {expected}: {hint}", path.display())]
+    FileSize {
+        /// The file.
+        path: PathBuf,
+        /// What it should have, in words or bytes.
+        expected: String,
+        /// What it has.
+        found: u64,
+        /// What that points to.
+        hint: &'static str,
+    },
+
+    /// A label that the data set does not have.
+    #[error("{}: label {label} at byte {offset} is out of range, there are {classes} classes", path.display())]
+    LabelInFile {
+        /// The file.
+        path: PathBuf,
+        /// Where the label is, in bytes.
+        offset: u64,
+        /// The label read.
+        label: u64,
+        /// Number of classes.
+        classes: usize,
+    },
+
+    /// A file whose content is not what its format says.
+    #[error("{} is corrupt near byte {offset}: {reason}", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// Where the reader stood, in bytes (of the compressed file where it is one).
+        offset: u64,
+        /// What is wrong.
+        reason: String,
+    },
+
+    /// A picture that cannot be decoded.
+    #[error("cannot decode {} (stopped near byte {offset}): {source}", path.display())]
+    Undecodable {
+        /// The picture; `archive!entry` for a member of an archive.
+        path: PathBuf,
+        /// How far the decoder had read, in bytes.
+        offset: u64,
+        /// What the decoder said.
+        source: image::ImageError,
+    },
+
+    /// A picture or archive that would take more memory or disk than is allowed: likely a decompression bomb.
+    #[error("{} asks for {what}, the limit is {limit}; a decompression bomb? raise the limit if you trust it", path.display())]
+    OverLimit {
+        /// The file.
+        path: PathBuf,
+        /// What it asks for.
+        what: String,
+        /// What is allowed.
+        limit: String,
+    },
+
+    /// A picture of another size than its set has.
+    #[error(
+        "{} is {} x {} pixels, expected {} x {} (height x width)",
+        path.display(), found.0, found.1, expected.0, expected.1
+    )]
+    ImageSize {
+        /// The picture.
+        path: PathBuf,
+        /// Its height and width.
+        found: (usize, usize),
+        /// The height and width wanted.
+        expected: (usize, usize),
+    },
+
+    /// A folder without a single picture.
+    #[error("no pictures in {}: looked for {looked_for}", path.display())]
+    EmptyFolder {
+        /// The folder.
+        path: PathBuf,
+        /// What would have counted.
+        looked_for: &'static str,
+    },
+
+    /// A folder that should hold one folder a class and holds none.
+    #[error("no class folders in {}: expected one sub-folder of pictures for each class", path.display())]
+    NoClassFolders {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// An archive with an entry that is refused: absolute, leading outside the target, a link or a device.
+    #[error("{}: entry {entry:?} is refused: {reason}", path.display())]
+    UnsafeEntry {
+        /// The archive.
+        path: PathBuf,
+        /// The entry's name as stored.
+        entry: String,
+        /// Why it is refused.
+        reason: &'static str,
+    },
+
+    /// Pixels that do not fill a whole number of images.
+    #[error("{found} pixel bytes do not make {images} images of 3 x {height} x {width} ({expected} bytes)")]
+    PixelCount {
+        /// Number of labels, hence of images.
+        images: usize,
+        /// Height of an image.
+        height: usize,
+        /// Width of an image.
+        width: usize,
+        /// Bytes needed.
+        expected: usize,
+        /// Bytes given.
+        found: usize,
+    },
+
+    /// A label with no class name.
+    #[error("image {image} has label {label}, but there are only {classes} class names")]
+    Label {
+        /// Index of the image.
+        image: usize,
+        /// Its label.
+        label: usize,
+        /// Number of class names.
+        classes: usize,
+    },
+
+    /// An image, class or rotation that does not exist.
+    #[error("{what} {index} is out of range, there are {len}")]
+    OutOfRange {
+        /// What was indexed: "image", "class".
+        what: &'static str,
+        /// The index given.
+        index: usize,
+        /// How many there are.
+        len: usize,
+    },
+
+    /// Two sets that cannot be joined.
+    #[error("cannot join image sets: {reason}")]
+    Mismatch {
+        /// What differs.
+        reason: String,
+    },
+
+    /// A setting outside its range.
+    #[error("{name} = {value} is invalid: {requirement}")]
+    Setting {
+        /// The setting.
+        name: &'static str,
+        /// Its value, as text.
+        value: String,
+        /// What it has to fulfil.
+        requirement: &'static str,
+    },
+
+    /// More images in a batch than there are in the set.
+    #[error(
+        "a batch of {batch} images needs at least as many, the set has {available}: make the batch smaller"
+    )]
+    BatchTooLarge {
+        /// Images in a batch.
+        batch: usize,
+        /// Images in the set.
+        available: usize,
+    },
+
+    /// Images that cannot be turned by 90 degrees into the same shape.
+    #[error(
+        "images of {height} x {width} cannot be rotated by 90 degrees in one batch: make them square or set rotations to 1"
+    )]
+    NotSquare {
+        /// Their height.
+        height: usize,
+        /// Their width.
+        width: usize,
+    },
+
+    /// A thread that makes batches could not start or did not survive.
+    #[error("a thread that makes batches failed: {reason}")]
+    Worker {
+        /// What happened.
+        reason: String,
+    },
+
+    /// A download that did not succeed.
+    #[error("cannot download {url}: {reason}. To go without: put the file at {} and run again", place_at.display())]
+    Download {
+        /// Where it was to come from.
+        url: String,
+        /// What happened.
+        reason: String,
+        /// Where the file is looked for before anything is downloaded.
+        place_at: PathBuf,
+    },
+
+    /// A file that is not the published one.
+    #[error("{} has {algorithm} {found} instead of {expected}: {hint}", path.display())]
+    Hash {
+        /// The file.
+        path: PathBuf,
+        /// Name of the hash.
+        algorithm: &'static str,
+        /// The published hash, in hexadecimal.
+        expected: String,
+        /// The hash of the file.
+        found: String,
+        /// What was done with it or should be.
+        hint: &'static str,
+    },
+}
+
+impl DataError {
+    /// For `map_err`: an [`DataError::Io`] about `path`.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_path_buf();
+        move |source| Self::Io { path, action, source }
+    }
+}
