@@ -5,7 +5,7 @@ use std::fmt;
 
 use burn::tensor::Tensor;
 use mcl_data::ImageSet;
-use mcl_infer::metrics::{self, Positive};
+use mcl_infer::metrics::{OodMetrics, accuracy};
 use mcl_infer::{Aggregation, MahalanobisScorer, TestTimeViews};
 use mcl_model::MclModel;
 use serde::{Deserialize, Serialize};
@@ -17,29 +17,14 @@ use crate::progress::Progress;
 /// Images whose scores are computed at once.
 const SCORE_BATCH: usize = 1024;
 
-const ALL_VIEWS: [TestTimeViews; 3] =
-    [TestTimeViews::Identity, TestTimeViews::Rotations, TestTimeViews::RotationsAndFlips];
-
-const ALL_AGGREGATIONS: [Aggregation; 4] =
-    [Aggregation::Mean, Aggregation::Max, Aggregation::WeightedAverage, Aggregation::HarmonicMean];
-
-/// How well one out-of-distribution set is told from the test set; all in [0, 1].
+/// How well one out-of-distribution set is told from the test set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OodResult {
     /// Name of the out-of-distribution set.
     pub set: String,
-    /// Area under the ROC curve.
-    pub auroc: f64,
-    /// False positive rate at 95% true positive rate, in-distribution images being positive.
-    pub fpr_at_95_tpr: f64,
-    /// The same with out-of-distribution images being positive, as OpenOOD reports it.
-    pub fpr_at_95_tpr_ood_positive: f64,
-    /// Average precision, in-distribution images being positive.
-    pub aupr_in: f64,
-    /// Average precision, out-of-distribution images being positive.
-    pub aupr_out: f64,
-    /// Lowest mean of miss and false alarm rate over all thresholds.
-    pub detection_error: f64,
+    /// All metrics, in [0, 1].
+    #[serde(flatten)]
+    pub metrics: OodMetrics,
 }
 
 /// One row of the table: a way of scoring, and what it reaches.
@@ -93,20 +78,20 @@ pub fn evaluate(
     let labels: Vec<usize> = test.labels().to_vec();
 
     let mut rows = Vec::new();
-    for views in ALL_VIEWS {
+    for views in TestTimeViews::ALL {
         let aggregations: &[Aggregation] =
-            if views == TestTimeViews::Identity { &ALL_AGGREGATIONS[..1] } else { &ALL_AGGREGATIONS };
+            if views == TestTimeViews::Identity { &Aggregation::ALL[..1] } else { &Aggregation::ALL };
         for &aggregation in aggregations {
             let (predicted, normal) = aggregate(&test_scores, views, aggregation);
             let results = ood.iter().zip(&ood_scores).map(|((name, _), scores)| {
                 let (_, anomalous) = aggregate(scores, views, aggregation);
-                ood_result(name, &normal, &anomalous)
+                Ok(OodResult { set: name.to_string(), metrics: OodMetrics::new(&normal, &anomalous)? })
             });
             rows.push(EvaluationRow {
                 views,
                 aggregation: (views != TestTimeViews::Identity).then_some(aggregation),
-                accuracy: metrics::accuracy(&predicted, &labels)?,
-                ood: results.collect::<Result<_, _>>()?,
+                accuracy: accuracy(&predicted, &labels)?,
+                ood: results.collect::<Result<_, DetectorError>>()?,
             });
         }
     }
@@ -118,12 +103,11 @@ fn view_scores(
     scorer: &MahalanobisScorer,
     embeddings: &Embeddings,
 ) -> Result<Vec<Tensor<3>>, DetectorError> {
-    let device = scorer.device();
     (0..embeddings.images)
         .step_by(SCORE_BATCH)
         .map(|start| {
             let end = (start + SCORE_BATCH).min(embeddings.images);
-            let chunk = embeddings.tensor(start, end, &device);
+            let chunk = embeddings.tensor(start, end, scorer.device());
             Ok(scorer.score(chunk, TestTimeViews::RotationsAndFlips.aux())?)
         })
         .collect()
@@ -144,19 +128,6 @@ fn aggregate(
     (labels, values)
 }
 
-fn ood_result(name: &str, normal: &[f64], anomalous: &[f64]) -> Result<OodResult, metrics::MetricError> {
-    use Positive::{InDistribution, OutOfDistribution};
-    Ok(OodResult {
-        set: name.to_string(),
-        auroc: metrics::auroc(normal, anomalous)?,
-        fpr_at_95_tpr: metrics::fpr_at_tpr(normal, anomalous, 0.95, InDistribution)?,
-        fpr_at_95_tpr_ood_positive: metrics::fpr_at_tpr(normal, anomalous, 0.95, OutOfDistribution)?,
-        aupr_in: metrics::average_precision(normal, anomalous, InDistribution)?,
-        aupr_out: metrics::average_precision(normal, anomalous, OutOfDistribution)?,
-        detection_error: metrics::detection_error(normal, anomalous)?,
-    })
-}
-
 impl fmt::Display for Evaluation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sets = self.rows.first().map_or(&[][..], |row| &row.ood);
@@ -168,7 +139,8 @@ impl fmt::Display for Evaluation {
             let aggregation = row.aggregation.map_or_else(|| "-".to_string(), |a| format!("{a:?}"));
             write!(f, "\n{:<7}{:<17}{:>9.2}", row.views.aux().len(), aggregation, 100.0 * row.accuracy)?;
             for result in &row.ood {
-                let (auroc, fpr) = (100.0 * result.auroc, 100.0 * result.fpr_at_95_tpr);
+                let (auroc, fpr) = (result.metrics.auroc, result.metrics.fpr_at_95_tpr.in_distribution);
+                let (auroc, fpr) = (100.0 * auroc, 100.0 * fpr);
                 write!(f, "{:>24}", format!("{auroc:.2} / {fpr:.2}"))?;
             }
         }

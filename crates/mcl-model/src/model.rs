@@ -137,6 +137,11 @@ impl MclModel {
         Embedding { features, projections }
     }
 
+    /// The device that the weights are on.
+    pub fn device(&self) -> Device {
+        self.projector.linear1.weight.device()
+    }
+
     /// The encoder alone.
     pub fn encoder(&self) -> &ResNet {
         &self.encoder

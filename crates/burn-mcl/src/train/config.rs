@@ -2,7 +2,7 @@
 
 use burn::config::Config;
 use mcl_data::augment::SimClrAugmentConfig;
-use mcl_model::MclModelConfig;
+use mcl_model::{MclModelConfig, ResNetConfig, ResNetDepth};
 
 use super::{Objective, Schedule, TrainError};
 
@@ -16,7 +16,7 @@ pub const ROTATIONS: usize = 4;
 #[derive(Config, Debug, PartialEq)]
 pub struct TrainConfig {
     /// The network.
-    #[config(default = "MclModelConfig::new()")]
+    #[config(default = "MclModelConfig::new(ResNetConfig::new(ResNetDepth::ResNet34))")]
     pub model: MclModelConfig,
     /// What is minimised.
     #[config(default = "Objective::default()")]
