@@ -97,8 +97,9 @@ impl RunDir {
             fs::remove_dir_all(&partial).map_err(io("remove", &partial))?;
         }
         fs::create_dir_all(&partial).map_err(io("create", &partial))?;
+        // Burn's running statistics lag a step behind until `valid` brings them up to date.
         model
-            .clone()
+            .valid()
             .into_record()
             .save(partial.join("model.bpk"))
             .map_err(|error| failed(error.to_string()))?;

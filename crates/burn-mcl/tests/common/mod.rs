@@ -1,0 +1,39 @@
+//! A data set and a run that take seconds.
+#![allow(dead_code)] // each test binary uses its part
+
+use burn_mcl::data::ImageSet;
+use burn_mcl::model::{MclModelConfig, ResNetConfig, ResNetDepth};
+use burn_mcl::train::TrainConfig;
+
+/// Two classes of 8 x 8 images, `per_class` each: a bright corner, left or right, on noise.
+pub fn corners(per_class: usize, seed: u64) -> ImageSet {
+    let mut state = seed.wrapping_mul(2) + 1;
+    let mut noise = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 58) as u8 // 0..64
+    };
+    let labels: Vec<usize> = (0..2 * per_class).map(|i| i % 2).collect();
+    let mut pixels = Vec::new();
+    for &label in &labels {
+        for _channel in 0..3 {
+            for row in 0..8 {
+                for column in 0..8 {
+                    let bright = row < 4 && (column < 4) == (label == 0);
+                    pixels.push(noise() + if bright { 150 } else { 20 });
+                }
+            }
+        }
+    }
+    ImageSet::new(pixels, (8, 8), labels, vec!["left".into(), "right".into()]).unwrap()
+}
+
+/// Four steps an epoch over 32 images, the network as small as it gets.
+pub fn tiny_run(steps: usize) -> TrainConfig {
+    let resnet = ResNetConfig::new(ResNetDepth::ResNet18).with_width(2);
+    TrainConfig::new()
+        .with_model(MclModelConfig::new(resnet).with_hidden(8).with_projection_dim(8))
+        .with_images_per_batch(8)
+        .with_steps(Some(steps))
+        .with_checkpoint_every(2)
+        .with_seed(3)
+}
