@@ -6,7 +6,7 @@ use burn_mcl::model::{MclModelConfig, ResNetConfig, ResNetDepth};
 use burn_mcl::train::TrainConfig;
 
 /// Two classes of 8 x 8 images, `per_class` each: a bright corner, left or right, on noise.
-pub fn corners(per_class: usize, seed: u64) -> ImageSet {
+pub(crate) fn corners(per_class: usize, seed: u64) -> ImageSet {
     let mut state = seed.wrapping_mul(2) + 1;
     let mut noise = move || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -28,7 +28,7 @@ pub fn corners(per_class: usize, seed: u64) -> ImageSet {
 }
 
 /// Four steps an epoch over 32 images, the network as small as it gets.
-pub fn tiny_run(steps: usize) -> TrainConfig {
+pub(crate) fn tiny_run(steps: usize) -> TrainConfig {
     let resnet = ResNetConfig::new(ResNetDepth::ResNet18).with_width(2);
     TrainConfig::new()
         .with_model(MclModelConfig::new(resnet).with_hidden(8).with_projection_dim(8))
