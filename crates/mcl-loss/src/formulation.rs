@@ -22,6 +22,8 @@ pub enum Formulation {
     Released,
 }
 
+// `derive(Config)` copies the attributes of the variants to where `#[default]` is unknown.
+#[expect(clippy::derivable_impls)]
 impl Default for Formulation {
     fn default() -> Self {
         Self::Paper

@@ -7,7 +7,7 @@
 //! | CCM, class-conditional mask | 3-6, with auxiliary labels 11 | [`MclTerms::ccm`], or [`MclLoss`] with `spa_weight` 0 |
 //! | SPA, stochastic positive attraction | 7-9 | [`MclTerms::spa`], sampled or as its exact expectation |
 //! | MCL | 10 | [`MclLoss`] |
-//! | SupCon | Khosla et al. 2020 | [`SupConLoss`] |
+//! | `SupCon` | Khosla et al. 2020 | [`SupConLoss`] |
 //!
 //! Each takes projections `[images, 2, dim]`, two augmented views of each image, from any Burn backend, and returns
 //! a differentiable `[1]` tensor. [`Formulation`] selects the published equations or the arithmetic of the code that

@@ -188,3 +188,84 @@ impl MclLoss {
         MclTerms { ccm, spa, total }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::NtXentLossConfig;
+    use burn::tensor::{Device, Tensor, Tolerance};
+
+    fn refused(config: &MclLossConfig, message: &str) -> LossError {
+        let error = config.try_init().expect_err(message);
+        assert!(error.to_string().contains(message), "{error}");
+        error
+    }
+
+    #[test]
+    fn parameters_out_of_range_are_refused_by_name() {
+        let config = MclLossConfig::new;
+        for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            assert!(matches!(config().with_temperature(bad).try_init(), Err(LossError::Temperature { .. })));
+            assert!(matches!(config().with_alpha(bad).try_init(), Err(LossError::Alpha { .. })));
+            assert!(config().with_beta(bad).try_init().is_err());
+            assert!(matches!(config().with_spa_weight(bad).try_init(), Err(LossError::SpaWeight { .. })));
+        }
+        refused(&config().with_temperature(0.0), "temperature is 0");
+        refused(&config().with_alpha(0.0), "alpha is 0 with beta 2.5");
+        refused(&config().with_alpha(2.5), "0 < alpha < beta");
+        refused(&config().with_alpha(-0.1), "alpha is -0.1");
+        let error = refused(&config().with_beta(5.1), "beta is 5.1 with temperature 0.2");
+        assert_eq!(error, LossError::Beta { beta: 5.1, temperature: 0.2, limit: 5.0 });
+        refused(&config().with_spa_weight(-1.0), "spa_weight is -1");
+    }
+
+    #[test]
+    fn parameters_at_the_limits_are_taken() {
+        assert!(MclLossConfig::new().with_beta(5.0).with_spa_weight(0.0).try_init().is_ok());
+        assert!(
+            MclLossConfig::new().with_temperature(0.01).with_alpha(99.0).with_beta(100.0).try_init().is_ok()
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "beta is 6 with temperature 0.2")]
+    fn init_panics_with_the_error() {
+        MclLossConfig::new().with_beta(6.0).init();
+    }
+
+    #[test]
+    fn configuration_survives_json() {
+        let config = MclLossConfig::new().with_formulation(Formulation::Released).with_beta(2.0);
+        let json = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<MclLossConfig>(&json).unwrap(), config);
+    }
+
+    #[test]
+    fn ccm_with_one_weight_for_all_pairs_is_nt_xent() {
+        let device = Device::flex().autodiff();
+        let projections =
+            Tensor::<1, burn::tensor::Int>::arange(0..60, &device).float().mul_scalar(1.3).sin();
+        let projections = projections.reshape([6, 2, 5]).detach().require_grad();
+        let class = Tensor::from_ints([0, 0, 1, 1, 0, 2], &device);
+        let labels = MclLabels::new(class).with_aux(Tensor::from_ints([0, 1, 0, 0, 1, 0], &device));
+        for temperature in [0.05, 0.2, 1.0] {
+            // Not reachable through the configuration, which keeps alpha < beta.
+            let weight = 1.0 / temperature;
+            let loss = MclLoss {
+                temperature,
+                alpha: weight,
+                beta: weight,
+                spa_weight: 0.0,
+                formulation: Formulation::Paper,
+            };
+            let nt_xent = NtXentLossConfig::new().with_temperature(temperature).init();
+            let ccm = loss.terms(projections.clone(), &labels, None).ccm;
+            let reference = nt_xent.forward(projections.clone());
+            let gradients = [ccm.backward(), reference.backward()].map(|all| projections.grad(&all).unwrap());
+            let tolerance = Tolerance::<f32>::rel_abs(1e-5, 1e-6);
+            ccm.into_data().assert_approx_eq(&reference.into_data(), tolerance);
+            let [gradient, reference] = gradients.map(|gradient| gradient.into_data());
+            gradient.assert_approx_eq(&reference, tolerance);
+        }
+    }
+}

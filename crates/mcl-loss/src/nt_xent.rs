@@ -1,4 +1,4 @@
-//! Normalised temperature-scaled cross entropy (NT-Xent, Eq. 1-2), the loss of SimCLR: no labels.
+//! Normalised temperature-scaled cross entropy (NT-Xent, Eq. 1-2), the loss of `SimCLR`: no labels.
 //!
 //! ```text
 //! NT-Xent = mean_i -log( exp(sim(i, j) / temperature) / sum_{k != i} exp(sim(i, k) / temperature) )
@@ -44,7 +44,7 @@ impl NtXentLossConfig {
     }
 }
 
-/// The contrastive loss of SimCLR. Made by [`NtXentLossConfig`].
+/// The contrastive loss of `SimCLR`. Made by [`NtXentLossConfig`].
 ///
 /// Scale, zeros and 16-bit types are treated as in [`MclLoss`](crate::MclLoss).
 #[derive(Module, Debug)]

@@ -158,3 +158,91 @@ impl Positives {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+
+    const CLASS: [i64; 7] = [4, -1, 4, 4, -1, 4, 8];
+    const AUX: [i64; 7] = [0, 0, 0, 1, 0, 0, 0];
+
+    /// How often each view was drawn for each view.
+    fn draws(formulation: Formulation, class: &[i64], aux: Option<&[i64]>, times: usize) -> Vec<Vec<usize>> {
+        let views = class.len() * VIEWS;
+        let mut counts = vec![vec![0; views]; views];
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        for _ in 0..times {
+            for (view, positive) in formulation.sample_positives(class, aux, &mut rng).into_iter().enumerate()
+            {
+                if let Some(positive) = positive {
+                    counts[view][positive] += 1;
+                }
+            }
+        }
+        counts
+    }
+
+    #[test]
+    fn draws_are_uniform_over_the_views_of_other_images_of_the_label() {
+        let times = 6000;
+        for aux in [None, Some(&AUX[..])] {
+            let counts = draws(Formulation::Paper, &CLASS, aux, times);
+            for (view, counts) in counts.iter().enumerate() {
+                let label = |view: usize| (CLASS[view / VIEWS], aux.map(|aux| aux[view / VIEWS]));
+                let candidates: Vec<usize> =
+                    (0..14).filter(|&k| k / VIEWS != view / VIEWS && label(k) == label(view)).collect();
+                for (positive, &count) in counts.iter().enumerate() {
+                    if candidates.contains(&positive) {
+                        // Five standard deviations of a binomial count.
+                        let share = 1.0 / candidates.len() as f64;
+                        let (mean, deviation) =
+                            (times as f64 * share, (times as f64 * share * (1.0 - share)).sqrt());
+                        assert!((count as f64 - mean).abs() <= 5.0 * deviation, "{view} {positive}: {count}");
+                    } else {
+                        assert_eq!(count, 0, "{view} {positive}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn released_draws_pair_images_view_by_view() {
+        let class = [0, 0, 1, 1, 0];
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        for _ in 0..50 {
+            let positives = Formulation::Released.sample_positives(&class, None, &mut rng);
+            for image in 0..class.len() {
+                let (first, second) = (positives[2 * image].unwrap(), positives[2 * image + 1].unwrap());
+                assert_eq!((first % 2, second), (0, first + 1));
+                assert!(first / 2 != image && class[first / 2] == class[image]);
+            }
+        }
+    }
+
+    #[test]
+    fn released_draws_are_none_when_one_image_is_alone() {
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        assert_eq!(Formulation::Released.sample_positives(&[0, 0, 1], None, &mut rng), [None; 6]);
+        assert_eq!(sample_positives(&[0, 0, 1], None, &mut rng)[4..], [None; 2]);
+    }
+
+    #[test]
+    fn one_seed_gives_one_draw() {
+        let draw = |seed| sample_positives(&CLASS, Some(&AUX), &mut ChaCha8Rng::seed_from_u64(seed));
+        assert_eq!(draw(11), draw(11));
+        assert_ne!(draw(11), draw(12));
+    }
+
+    #[test]
+    fn an_empty_batch_has_no_positives() {
+        assert!(sample_positives(&[], None, &mut ChaCha8Rng::seed_from_u64(0)).is_empty());
+    }
+
+    #[test]
+    #[should_panic(expected = "2 auxiliary labels for 3 class labels")]
+    fn labels_of_unequal_length_are_refused() {
+        sample_positives(&[0, 0, 1], Some(&[0, 0]), &mut ChaCha8Rng::seed_from_u64(0));
+    }
+}

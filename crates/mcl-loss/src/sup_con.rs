@@ -1,4 +1,4 @@
-//! Supervised contrastive loss (SupCon, the `L_out` of Khosla et al. 2020), which the paper compares with.
+//! Supervised contrastive loss (`SupCon`, the `L_out` of Khosla et al. 2020), which the paper compares with.
 //!
 //! ```text
 //! SupCon = mean_i 1 / |P(i)| sum_{p in P(i)} -log( exp(sim(i, p) / temperature) / sum_{k != i} exp(sim(i, k) / temperature) )

@@ -105,7 +105,6 @@ mod tests {
         }
         let n = boxes.len() as f64;
         // Uniform in [0.08, 1] has mean 0.54; boxes that do not fit are drawn again, which favours smaller ones.
-        // The acceptance-weighted mean, by numerical integration of the rule, is 0.5172.
         assert!((areas / n - accepted_mean_area()).abs() < 0.006, "{}", areas / n);
         assert!((places / n - 0.5).abs() < 0.005);
         for count in quartiles {

@@ -9,9 +9,11 @@ mod crop;
 mod jitter;
 mod key;
 mod simclr;
+mod view;
 
 pub use crop::CropBox;
 pub use jitter::{ColorJitter, ColorOp};
 pub use key::ViewKey;
-pub(crate) use simclr::Scratch;
-pub use simclr::{SimClrAugment, SimClrAugmentConfig, View};
+pub use simclr::{SimClrAugment, SimClrAugmentConfig};
+pub(crate) use view::Scratch;
+pub use view::View;

@@ -6,8 +6,8 @@ use super::Position;
 
 /// A batch in memory. A *sample* is one image in one rotation, the thing that has a class and an auxiliary label.
 ///
-/// Sample `image * rotations + rotation` shows `images[image]` turned counterclockwise by `rotation` quarter turns; its views
-/// are pixels rows `2 * sample` and `2 * sample + 1`.
+/// Sample `i * rotations + r` shows image `images[i]` turned counterclockwise by `r` quarter turns; `pixels` holds its two
+/// views as numbers `2 * sample` and `2 * sample + 1`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HostBatch {
     /// Where in the data this batch stands.

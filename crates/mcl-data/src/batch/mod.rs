@@ -3,12 +3,16 @@
 //! A training batch is a function of the settings and its [`Position`] alone. That makes a resumed run continue with the
 //! very batches that the uninterrupted one would have had, on any number of threads.
 
+mod config;
 mod eval;
 mod host;
 mod order;
+mod position;
 mod prefetch;
 mod two_view;
 
+pub use config::BatchConfig;
 pub use eval::{EvalBatch, EvalBatches, eval_batches};
 pub use host::{HostBatch, TwoViewBatch};
-pub use two_view::{BatchConfig, BatchStream, Position, TwoViewBatches};
+pub use position::Position;
+pub use two_view::{BatchStream, TwoViewBatches};

@@ -2,8 +2,9 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use crate::DataError;
 
@@ -57,16 +58,35 @@ impl<T> Prefetch<T> {
     fn stop(&mut self) {
         self.receiver = None; // first, so that a thread waiting to send wakes up
         if let Some(thread) = self.thread.take() {
+            while !thread.is_finished() && rayon::yield_now().is_some() {
+                std::thread::sleep(PATIENCE);
+            }
             let _ = thread.join(); // it cannot panic: `produce` is caught
         }
     }
+}
+
+/// How long a thread of a rayon pool waits before it looks whether it is itself what is waited for.
+const PATIENCE: Duration = Duration::from_millis(1);
+
+/// Waits for an item. On a thread of a rayon pool that may be the only one, blocking would be waiting for oneself: such a
+/// thread does the pool's work in between.
+fn receive<T>(receiver: &Receiver<T>) -> Option<T> {
+    while rayon::current_thread_index().is_some() {
+        match receiver.recv_timeout(PATIENCE) {
+            Ok(item) => return Some(item),
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) => rayon::yield_now(),
+        };
+    }
+    receiver.recv().ok()
 }
 
 impl<T> Iterator for Prefetch<T> {
     type Item = Result<T, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let item = self.receiver.as_ref()?.recv().ok();
+        let item = receive(self.receiver.as_ref()?);
         if !matches!(item, Some(Ok(_))) {
             self.stop();
         }
@@ -85,7 +105,6 @@ mod tests {
     use super::*;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
 
     fn counter(upto: usize) -> (Arc<AtomicUsize>, impl FnMut() -> Option<Result<usize, DataError>> + Send) {
         let made = Arc::new(AtomicUsize::new(0));
@@ -133,10 +152,22 @@ mod tests {
         assert_eq!((items.next().unwrap().unwrap(), items.next().unwrap().unwrap()), (1, 2));
         match items.next() {
             Some(Err(DataError::Worker { reason })) => {
-                assert!(reason.contains("image 3 is cursed"), "{reason}")
+                assert!(reason.contains("image 3 is cursed"), "{reason}");
             }
             other => panic!("{other:?}"),
         }
         assert!(items.next().is_none());
+    }
+
+    #[test]
+    fn a_pool_of_one_thread_can_wait_for_its_own_work() {
+        let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap());
+        let inner = pool.clone();
+        let total: usize = pool.install(|| {
+            let produce = move || Some(Ok(inner.install(|| 1)));
+            let mut items = Prefetch::spawn(1, produce).unwrap();
+            items.by_ref().take(5).map(Result::unwrap).sum() // and the rest is dropped
+        });
+        assert_eq!(total, 5);
     }
 }

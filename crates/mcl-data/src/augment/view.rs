@@ -1,0 +1,150 @@
+//! One random view: what was drawn for it, and how it is made of the image.
+
+use super::ops::{self, Image, Resizer, Walk};
+use super::{ColorJitter, CropBox};
+use crate::DataError;
+
+/// What was drawn for one view. The fields are in the order in which they are applied.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct View {
+    /// Quarter turns counterclockwise, given and not drawn: the auxiliary label.
+    pub rotation: usize,
+    /// Whether the image is mirrored. The mirror is that of the upright image: after an odd number of quarter turns, top
+    /// and bottom change places instead of left and right.
+    pub flip: bool,
+    /// The part that is kept, in the turned image.
+    pub crop: CropBox,
+    /// The colour operations, if any.
+    pub jitter: Option<ColorJitter>,
+    /// Whether the view is grey.
+    pub gray: bool,
+}
+
+/// Buffers for making views, to be kept between calls.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    resizer: Resizer,
+}
+
+impl View {
+    /// Makes the view of an image. It has the size of the turned image.
+    ///
+    /// # Errors
+    /// [`DataError::Setting`] if the crop does not lie within the turned image.
+    pub fn apply(&self, image: &Image) -> Result<Image, DataError> {
+        let size = Walk::new(image.size(), self.rotation).size();
+        self.crop.check(size)?;
+        let mut pixels = vec![0.0; image.pixels().len()];
+        self.write(image.pixels(), image.size(), &mut Scratch::default(), &mut pixels);
+        Ok(Image::from_parts(pixels, size))
+    }
+
+    /// Makes the view of an image [3, size] (before turning) into `out`, without allocating.
+    pub(crate) fn write<T: ops::Channel>(
+        &self,
+        image: &[T],
+        size: (usize, usize),
+        scratch: &mut Scratch,
+        out: &mut [f32],
+    ) {
+        let turned = Walk::new(size, self.rotation);
+        let walk = match (self.flip, self.rotation.is_multiple_of(2)) {
+            (false, _) => turned,
+            (true, true) => turned.flip_horizontally(),
+            (true, false) => turned.flip_vertically(),
+        };
+        scratch.resizer.resized_crop(image, walk, self.crop, walk.size(), out);
+        if let Some(jitter) = &self.jitter {
+            jitter.apply(out);
+        }
+        if self.gray {
+            ops::gray(out);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::augment::{ColorOp, SimClrAugmentConfig};
+    use proptest::prelude::*;
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    const SIZE: (usize, usize) = (12, 12);
+
+    fn noise(seed: u64, size: (usize, usize)) -> Image {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let pixels: Vec<u8> = (0..3 * size.0 * size.1).map(|_| rng.random()).collect();
+        Image::from_u8(&pixels, size).unwrap()
+    }
+
+    /// A view that changes nothing.
+    fn plain(size: (usize, usize)) -> View {
+        let crop = CropBox { top: 0, left: 0, height: size.0, width: size.1 };
+        View { rotation: 0, flip: false, crop, jitter: None, gray: false }
+    }
+
+    /// The same steps one after the other, by the public operations.
+    fn step_by_step(view: &View, image: &Image) -> Image {
+        let mut image = if view.flip { ops::horizontal_flip(image) } else { image.clone() };
+        image = ops::rotate90(&image, view.rotation);
+        let CropBox { top, left, height, width } = view.crop;
+        image = ops::resized_crop(&image, top, left, height, width, image.size()).unwrap();
+        for (op, factor) in view.jitter.iter().flat_map(|jitter| jitter.steps) {
+            match op {
+                ColorOp::Brightness => ops::adjust_brightness(&mut image, factor).unwrap(),
+                ColorOp::Contrast => ops::adjust_contrast(&mut image, factor).unwrap(),
+                ColorOp::Saturation => ops::adjust_saturation(&mut image, factor).unwrap(),
+                ColorOp::Hue => ops::adjust_hue(&mut image, factor).unwrap(),
+            }
+        }
+        if view.gray {
+            ops::grayscale(&mut image);
+        }
+        image
+    }
+
+    proptest! {
+        #[test]
+        fn a_view_is_its_steps_and_stays_in_range(
+            seed: u64, height in 1usize..14, width in 1usize..14, rotation in 0usize..4, strength in 0.0f64..2.5,
+        ) {
+            let image = noise(seed, (height, width));
+            let augment = SimClrAugmentConfig::new().with_color_strength(strength).init();
+            let view = augment.draw((height, width), rotation, &mut ChaCha8Rng::seed_from_u64(seed));
+            let made = view.apply(&image).unwrap();
+            prop_assert!(made.pixels().iter().all(|value| (0.0..=1.0).contains(value)));
+            prop_assert_eq!(made, step_by_step(&view, &image));
+        }
+
+        #[test]
+        fn bytes_and_floats_give_the_same_view(seed: u64, rotation in 0usize..4) {
+            let bytes: Vec<u8> = ChaCha8Rng::seed_from_u64(seed).random_iter().take(3 * 144).collect();
+            let view = SimClrAugmentConfig::new().init().draw(SIZE, rotation, &mut ChaCha8Rng::seed_from_u64(!seed));
+            let mut out = vec![0.0; 3 * 144];
+            view.write(&bytes, SIZE, &mut Scratch::default(), &mut out);
+            prop_assert_eq!(out, view.apply(&Image::from_u8(&bytes, SIZE).unwrap()).unwrap().into_pixels());
+        }
+    }
+
+    #[test]
+    fn a_view_without_changes_is_the_image() {
+        let image = noise(0, SIZE);
+        assert_eq!(plain(SIZE).apply(&image).unwrap(), image);
+    }
+
+    #[test]
+    fn buffers_carry_nothing_from_one_view_to_the_next() {
+        let augment = SimClrAugmentConfig::new().init();
+        let mut scratch = Scratch::default();
+        for seed in 0..50 {
+            let size = (1 + seed as usize % 9, 1 + seed as usize * 5 % 13);
+            let image = noise(seed, size);
+            let view = augment.draw(size, seed as usize, &mut ChaCha8Rng::seed_from_u64(seed));
+            let mut out = vec![f32::NAN; image.pixels().len()];
+            view.write(image.pixels(), size, &mut scratch, &mut out);
+            assert_eq!(out, view.apply(&image).unwrap().into_pixels());
+        }
+    }
+}

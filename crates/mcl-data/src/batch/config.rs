@@ -1,0 +1,93 @@
+//! Settings of the training batches, and their check against the images.
+
+use std::sync::Arc;
+
+use burn::config::Config;
+use rayon::ThreadPoolBuilder;
+
+use super::TwoViewBatches;
+use crate::augment::SimClrAugmentConfig;
+use crate::{DataError, ImageSet};
+
+/// Settings of [`TwoViewBatches`].
+///
+/// ```
+/// use std::sync::Arc;
+/// use mcl_data::ImageSet;
+/// use mcl_data::batch::{BatchConfig, Position};
+///
+/// let noise = (0..10 * 3 * 8 * 8).map(|i| (i * 7 % 256) as u8).collect();
+/// let set = ImageSet::new(noise, (8, 8), (0..10).collect(), (0..10).map(|i| i.to_string()).collect())?;
+/// let batches = BatchConfig::new(4).with_seed(1).try_init(Arc::new(set))?;
+/// assert_eq!(batches.batches_per_epoch(), 2); // the last two images wait for another epoch
+/// for batch in batches.stream(Position::default(), 3)? {
+///     let batch = batch?;
+///     assert_eq!(batch.samples(), 4 * 4);
+///     assert_eq!(batch.pixels.len(), 4 * 4 * 2 * 3 * 8 * 8);
+/// }
+/// # Ok::<(), mcl_data::DataError>(())
+/// ```
+#[derive(Config, Debug, PartialEq)]
+pub struct BatchConfig {
+    /// Images in a batch. Each takes `rotations * 2` views.
+    pub images: usize,
+    /// Decides the order of the images and every view.
+    #[config(default = 0)]
+    pub seed: u64,
+    /// Rotations of each image: 4 for 0, 90, 180 and 270 degrees counterclockwise, 1 for none.
+    #[config(default = 4)]
+    pub rotations: usize,
+    /// How the views are drawn.
+    #[config(default = "SimClrAugmentConfig::new()")]
+    pub augment: SimClrAugmentConfig,
+    /// Finished batches that may wait in the queue. At 1,024 samples of 32 x 32 each takes 25 MB.
+    #[config(default = 2)]
+    pub prefetch: usize,
+    /// Threads that make views, 0 for rayon's global pool. The batches do not depend on it.
+    #[config(default = 0)]
+    pub threads: usize,
+}
+
+impl BatchConfig {
+    /// Checks the settings against the set.
+    ///
+    /// # Errors
+    /// - [`DataError::Setting`] if `images` is zero, `rotations` is neither 1 nor 4, or an augmentation setting is out of range
+    /// - [`DataError::BatchTooLarge`] if the set has fewer than `images` images
+    /// - [`DataError::NotSquare`] if images are to be turned that are not square
+    /// - [`DataError::Worker`] if the threads cannot be started
+    pub fn try_init(&self, set: Arc<ImageSet>) -> Result<TwoViewBatches, DataError> {
+        let augment = self.augment.try_init()?;
+        if self.images == 0 {
+            let value = self.images.to_string();
+            return Err(DataError::Setting { name: "images", value, requirement: "must be at least 1" });
+        }
+        if ![1, 4].contains(&self.rotations) {
+            let value = self.rotations.to_string();
+            return Err(DataError::Setting {
+                name: "rotations",
+                value,
+                requirement: "must be 4, or 1 to leave images upright",
+            });
+        }
+        if set.len() < self.images {
+            return Err(DataError::BatchTooLarge { batch: self.images, available: set.len() });
+        }
+        let (height, width) = set.size();
+        if self.rotations == 4 && height != width {
+            return Err(DataError::NotSquare { height, width });
+        }
+        let pool = match self.threads {
+            0 => None,
+            threads => {
+                let pool = ThreadPoolBuilder::new()
+                    .num_threads(threads)
+                    .thread_name(|thread| format!("mcl-data views {thread}"))
+                    .build()
+                    .map_err(|error| DataError::Worker { reason: error.to_string() })?;
+                Some(Arc::new(pool))
+            }
+        };
+        Ok(TwoViewBatches::new(set, augment, self.clone(), pool))
+    }
+}
