@@ -116,3 +116,89 @@ fn harmonic_mean(distances: Tensor<3>, dim: usize) -> Tensor<3> {
 fn vanishes(distances: Tensor<3>) -> Tensor<3, burn::tensor::Bool> {
     distances.lower_scalar(f32::MIN_POSITIVE)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Device, TensorData, Tolerance};
+
+    fn combine(aggregation: Aggregation, scores: [[f32; 2]; 2]) -> [f32; 2] {
+        let scores = Tensor::<3>::from_data([scores], &Device::flex());
+        let scores = aggregation.apply(scores).scores.into_data().try_to_vec().unwrap();
+        [scores[0], scores[1]]
+    }
+
+    #[test]
+    fn by_hand() {
+        // Harmonic means: of view 0 over classes 4/3, of view 1 2.4; weights 5/14 and 9/14. Of class 0 over views
+        // 4/3, of class 1 12/5.
+        let scores = [[-1.0, -2.0], [-2.0, -3.0]];
+        for (aggregation, expected) in [
+            (Aggregation::Mean, [-1.5, -2.5]),
+            (Aggregation::Max, [-1.0, -2.0]),
+            (Aggregation::WeightedAverage, [-(5.0 + 18.0) / 14.0, -(10.0 + 27.0) / 14.0]),
+            (Aggregation::HarmonicMean, [-4.0 / 3.0, -2.4]),
+        ] {
+            let combined = TensorData::from(combine(aggregation, scores));
+            combined.assert_approx_eq::<f32>(&TensorData::from(expected), Tolerance::relative(1e-6));
+        }
+    }
+
+    #[test]
+    fn label_is_that_of_the_highest_score() {
+        let scores = [[[-3.0, -1.0, -2.0]], [[-0.5, -1.0, -2.0]]];
+        for aggregation in Aggregation::ALL {
+            let scores = Tensor::<3>::from_data(scores, &Device::flex());
+            let prediction = aggregation.apply(scores);
+            assert_eq!(prediction.label.into_data().iter::<i64>().collect::<Vec<_>>(), [1, 0]);
+            assert_eq!(prediction.score.into_data().try_to_vec::<f32>().unwrap(), [-1.0, -0.5]);
+        }
+    }
+
+    #[test]
+    fn zero_distances() {
+        let (weighted, harmonic) = (Aggregation::WeightedAverage, Aggregation::HarmonicMean);
+        // One view sits on the mean of class 0: it has no weight, and the harmonic mean of class 0 is zero.
+        let one = [[0.0, -2.0], [-2.0, -4.0]];
+        assert_eq!(combine(weighted, one), [-2.0, -4.0]);
+        assert_eq!(combine(harmonic, one), [0.0, -8.0 / 3.0]);
+        // Each view sits on some mean: equal weights.
+        assert_eq!(combine(weighted, [[0.0, -2.0], [-2.0, 0.0]]), [-1.0, -1.0]);
+        assert_eq!(combine(harmonic, [[0.0, -2.0], [-2.0, 0.0]]), [0.0, 0.0]);
+        for aggregation in Aggregation::ALL {
+            assert_eq!(combine(aggregation, [[0.0; 2]; 2]).map(f32::abs), [0.0; 2]);
+        }
+    }
+
+    #[test]
+    fn any_scale() {
+        let scores = [[-1.0, -2.0], [-2.0, -3.0]];
+        for aggregation in Aggregation::ALL {
+            let one = combine(aggregation, scores);
+            for scale in [1e-36, 1e-20, 1e20, 1e38] {
+                let scaled = combine(aggregation, scores.map(|view| view.map(|score| score * scale)));
+                let expected = TensorData::from(one);
+                TensorData::from(scaled.map(|score| score / scale))
+                    .assert_approx_eq::<f32>(&expected, Tolerance::relative(1e-5));
+            }
+        }
+    }
+
+    #[test]
+    fn one_view_is_its_own_verdict() {
+        let scores = Tensor::<3>::from_data([[[-3.0, -0.25]], [[0.0, -7.0]]], &Device::flex());
+        for aggregation in Aggregation::ALL {
+            let combined = aggregation.apply(scores.clone()).scores.into_data();
+            combined.assert_approx_eq::<f32>(
+                &TensorData::from([[-3.0, -0.25], [0.0, -7.0]]),
+                Tolerance::relative(1e-6),
+            );
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "no verdict from 0 views and 2 classes")]
+    fn no_views() {
+        Aggregation::Mean.apply(Tensor::zeros([1, 0, 2], &Device::flex()));
+    }
+}

@@ -31,7 +31,7 @@
 //! let scores = scorer.score(embeddings, &[0])?;
 //! let prediction = Aggregation::WeightedAverage.apply(scores);
 //!
-//! let score = prediction.score.into_data().to_vec::<f32>().unwrap();
+//! let score = prediction.score.into_data().try_to_vec::<f32>().unwrap();
 //! assert!(score[0] > score[1], "the first image is the more normal one");
 //! # Ok(())
 //! # }

@@ -1,0 +1,276 @@
+//! Scores against distances solved for in f64, one at a time.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use mcl_infer::{
+    Aggregation, Covariance, Distance, InferError, MahalanobisConfig, MahalanobisRecord, MahalanobisScorer,
+};
+use nalgebra::{DMatrix, DVector};
+use proptest::prelude::*;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// `-d²` of each image, view and class, by solving Σ y = x - μ.
+fn squared(record: &MahalanobisRecord, embeddings: &[f32], view_aux: &[usize]) -> Vec<f64> {
+    let &MahalanobisRecord { classes, aux_classes, dim, .. } = record;
+    let mut scores = Vec::new();
+    for (i, embedding) in embeddings.chunks(dim).enumerate() {
+        let mut x = DVector::from_iterator(dim, embedding.iter().map(|&x| f64::from(x)));
+        if record.config.normalize {
+            x.normalize_mut();
+        }
+        for class in 0..classes {
+            let cluster = class * aux_classes + view_aux[i % view_aux.len()];
+            let mean = DVector::from_column_slice(&record.means[cluster * dim..][..dim]);
+            let covariance =
+                DMatrix::from_row_slice(dim, dim, &record.covariances[cluster * dim * dim..][..dim * dim]);
+            let delta = &x - mean;
+            let solved = covariance.lu().solve(&delta).unwrap();
+            scores.push(-delta.dot(&solved));
+        }
+    }
+    scores
+}
+
+fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().try_to_vec().unwrap()
+}
+
+fn embeddings(values: &[f32], views: usize, dim: usize) -> Tensor<3> {
+    let shape = [values.len() / (views * dim), views, dim];
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), &Device::flex())
+}
+
+fn assert_scores(scorer: &MahalanobisScorer, values: &[f32], view_aux: &[usize]) {
+    let scores = scorer.score(embeddings(values, view_aux.len(), scorer.dim()), view_aux).unwrap();
+    let images = values.len() / (view_aux.len() * scorer.dim());
+    assert_eq!(scores.dims(), [images, view_aux.len(), scorer.classes()]);
+    for (actual, squared) in numbers(scores).into_iter().zip(squared(scorer.record(), values, view_aux)) {
+        let expected = match scorer.config().distance {
+            Distance::Squared => squared,
+            Distance::Root => -(-squared).sqrt(),
+        };
+        let error = (f64::from(actual) - expected).abs();
+        assert!(error <= 1e-4 * expected.abs(), "{actual} for {expected}");
+    }
+}
+
+fn uniform(rng: &mut ChaCha8Rng, count: usize) -> Vec<f32> {
+    (0..count).map(|_| rng.random_range(-1.0..1.0)).collect()
+}
+
+/// Fits `per_cluster` samples from `sample(rng, class, aux)` in each cluster.
+fn fit(
+    config: &MahalanobisConfig,
+    [classes, aux_classes, dim]: [usize; 3],
+    per_cluster: usize,
+    mut sample: impl FnMut(usize, usize) -> Vec<f32>,
+) -> MahalanobisScorer {
+    let mut statistics = config.statistics(classes, aux_classes, dim);
+    for class in 0..classes {
+        for aux in 0..aux_classes {
+            let features: Vec<f32> = (0..per_cluster).flat_map(|_| sample(class, aux)).collect();
+            statistics.update(&features, &vec![class; per_cluster], &vec![aux; per_cluster]).unwrap();
+        }
+    }
+    statistics.fit(config, &Device::flex()).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_shape(
+        seed: u64,
+        (classes, aux_classes, dim) in (1usize..5, 1usize..4, 2usize..9),
+        images in 1usize..6,
+        view_aux in prop::collection::vec(0usize..3, 1..6),
+        normalize: bool,
+        root: bool,
+        tied: bool,
+    ) {
+        let config = MahalanobisConfig::new()
+            .with_normalize(normalize)
+            .with_distance(if root { Distance::Root } else { Distance::Squared })
+            .with_covariance(if tied { Covariance::Tied } else { Covariance::PerClass });
+        let rng = &mut ChaCha8Rng::seed_from_u64(seed);
+        let scorer = fit(&config, [classes, aux_classes, dim], 3 * dim, |_, _| uniform(rng, dim));
+        let view_aux: Vec<usize> = view_aux.into_iter().map(|aux| aux % aux_classes).collect();
+        assert_scores(&scorer, &uniform(rng, images * view_aux.len() * dim), &view_aux);
+    }
+}
+
+/// What training makes: tight clusters on the unit sphere whose variance lies in few directions, the rest down to
+/// the ridge. Whitening stretches those directions by up to 30,000.
+#[test]
+fn collapsed_clusters_keep_four_digits() {
+    let dim = 32;
+    let rng = &mut ChaCha8Rng::seed_from_u64(3);
+    let centres: Vec<Vec<f32>> = (0..8).map(|_| uniform(rng, dim)).collect();
+    let mut sample = |class: usize, aux: usize, spread: f32| -> Vec<f32> {
+        let noise = uniform(rng, dim);
+        let decay = |i: usize| spread * 0.5f32.powi(i as i32);
+        centres[class * 2 + aux].iter().zip(noise).enumerate().map(|(i, (c, n))| c + n * decay(i)).collect()
+    };
+    for covariance in [Covariance::PerClass, Covariance::Tied] {
+        let config = MahalanobisConfig::new().with_covariance(covariance);
+        let scorer = fit(&config, [4, 2, dim], 100, |class, aux| sample(class, aux, 0.3));
+        let near: Vec<f32> = (0..64).flat_map(|i| sample(i % 4, i % 2, 0.3)).collect();
+        assert_scores(&scorer, &near, &[0, 1]);
+        let far: Vec<f32> = (0..64).flat_map(|i| sample(i % 4, i % 2, 3.0)).collect();
+        assert_scores(&scorer, &far, &[0, 1]);
+    }
+}
+
+/// Raw features whose mean is large against their spread: the rounding of the mean must not show.
+#[test]
+fn far_means_keep_four_digits() {
+    let dim = 6;
+    let rng = &mut ChaCha8Rng::seed_from_u64(4);
+    let config = MahalanobisConfig::new().with_normalize(false);
+    let mut sample = || uniform(rng, dim).into_iter().map(|x| 1000.1 + x).collect::<Vec<f32>>();
+    let scorer = fit(&config, [3, 1, dim], 50, |_, _| sample());
+    let queries: Vec<f32> = (0..50).flat_map(|_| sample()).collect();
+    assert_scores(&scorer, &queries, &[0]);
+}
+
+/// More images than go through the device at once.
+#[test]
+fn chunks_are_seamless() {
+    let (classes, dim) = (64, 128);
+    let rng = &mut ChaCha8Rng::seed_from_u64(5);
+    let config = MahalanobisConfig::new().with_ridge(0.1);
+    let scorer = fit(&config, [classes, 1, dim], 3, |_, _| uniform(rng, dim));
+    let values = uniform(rng, 1500 * dim);
+    let whole = numbers(scorer.score(embeddings(&values, 1, dim), &[0]).unwrap());
+    for images in [0..1, 300..700, 1499..1500] {
+        let part = embeddings(&values[images.start * dim..images.end * dim], 1, dim);
+        let part = numbers(scorer.score(part, &[0]).unwrap());
+        for (part, whole) in part.iter().zip(&whole[images.start * classes..]) {
+            assert!((part - whole).abs() <= 1e-5 * whole.abs(), "{part} for {whole}");
+        }
+    }
+}
+
+#[test]
+fn stored_scorers_score_the_same_to_the_last_bit() {
+    let rng = &mut ChaCha8Rng::seed_from_u64(6);
+    for covariance in [Covariance::PerClass, Covariance::Tied] {
+        let config = MahalanobisConfig::new().with_covariance(covariance).with_distance(Distance::Root);
+        let scorer = fit(&config, [3, 4, 8], 20, |_, _| uniform(rng, 8));
+        let queries = embeddings(&uniform(rng, 10 * 4 * 8), 4, 8);
+
+        let json = serde_json::to_string(scorer.record()).unwrap();
+        let record: MahalanobisRecord = serde_json::from_str(&json).unwrap();
+        assert_eq!(&record, scorer.record());
+        let loaded = record.into_scorer(&Device::flex()).unwrap();
+        let score = |scorer: &MahalanobisScorer| {
+            let scores = numbers(scorer.score(queries.clone(), &[0, 1, 2, 3]).unwrap());
+            scores.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        };
+        assert_eq!(score(&loaded), score(&scorer));
+    }
+}
+
+#[test]
+fn damaged_records_are_refused() {
+    let rng = &mut ChaCha8Rng::seed_from_u64(7);
+    let good = fit(&MahalanobisConfig::new(), [2, 2, 3], 9, |_, _| uniform(rng, 3)).record().clone();
+    let refused = |damage: &dyn Fn(&mut MahalanobisRecord)| {
+        let mut record = good.clone();
+        damage(&mut record);
+        record.into_scorer(&Device::flex()).unwrap_err()
+    };
+    let means = refused(&|record| record.means.truncate(11));
+    assert_eq!(means, InferError::RecordLength { field: "means", expected: 12, found: 11 });
+    let covariances = refused(&|record| record.dim = 1 << 40);
+    assert!(matches!(covariances, InferError::RecordLength { .. }), "{covariances}");
+    assert!(matches!(refused(&|record| record.classes = 0), InferError::Empty { .. }));
+    let nan = refused(&|record| record.covariances[7] = f64::NAN);
+    assert!(matches!(nan, InferError::RecordValue { field: "covariances", position: 7, .. }), "{nan}");
+    // The covariance of class 1, auxiliary class 0 is the third of four.
+    let flat = refused(&|record| record.covariances[2 * 9..3 * 9].fill(1.0));
+    assert!(
+        flat.to_string().contains("covariance of class 1, auxiliary class 0 is not positive definite"),
+        "{flat}"
+    );
+}
+
+fn small(normalize: bool) -> MahalanobisScorer {
+    let rng = &mut ChaCha8Rng::seed_from_u64(8);
+    fit(&MahalanobisConfig::new().with_normalize(normalize), [2, 2, 3], 9, |_, _| uniform(rng, 3))
+}
+
+#[test]
+fn bad_embeddings_are_named() {
+    for normalize in [true, false] {
+        let scorer = small(normalize);
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut values = [1.0; 4 * 2 * 3];
+            values[(2 * 2 + 1) * 3 + 2] = value;
+            let error = scorer.score(embeddings(&values, 2, 3), &[0, 1]).unwrap_err();
+            assert_eq!(error, InferError::NonFiniteEmbedding { image: 2, view: 1 });
+        }
+    }
+    let mut values = [1.0; 4 * 2 * 3];
+    values[5 * 3..6 * 3].fill(0.0);
+    let error = small(true).score(embeddings(&values, 2, 3), &[0, 1]).unwrap_err();
+    assert_eq!(error, InferError::ZeroEmbedding { image: 2, view: 1 });
+    assert!(small(false).score(embeddings(&values, 2, 3), &[0, 1]).is_ok());
+}
+
+#[test]
+fn shapes_must_fit() {
+    let scorer = small(true);
+    let refused = |shape: [usize; 3], view_aux: &[usize]| {
+        scorer.score(Tensor::ones(shape, &Device::flex()), view_aux).unwrap_err()
+    };
+    assert_eq!(refused([1, 2, 4], &[0, 1]), InferError::DimensionMismatch { expected: 3, found: 4 });
+    assert_eq!(refused([1, 2, 3], &[0]), InferError::ViewCount { views: 2, found: 1 });
+    assert_eq!(refused([1, 0, 3], &[]), InferError::ViewCount { views: 0, found: 0 });
+    assert_eq!(
+        refused([1, 2, 3], &[0, 2]),
+        InferError::ViewAuxOutOfRange { view: 1, aux: 2, aux_classes: 2 }
+    );
+    let none = scorer.score(Tensor::zeros([0, 2, 3], &Device::flex()), &[0, 1]).unwrap();
+    assert_eq!(none.dims(), [0, 2, 2]);
+}
+
+/// Scale cannot matter when normalising, and cannot make NaN when not.
+#[test]
+fn embeddings_of_any_scale() {
+    let rng = &mut ChaCha8Rng::seed_from_u64(9);
+    let values = uniform(rng, 5 * 3);
+    let scaled = |scale: f32| embeddings(&values.iter().map(|x| x * scale).collect::<Vec<_>>(), 1, 3);
+
+    let scorer = small(true);
+    let one = numbers(scorer.score(scaled(1.0), &[0]).unwrap());
+    for scale in [1e-30, 1e-37, 1e30, f32::MAX] {
+        for (score, one) in numbers(scorer.score(scaled(scale), &[0]).unwrap()).iter().zip(&one) {
+            assert!((score - one).abs() <= 1e-4 * one.abs(), "{score} for {one} at scale {scale}");
+        }
+    }
+
+    let scorer = small(false);
+    for scale in [1e-45, 1e15, 1e19, 1e25, f32::MAX] {
+        let scores = scorer.score(scaled(scale), &[0]).unwrap();
+        for aggregation in Aggregation::ALL {
+            let score = numbers(aggregation.apply(scores.clone()).score);
+            assert!(
+                score.iter().all(|score| score.is_finite()),
+                "{score:?} from {aggregation:?} at scale {scale}"
+            );
+        }
+        assert!(numbers(scores).iter().all(|score| score.is_finite()));
+    }
+}
+
+#[test]
+fn gradients_are_left_behind() {
+    let scorer = small(true);
+    let device = Device::flex().autodiff();
+    let tracked = Tensor::<3>::ones([1, 1, 3], &device).require_grad();
+    let scores = scorer.score(tracked, &[0]).unwrap();
+    assert!(!scores.device().is_autodiff());
+    let plain = scorer.score(Tensor::ones([1, 1, 3], &Device::flex()), &[0]).unwrap();
+    scores.into_data().assert_eq(&plain.into_data(), true);
+}
