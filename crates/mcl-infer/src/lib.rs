@@ -7,7 +7,7 @@
 //! | Mahalanobis score of each view under each class | [`MahalanobisScorer::score`] | Section 3.3 |
 //! | the 1, 4 or 8 views of a test image | [`TestTimeViews`] | self-ensemble inference |
 //! | one score from all views | [`Aggregation`] | Eq. 19-20 |
-//! | AUROC and the like | [`metrics`] | Tables 2-5 |
+//! | AUROC and the like | [`metrics`] | the paper's result tables |
 //!
 //! Everywhere a **higher** score means **more normal** (more in-distribution).
 //!
