@@ -3,8 +3,8 @@
 //!
 //! | step | item | paper |
 //! |---|---|---|
-//! | class Gaussians, one per (class, rotation) | [`GaussianStatistics`], [`MahalanobisConfig`] | Section 3.3 |
-//! | Mahalanobis score of each view under each class | [`MahalanobisScorer::score`] | Section 3.3 |
+//! | class Gaussians, one per (class, rotation) | [`GaussianStatistics`], [`MahalanobisConfig`] | Mahalanobis detector |
+//! | Mahalanobis score of each view under each class | [`MahalanobisScorer::score`] | Mahalanobis detector |
 //! | the 1, 4 or 8 views of a test image | [`TestTimeViews`] | self-ensemble inference |
 //! | one score from all views | [`Aggregation`] | Eq. 19-20 |
 //! | AUROC and the like | [`metrics`] | the paper's result tables |
