@@ -152,3 +152,93 @@ impl MclModel {
         &self.projector
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resnet::{ResNetDepth, Stem};
+
+    fn small() -> MclModelConfig {
+        MclModelConfig::new(ResNetConfig::new(ResNetDepth::ResNet18).with_width(4)).with_hidden(8)
+    }
+
+    #[test]
+    fn sizes_of_zero_are_named() {
+        let device = Device::flex();
+        let resnet = ResNetConfig::new(ResNetDepth::ResNet18);
+        let cases = [
+            ("width", MclModelConfig::new(resnet.clone().with_width(0))),
+            ("in_channels", MclModelConfig::new(resnet.clone().with_in_channels(0))),
+            ("hidden", MclModelConfig::new(resnet.clone()).with_hidden(0)),
+            ("projection_dim", MclModelConfig::new(resnet).with_projection_dim(0)),
+        ];
+        for (field, config) in cases {
+            assert_eq!(config.try_init(&device).unwrap_err(), ModelError::ZeroSize { field });
+            assert_eq!(config.try_init_seeded(0, &device).unwrap_err(), ModelError::ZeroSize { field });
+        }
+    }
+
+    #[test]
+    fn absurd_sizes_are_refused_before_anything_is_allocated() {
+        for width in [1 << 20, usize::MAX] {
+            let config = MclModelConfig::new(ResNetConfig::new(ResNetDepth::ResNet50).with_width(width));
+            assert!(matches!(config.try_init(&Device::flex()), Err(ModelError::TooLarge { .. })));
+        }
+        let config = small().with_hidden(usize::MAX).with_projection_dim(usize::MAX);
+        assert!(matches!(config.try_init(&Device::flex()), Err(ModelError::TooLarge { .. })));
+    }
+
+    #[test]
+    #[should_panic(expected = "width is 0")]
+    fn init_panics_with_the_reason() {
+        MclModelConfig::new(ResNetConfig::new(ResNetDepth::ResNet18).with_width(0)).init(&Device::flex());
+    }
+
+    #[test]
+    fn parameters_are_counted_as_they_are() {
+        let device = Device::flex();
+        for depth in [ResNetDepth::ResNet18, ResNetDepth::ResNet34, ResNetDepth::ResNet50] {
+            for stem in [Stem::Cifar, Stem::ImageNet] {
+                let resnet = ResNetConfig::new(depth).with_stem(stem).with_width(3).with_in_channels(2);
+                let config = MclModelConfig::new(resnet).with_hidden(5).with_projection_dim(7);
+                let mut model = config.init(&device);
+                let trainable: usize = crate::parameters::named_weights(&mut model)
+                    .iter()
+                    .filter(|named| !matches!(named.weight, crate::parameters::Weight::Running(_)))
+                    .map(|named| named.weight.pytorch_shape().iter().product::<usize>())
+                    .sum();
+                assert_eq!(config.parameters(), trainable as u128, "{depth:?} {stem:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_configuration_survives_json() {
+        let config = small().with_projection_dim(16);
+        let json = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<MclModelConfig>(&json).unwrap(), config);
+    }
+
+    #[test]
+    #[should_panic(expected = "shape")]
+    fn other_channels_panic() {
+        let device = Device::flex();
+        small().init(&device).forward(Tensor::zeros([1, 4, 8, 8], &device));
+    }
+
+    #[test]
+    fn images_are_embedded_one_by_one_in_evaluation() {
+        let device = Device::flex();
+        let model = small().init_seeded(3, &device);
+        let values: Vec<f32> = (0..3 * 3 * 9 * 7).map(|i| (i as f32 * 0.7).cos()).collect();
+        let images = Tensor::<4>::from_data(burn::tensor::TensorData::new(values, [3, 3, 9, 7]), &device);
+        let together = model.forward(images.clone()).projections;
+        for image in 0..3 {
+            let alone = model.forward(images.clone().narrow(0, image, 1)).projections;
+            let expected = together.clone().narrow(0, image, 1);
+            alone
+                .into_data()
+                .assert_approx_eq::<f32>(&expected.into_data(), burn::tensor::Tolerance::absolute(1e-5));
+        }
+    }
+}

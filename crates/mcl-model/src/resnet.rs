@@ -200,3 +200,34 @@ impl ResNet {
         [&self.layer1, &self.layer2, &self.layer3, &self.layer4].into_iter().flatten()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_torchvisions() {
+        // Parameters of torchvision's networks, without the 1000-class layer: 512 * 1000 + 1000, 2048 * 1000 + 1000.
+        let cases = [
+            (ResNetDepth::ResNet18, 11_689_512 - 513_000, 512),
+            (ResNetDepth::ResNet34, 21_797_672 - 513_000, 512),
+            (ResNetDepth::ResNet50, 25_557_032 - 2_049_000, 2048),
+        ];
+        for (depth, parameters, features) in cases {
+            let config = ResNetConfig::new(depth).with_stem(Stem::ImageNet);
+            assert_eq!(config.parameters(), parameters);
+            assert_eq!(config.feature_dim(), features);
+        }
+    }
+
+    #[test]
+    fn the_smallest_image_has_features() {
+        let device = Device::flex();
+        for stem in [Stem::Cifar, Stem::ImageNet] {
+            let config =
+                ResNetConfig::new(ResNetDepth::ResNet50).with_stem(stem).with_width(2).with_in_channels(1);
+            let features = config.build(&device).forward(Tensor::ones([2, 1, 1, 1], &device));
+            assert_eq!(features.dims(), [2, config.feature_dim()]);
+        }
+    }
+}
