@@ -1,7 +1,7 @@
 //! The operations against torchvision.
 //!
-//! `golden/augment.json` was written with torchvision 0.2x's `transforms.v2.functional` on float32 tensors (antialias=True):
-//! two 32 x 32 images of 8 bits and the results in units of 1e-5.
+//! `golden/augment.json` holds two 32 x 32 images of 8 bits and what torchvision 0.2x made of them as float tensors in [0, 1]
+//! (antialias on), in units of 1e-5.
 
 use mcl_data::augment::ops::{self, Image};
 use serde_json::Value;

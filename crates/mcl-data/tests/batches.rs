@@ -19,7 +19,7 @@ fn set(images: usize) -> Arc<ImageSet> {
     Arc::new(ImageSet::new((0..images * VIEW).map(byte).collect(), (SIDE, SIDE), labels, names).unwrap())
 }
 
-fn batches(config: BatchConfig, images: usize) -> TwoViewBatches {
+fn batches(config: &BatchConfig, images: usize) -> TwoViewBatches {
     config.try_init(set(images)).unwrap()
 }
 
@@ -39,7 +39,7 @@ fn samples_are_the_rotations_of_their_images() {
         .with_crop_ratio((1.0, 1.0))
         .with_color_strength(0.0)
         .with_gray_probability(0.0);
-    let batches = batches(BatchConfig::new(5).with_augment(whole), 12);
+    let batches = batches(&BatchConfig::new(5).with_augment(whole), 12);
     let set = set(12);
     let mut flips = [0; 2];
     for batch in all(&batches, at(0, 0), 4) {
@@ -66,7 +66,7 @@ fn samples_are_the_rotations_of_their_images() {
 
 #[test]
 fn an_epoch_has_every_image_once_but_for_the_rest() {
-    let batches = batches(BatchConfig::new(4), 22);
+    let batches = batches(&BatchConfig::new(4), 22);
     assert_eq!((batches.batches_per_epoch(), batches.samples_per_batch()), (5, 16));
     let mut left_out = HashSet::new();
     for epoch in 0..6 {
@@ -81,7 +81,7 @@ fn an_epoch_has_every_image_once_but_for_the_rest() {
 
 #[test]
 fn threads_do_not_change_a_bit() {
-    let with_threads = |threads| all(&batches(BatchConfig::new(7).with_threads(threads), 30), at(0, 0), 2);
+    let with_threads = |threads| all(&batches(&BatchConfig::new(7).with_threads(threads), 30), at(0, 0), 2);
     let one = with_threads(1);
     assert_eq!(one.len(), 8);
     for threads in [0, 2, 5] {
@@ -92,7 +92,7 @@ fn threads_do_not_change_a_bit() {
 #[test]
 fn a_stream_gives_what_each_position_gives() {
     for prefetch in [0, 1, 4] {
-        let batches = batches(BatchConfig::new(7).with_prefetch(prefetch), 30);
+        let batches = batches(&BatchConfig::new(7).with_prefetch(prefetch), 30);
         let mut position = Position::default();
         for batch in all(&batches, position, 2) {
             assert_eq!(batch.position, position);
@@ -105,7 +105,7 @@ fn a_stream_gives_what_each_position_gives() {
 
 #[test]
 fn a_resumed_stream_goes_on_where_the_first_one_was() {
-    let batches = batches(BatchConfig::new(6).with_seed(3), 20);
+    let batches = batches(&BatchConfig::new(6).with_seed(3), 20);
     let uninterrupted = all(&batches, at(0, 0), 3);
     assert_eq!(uninterrupted.len(), 9);
     for (done, batch) in uninterrupted.iter().enumerate() {
@@ -118,9 +118,9 @@ fn a_resumed_stream_goes_on_where_the_first_one_was() {
 
 #[test]
 fn epochs_seeds_and_views_differ() {
-    let first = batches(BatchConfig::new(20), 20).batch(at(0, 0)).unwrap();
-    let second = batches(BatchConfig::new(20), 20).batch(at(1, 0)).unwrap();
-    let other_seed = batches(BatchConfig::new(20).with_seed(1), 20).batch(at(0, 0)).unwrap();
+    let first = batches(&BatchConfig::new(20), 20).batch(at(0, 0)).unwrap();
+    let second = batches(&BatchConfig::new(20), 20).batch(at(1, 0)).unwrap();
+    let other_seed = batches(&BatchConfig::new(20).with_seed(1), 20).batch(at(0, 0)).unwrap();
     assert_ne!(first.images, second.images);
     assert_ne!(first.images, other_seed.images);
     let views: HashSet<Vec<u32>> = [&first, &second, &other_seed]
@@ -133,7 +133,7 @@ fn epochs_seeds_and_views_differ() {
 
 #[test]
 fn on_a_device_the_views_of_a_sample_are_neighbours() {
-    let batch = batches(BatchConfig::new(3), 9).batch(at(0, 1)).unwrap();
+    let batch = batches(&BatchConfig::new(3), 9).batch(at(0, 1)).unwrap();
     let on_device = batch.clone().to_device(&Device::flex());
     assert_eq!(on_device.images.dims(), [24, 3, SIDE, SIDE]);
     assert_eq!(on_device.class.into_data().iter::<i64>().collect::<Vec<_>>(), batch.class);
@@ -178,7 +178,7 @@ fn impossible_settings_are_refused() {
 
 #[test]
 fn an_endless_stream_can_be_dropped_at_any_point() {
-    let batches = batches(BatchConfig::new(5), 20);
+    let batches = batches(&BatchConfig::new(5), 20);
     for taken in 0..8 {
         let mut stream = batches.stream(Position::default(), usize::MAX).unwrap();
         assert!(stream.by_ref().take(taken).all(|batch| batch.is_ok()));

@@ -85,47 +85,47 @@ mod tests {
     const SCALE: (f64, f64) = (0.08, 1.0);
     const RATIO: (f64, f64) = (3.0 / 4.0, 4.0 / 3.0);
 
+    /// Shares of (area, logarithm of the ratio) in eight bins each.
+    type Shares = [[f64; 8]; 2];
+
+    fn count(shares: &mut Shares, area: f64, log_ratio: f64, weight: f64) {
+        let bin = |unit: f64| ((unit * 8.0) as usize).min(7);
+        shares[0][bin((area - SCALE.0) / (SCALE.1 - SCALE.0))] += weight;
+        shares[1][bin((log_ratio / RATIO.1.ln() + 1.0) / 2.0)] += weight;
+    }
+
+    /// What the rule comes to: both uniform, restricted to boxes that fit into a unit square.
+    fn expected_shares() -> Shares {
+        let (mut shares, mut total) = (Shares::default(), 0.0);
+        for (i, j) in (0..800).flat_map(|i| (0..800).map(move |j| (f64::from(i) + 0.5, f64::from(j) + 0.5))) {
+            let (area, log_ratio) = (0.08 + 0.92 * i / 800.0, RATIO.1.ln() * (j / 400.0 - 1.0));
+            if area * log_ratio.abs().exp() <= 1.0 {
+                count(&mut shares, area, log_ratio, 1.0);
+                total += 1.0;
+            }
+        }
+        shares.map(|bins| bins.map(|share| share / total))
+    }
+
     #[test]
     fn areas_ratios_and_places_follow_the_rule() {
         let mut rng = ChaCha8Rng::seed_from_u64(0);
-        let size = (200, 200); // large, so that rounding to pixels is small
-        let boxes: Vec<CropBox> = (0..20_000).map(|_| CropBox::draw(size, SCALE, RATIO, &mut rng)).collect();
-        let mut quartiles = [0; 4];
-        let (mut areas, mut places) = (0.0, 0.0);
-        for crop in &boxes {
+        let size = (400, 400); // large, so that rounding to pixels is small
+        let draws = 20_000;
+        let (mut shares, mut places) = (Shares::default(), [0.0; 2]);
+        for _ in 0..draws {
+            let crop = CropBox::draw(size, SCALE, RATIO, &mut rng);
             crop.check(size).unwrap();
-            let (h, w) = (crop.height as f64, crop.width as f64);
-            let area = h * w / 40_000.0;
-            let ratio = w / h;
-            assert!((0.075..=1.0).contains(&area), "{area}");
-            assert!((0.73..=1.36).contains(&ratio), "{ratio}");
-            areas += area;
-            quartiles[(((ratio.ln() / RATIO.1.ln() + 1.0) * 2.0) as usize).min(3)] += 1;
-            places += (crop.top as f64 + h / 2.0) / 200.0;
+            let (h, w) = (crop.height as f64 / 400.0, crop.width as f64 / 400.0);
+            assert!((0.078..=1.0).contains(&(h * w)) && (0.74..=1.35).contains(&(w / h)), "{crop:?}");
+            count(&mut shares, h * w, (w / h).ln(), 1.0 / f64::from(draws));
+            places[0] += crop.top as f64 / 400.0 + h / 2.0;
+            places[1] += crop.left as f64 / 400.0 + w / 2.0;
         }
-        let n = boxes.len() as f64;
-        // Uniform in [0.08, 1] has mean 0.54; boxes that do not fit are drawn again, which favours smaller ones.
-        assert!((areas / n - accepted_mean_area()).abs() < 0.006, "{}", areas / n);
-        assert!((places / n - 0.5).abs() < 0.005);
-        for count in quartiles {
-            assert!((f64::from(count) / n - 0.25).abs() < 0.06, "{quartiles:?}");
+        for (found, expected) in shares.iter().flatten().zip(expected_shares().iter().flatten()) {
+            assert!((found - expected).abs() < 0.01, "{shares:.3?} {:.3?}", expected_shares());
         }
-    }
-
-    /// Mean area over the (area, log ratio) rectangle, restricted to boxes that fit a unit square.
-    fn accepted_mean_area() -> f64 {
-        let (mut total, mut count) = (0.0, 0.0);
-        for i in 0..1000 {
-            for j in 0..1000 {
-                let area = 0.08 + 0.92 * (f64::from(i) + 0.5) / 1000.0;
-                let log_ratio = RATIO.1.ln() * (2.0 * (f64::from(j) + 0.5) / 1000.0 - 1.0);
-                if area * log_ratio.abs().exp() <= 1.0 {
-                    total += area;
-                    count += 1.0;
-                }
-            }
-        }
-        total / count
+        assert!(places.iter().all(|sum| (sum / f64::from(draws) - 0.5).abs() < 0.005), "{places:?}");
     }
 
     #[test]
