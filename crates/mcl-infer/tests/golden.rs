@@ -64,12 +64,12 @@ impl InferCase {
             MahalanobisConfig::new().with_normalize(false).with_ridge(self.ridge).with_distance(distance);
         let mut statistics = config.statistics(self.classes, self.aux_classes, self.features[0].len());
         statistics.update(&self.features.concat(), &self.labels, &self.aux_labels).unwrap();
-        statistics.fit(&config, &Device::flex()).unwrap()
+        statistics.fit(&config, &Device::default()).unwrap()
     }
 
     fn queries(&self) -> Tensor<3> {
         let shape = [self.queries.len(), self.queries[0].len(), self.queries[0][0].len()];
-        Tensor::from_data(TensorData::new(self.queries.concat().concat(), shape), &Device::flex())
+        Tensor::from_data(TensorData::new(self.queries.concat().concat(), shape), &Device::default())
     }
 
     fn view_aux(&self) -> Vec<usize> {

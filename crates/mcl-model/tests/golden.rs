@@ -43,7 +43,7 @@ fn resnet34_with_imagenet_stem_evaluates_as_pytorch() {
 
 fn evaluates_as_pytorch(name: &str, load: fn(&Device) -> MclModel) {
     let golden = Golden::open(name);
-    let plain = Device::flex();
+    let plain = Device::default();
     // A model on a plain device, and the validation snapshot of one that trains.
     let models = [load(&plain), load(&plain.clone().autodiff()).valid()];
     for model in models {
@@ -71,7 +71,7 @@ fn resnet34_with_imagenet_stem_trains_as_pytorch() {
 
 fn trains_as_pytorch(name: &str, load: fn(&Device) -> MclModel) {
     let golden = Golden::open(name);
-    let device = Device::flex().autodiff();
+    let device = Device::default().autodiff();
     let model = load(&device);
     let projections = model.forward(golden.tensor("train_images", &device)).projections;
     let found = projections.clone().into_data();
@@ -134,7 +134,7 @@ fn pytorch_name(path: &str) -> String {
 #[test]
 fn running_mean_moves_as_in_pytorch_and_validation_leaves_it() {
     let golden = Golden::open("resnet34-w2-imagenet");
-    let device = Device::flex().autodiff();
+    let device = Device::default().autodiff();
     let model = resnet34_imagenet(&device);
     model.forward(golden.tensor("train_images", &device));
     let snapshot = model.valid();
@@ -151,6 +151,6 @@ fn running_mean_moves_as_in_pytorch_and_validation_leaves_it() {
     for model in [&model, &snapshot] {
         assert_within("running mean", &running_mean(model), &golden.data("train_running_mean"), 1e-6);
     }
-    snapshot.forward(golden.tensor("train_images", &Device::flex()));
+    snapshot.forward(golden.tensor("train_images", &Device::default()));
     assert_within("running mean", &running_mean(&snapshot), &golden.data("train_running_mean"), 1e-6);
 }

@@ -26,11 +26,11 @@ impl Batch {
     /// Projections that collect gradients, `[images, 2, dim]`.
     pub fn tensor(&self, dtype: DType) -> Tensor<3> {
         let data = TensorData::new(self.projections.clone(), [self.images, 2, self.dim]);
-        Tensor::from_data(data, (&Device::flex().autodiff(), dtype)).require_grad()
+        Tensor::from_data(data, (&Device::default().autodiff(), dtype)).require_grad()
     }
 
     pub fn labels(&self) -> MclLabels {
-        let device = Device::flex().autodiff();
+        let device = Device::default().autodiff();
         let tensor = |labels: &Vec<i64>| Tensor::<1, Int>::from_ints(labels.as_slice(), &device);
         let labels = MclLabels::new(tensor(&self.class));
         match &self.aux {
