@@ -6,6 +6,8 @@ mod cifar;
 pub mod cifar10;
 pub mod cifar100;
 mod decode;
+#[cfg(feature = "download")]
+pub mod download;
 mod error;
 pub mod fix;
 mod folder;
