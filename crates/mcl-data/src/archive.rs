@@ -1,0 +1,361 @@
+//! Tar archives, gzipped or not, read without trusting them: nothing is ever written outside the target, nothing
+//! grows without bound, and a truncated archive is an error rather than a smaller one.
+
+use std::cell::Cell;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use flate2::bufread::MultiGzDecoder;
+use tar::EntryType;
+
+use crate::DataError;
+
+/// Most bytes that an archive may unpack to.
+const MAX_BYTES: u64 = 4 << 30;
+/// Most entries of an archive.
+const MAX_ENTRIES: usize = 2_000_000;
+
+/// Extracts a `.tar` or `.tar.gz` archive into the new folder `target`, which appears only once it is complete.
+/// Returns the number of files.
+///
+/// Permissions, owners and times are not taken over.
+///
+/// # Errors
+/// - [`DataError::UnsafeEntry`] for an entry that is absolute, contains `..`, is a link or a device, or appears twice
+/// - [`DataError::OverLimit`] beyond 4 GiB or two million entries
+/// - [`DataError::Corrupt`] for a damaged or truncated archive
+/// - [`DataError::Io`], also if `target` exists
+pub fn extract(archive: &Path, target: &Path) -> Result<usize, DataError> {
+    if target.exists() {
+        let exists = io::Error::from(io::ErrorKind::AlreadyExists);
+        return Err(DataError::io("extract into", target)(exists));
+    }
+    let staging = Staging::beside(target)?;
+    let mut files = 0;
+    for_each_file(archive, &mut |name, mut content| {
+        let path = staging.path.join(name);
+        let folder = path.parent().expect("a name below a folder");
+        fs::create_dir_all(folder).map_err(DataError::io("create", folder))?;
+        let mut file = File::create_new(&path).map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => {
+                refuse(archive, name.as_os_str().as_encoded_bytes(), "it appears twice")
+            }
+            _ => DataError::io("create", &path)(source),
+        })?;
+        files += 1;
+        copy(&mut content, &mut |bytes| {
+            io::Write::write_all(&mut file, bytes).map_err(DataError::io("write", &path))
+        })
+    })?;
+    staging.rename_to(target)?;
+    Ok(files)
+}
+
+/// The files of an archive that `wanted` takes, in memory, with their names.
+pub(crate) fn read(
+    archive: &Path,
+    wanted: impl Fn(&Path) -> bool,
+) -> Result<Vec<(PathBuf, Vec<u8>)>, DataError> {
+    let mut files = Vec::new();
+    for_each_file(archive, &mut |name, mut content| {
+        let mut all = Vec::new();
+        if wanted(name) {
+            copy(&mut content, &mut |bytes| Ok(all.extend_from_slice(bytes)))?;
+            files.push((name.to_path_buf(), all));
+        }
+        Ok(())
+    })?;
+    Ok(files)
+}
+
+/// The bytes of one entry; an error of this reader is the archive's.
+struct Content<'a> {
+    reader: &'a mut dyn Read,
+    corrupt: &'a dyn Fn(io::Error) -> DataError,
+}
+
+fn copy(
+    content: &mut Content<'_>,
+    sink: &mut dyn FnMut(&[u8]) -> Result<(), DataError>,
+) -> Result<(), DataError> {
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match content.reader.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(n) => sink(&buffer[..n])?,
+            Err(error) => return Err((content.corrupt)(error)),
+        }
+    }
+}
+
+/// Visits every regular file of the archive with its checked name, then makes sure that the archive ended well.
+fn for_each_file(
+    archive: &Path,
+    visit: &mut dyn FnMut(&Path, Content<'_>) -> Result<(), DataError>,
+) -> Result<(), DataError> {
+    let file = File::open(archive).map_err(DataError::io("open", archive))?;
+    let position = Rc::new(Cell::new(0));
+    let mut counted = BufReader::new(Counted { inner: file, position: Rc::clone(&position) });
+    let start = counted.fill_buf().map_err(DataError::io("read", archive))?;
+    let reader: Box<dyn Read> = match start {
+        [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(counted)),
+        _ => Box::new(counted),
+    };
+    let corrupt = |error: io::Error| DataError::Corrupt {
+        path: archive.to_path_buf(),
+        offset: position.get(),
+        reason: match error.kind() {
+            io::ErrorKind::UnexpectedEof => "the archive is truncated; fetch it again".to_string(),
+            _ => error.to_string(),
+        },
+    };
+
+    let mut limited = tar::Archive::new(reader.take(MAX_BYTES));
+    let mut entries_seen = 0;
+    for entry in limited.entries().map_err(corrupt)? {
+        let mut entry = entry.map_err(corrupt)?;
+        entries_seen += 1;
+        if entries_seen > MAX_ENTRIES || entry.raw_file_position().saturating_add(entry.size()) > MAX_BYTES {
+            return Err(over_limit(archive));
+        }
+        let name_bytes = entry.path_bytes().into_owned();
+        let path = entry.path().map_err(corrupt)?.into_owned();
+        match entry.header().entry_type() {
+            EntryType::Regular | EntryType::Continuous => {
+                let name = inside(&path).map_err(|reason| refuse(archive, &name_bytes, reason))?;
+                visit(&name, Content { reader: &mut entry, corrupt: &corrupt })?;
+            }
+            EntryType::Directory => {
+                inside(&path).or_else(|reason| match path.components().next() {
+                    Some(Component::CurDir) => Ok(PathBuf::new()), // "./", the archive's own root
+                    _ => Err(refuse(archive, &name_bytes, reason)),
+                })?;
+            }
+            EntryType::XGlobalHeader => {}
+            EntryType::Symlink | EntryType::Link => {
+                return Err(refuse(archive, &name_bytes, "it is a link"));
+            }
+            _ => return Err(refuse(archive, &name_bytes, "it is neither a file nor a folder")),
+        }
+    }
+    // The checksum of gzip comes last: read on, or a cut there would go unseen.
+    let mut rest = limited.into_inner();
+    io::copy(&mut rest, &mut io::sink()).map_err(corrupt)?;
+    if rest.limit() == 0 {
+        return Err(over_limit(archive));
+    }
+    Ok(())
+}
+
+/// The name without its `.` parts, if it stays below the folder it is joined to.
+fn inside(path: &Path) -> Result<PathBuf, &'static str> {
+    let mut name = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(part) => name.push(part),
+            Component::CurDir => {}
+            Component::ParentDir => return Err("it contains \"..\""),
+            Component::RootDir | Component::Prefix(_) => return Err("it is absolute"),
+        }
+    }
+    if name.as_os_str().is_empty() { Err("it has no name") } else { Ok(name) }
+}
+
+fn refuse(archive: &Path, entry: &[u8], reason: &'static str) -> DataError {
+    let entry = String::from_utf8_lossy(entry).into_owned();
+    DataError::UnsafeEntry { path: archive.to_path_buf(), entry, reason }
+}
+
+fn over_limit(archive: &Path) -> DataError {
+    DataError::OverLimit {
+        path: archive.to_path_buf(),
+        what: format!("more than {} GiB or {MAX_ENTRIES} entries", MAX_BYTES >> 30),
+        limit: "that".to_string(),
+    }
+}
+
+struct Counted {
+    inner: File,
+    position: Rc<Cell<u64>>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.position.set(self.position.get() + n as u64);
+        Ok(n)
+    }
+}
+
+/// A hidden folder beside the target that becomes the target, or is removed.
+pub(crate) struct Staging {
+    pub(crate) path: PathBuf,
+}
+
+impl Staging {
+    pub(crate) fn beside(target: &Path) -> Result<Self, DataError> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let parent = target.parent().unwrap_or(Path::new(""));
+        let name = crate::folder::name(target);
+        let path = parent.join(format!(".{name}.{}-{count}.partial", std::process::id()));
+        fs::create_dir_all(&path).map_err(DataError::io("create", &path))?;
+        Ok(Self { path })
+    }
+
+    pub(crate) fn rename_to(self, target: &Path) -> Result<(), DataError> {
+        fs::rename(&self.path, target).map_err(DataError::io("create", target))
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        let _gone_after_rename = fs::remove_dir_all(&self.path);
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use flate2::{Compression, write::GzEncoder};
+    use std::io::Write;
+
+    /// A tar whose entry names are written as given, however hostile.
+    pub(crate) fn tar(entries: &[(&str, EntryType, &[u8])]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for &(name, kind, content) in entries {
+            let mut header = tar::Header::new_gnu();
+            header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_entry_type(kind);
+            header.set_size(content.len() as u64);
+            if kind == EntryType::Symlink || kind == EntryType::Link {
+                header.set_link_name("/etc/passwd").unwrap();
+            }
+            header.set_cksum();
+            builder.append(&header, content).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    const FILE: EntryType = EntryType::Regular;
+
+    struct Place {
+        root: tempfile::TempDir,
+    }
+
+    impl Place {
+        fn with(archive: &[u8]) -> Self {
+            let root = tempfile::tempdir().unwrap();
+            fs::write(root.path().join("a.tar.gz"), archive).unwrap();
+            Self { root }
+        }
+
+        fn extract(&self) -> Result<usize, DataError> {
+            extract(&self.root.path().join("a.tar.gz"), &self.target())
+        }
+
+        fn target(&self) -> PathBuf {
+            self.root.path().join("out")
+        }
+
+        /// Everything in the folder but the archive.
+        fn leftovers(&self) -> Vec<String> {
+            let names = fs::read_dir(self.root.path()).unwrap();
+            names.map(|e| e.unwrap().file_name().into_string().unwrap()).filter(|n| n != "a.tar.gz").collect()
+        }
+    }
+
+    #[test]
+    fn files_and_folders_are_extracted() {
+        let entries: &[(&str, EntryType, &[u8])] = &[
+            ("./", EntryType::Directory, b""),
+            ("./d/", EntryType::Directory, b""),
+            ("d/x", FILE, b"one"),
+            ("./y", FILE, b""),
+        ];
+        for archive in [tar(entries), gzip(&tar(entries))] {
+            let place = Place::with(&archive);
+            assert_eq!(place.extract().unwrap(), 2);
+            assert_eq!(fs::read(place.target().join("d/x")).unwrap(), b"one");
+            assert_eq!(fs::read(place.target().join("y")).unwrap(), b"");
+            assert_eq!(place.leftovers(), ["out"]);
+            assert!(matches!(place.extract(), Err(DataError::Io { .. })), "an existing target is left alone");
+        }
+    }
+
+    #[test]
+    fn nothing_leaves_the_target() {
+        let outside = "../escaped";
+        let cases: &[(&str, EntryType)] = &[
+            (outside, FILE),
+            ("d/../../escaped", FILE),
+            ("/escaped-burn-mcl-test", FILE),
+            ("..", EntryType::Directory),
+            ("/escaped-burn-mcl-test", EntryType::Directory),
+            ("link", EntryType::Symlink),
+            ("link", EntryType::Link),
+            ("fifo", EntryType::Fifo),
+            ("device", EntryType::Char),
+        ];
+        for &(name, kind) in cases {
+            let content: &[u8] = if kind == FILE { b"payload" } else { b"" };
+            let place = Place::with(&gzip(&tar(&[("first", FILE, b"fine"), (name, kind, content)])));
+            match place.extract() {
+                Err(DataError::UnsafeEntry { entry, .. }) => assert_eq!(entry, name),
+                other => panic!("{name} {kind:?}: {other:?}"),
+            }
+            assert!(place.leftovers().is_empty(), "{name} left {:?}", place.leftovers());
+            assert!(!Path::new("/escaped-burn-mcl-test").exists());
+        }
+        let place = Place::with(&tar(&[("x", FILE, b"1"), ("./x", FILE, b"2")]));
+        assert!(matches!(place.extract(), Err(DataError::UnsafeEntry { reason: "it appears twice", .. })));
+    }
+
+    #[test]
+    fn a_cut_or_flipped_archive_is_an_error_and_leaves_nothing() {
+        let noise: Vec<u8> = (0..20_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let good = gzip(&tar(&[("a", FILE, &noise), ("b", FILE, &noise)]));
+        assert_eq!(Place::with(&good).extract().unwrap(), 2);
+        let check = |bad: &[u8], what: &str| {
+            let place = Place::with(bad);
+            match place.extract() {
+                Err(DataError::Corrupt { offset, .. }) => assert!(offset <= bad.len() as u64, "{what}"),
+                other => panic!("{what}: {other:?}"),
+            }
+            assert!(place.leftovers().is_empty(), "{what}");
+        };
+        for cut in [10, 100, good.len() / 2, good.len() - 600, good.len() - 8, good.len() - 1] {
+            check(&good[..cut], &format!("cut at {cut}"));
+        }
+        let mut flipped = good.clone();
+        flipped[good.len() / 2] ^= 0x10;
+        check(&flipped, "flipped");
+        check(b"not an archive, but long enough for a header of a tar".repeat(20).as_slice(), "text");
+    }
+
+    #[test]
+    fn an_entry_that_claims_terabytes_is_refused() {
+        let mut bytes = tar(&[("big", FILE, b"small")]);
+        let mut header = tar::Header::from_byte_slice(&bytes[..512]).clone();
+        header.set_size(1 << 42);
+        header.set_cksum();
+        bytes[..512].copy_from_slice(header.as_bytes());
+        assert!(matches!(Place::with(&bytes).extract(), Err(DataError::OverLimit { .. })));
+    }
+
+    #[test]
+    fn wanted_files_are_read_into_memory() {
+        let place = Place::with(&gzip(&tar(&[("d/x.png", FILE, b"one"), ("readme", FILE, b"two")])));
+        let files = read(&place.root.path().join("a.tar.gz"), crate::folder::is_picture).unwrap();
+        assert_eq!(files, [(PathBuf::from("d/x.png"), b"one".to_vec())]);
+    }
+}

@@ -1,0 +1,277 @@
+//! What CIFAR-10 and CIFAR-100 share: files of fixed-size records, and the same sets as folders of PNGs.
+//!
+//! A record is one or two label bytes and 3072 pixel bytes, planar RGB, 32 x 32: already the layout of [`ImageSet`].
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use crate::folder::{self, Fit};
+use crate::{DataError, ImageSet, Split};
+
+const SIZE: (usize, usize) = (32, 32);
+const IMAGE_BYTES: usize = 3 * 32 * 32;
+
+/// One of the two sets as published.
+pub(crate) struct Cifar {
+    /// For errors.
+    pub(crate) title: &'static str,
+    /// The folder in the published archive.
+    pub(crate) folder: &'static str,
+    /// What a folder of PNGs beside other sets may be called.
+    pub(crate) png_folders: &'static [&'static str],
+    /// The files of a split.
+    pub(crate) train_files: &'static [&'static str],
+    pub(crate) test_files: &'static [&'static str],
+    /// Number of images in a training and in a test file.
+    pub(crate) train_records: usize,
+    pub(crate) test_records: usize,
+    /// Label bytes of a record, the last of which is used.
+    pub(crate) label_bytes: usize,
+    /// The classes by label.
+    pub(crate) class_names: &'static [&'static str],
+}
+
+impl Cifar {
+    pub(crate) fn load(&self, root: &Path, split: Split) -> Result<ImageSet, DataError> {
+        let (files, max_records) = match split {
+            Split::Train => (self.train_files, self.train_records),
+            Split::Test => (self.test_files, self.test_records),
+        };
+        for folder in [root.join(self.folder), root.to_path_buf()] {
+            if files.iter().any(|file| folder.join(file).exists()) {
+                let paths: Vec<PathBuf> = files.iter().map(|file| folder.join(file)).collect();
+                return self.load_binary(&paths, max_records);
+            }
+        }
+        let mut png_roots = vec![root.to_path_buf()];
+        png_roots.extend(self.png_folders.iter().map(|name| root.join(name)));
+        for folder in png_roots.iter().map(|png_root| png_root.join(split.name())) {
+            if folder.is_dir() {
+                return self.load_pngs(&folder);
+            }
+        }
+        Err(DataError::Missing {
+            path: root.to_path_buf(),
+            what: format!("{} {} images", self.title, split.name()),
+            hint: format!(
+                "put {}/{{{}}} there (the binary version from https://www.cs.toronto.edu/~kriz/cifar.html), \
+                 or folders of PNGs as {}/<class>/*.png",
+                self.folder,
+                files.join(", "),
+                split.name()
+            ),
+        })
+    }
+
+    fn class_names(&self) -> Vec<String> {
+        self.class_names.iter().map(ToString::to_string).collect()
+    }
+
+    fn load_binary(&self, paths: &[PathBuf], max_records: usize) -> Result<ImageSet, DataError> {
+        let parts: Vec<_> = paths.par_iter().map(|path| self.read_file(path, max_records)).collect();
+        let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+        for part in parts {
+            let (file_pixels, file_labels) = part?;
+            pixels.extend_from_slice(&file_pixels);
+            labels.extend_from_slice(&file_labels);
+        }
+        ImageSet::new(pixels, SIZE, labels, self.class_names())
+    }
+
+    /// Reads one file of records, which may hold fewer than published (a part of the set) but not more.
+    fn read_file(&self, path: &Path, max_records: usize) -> Result<(Vec<u8>, Vec<usize>), DataError> {
+        let record_bytes = self.label_bytes + IMAGE_BYTES;
+        let length = std::fs::metadata(path).map_err(DataError::io("read", path))?.len();
+        let max_bytes = max_records * record_bytes;
+        if length == 0 || length > max_bytes as u64 {
+            return Err(DataError::FileSize {
+                path: path.to_path_buf(),
+                expected: format!("{record_bytes} to {max_bytes}"),
+                found: length,
+                hint: "it is not the binary version of the set, or damaged",
+            });
+        }
+        let bytes = std::fs::read(path).map_err(DataError::io("read", path))?;
+        let records = bytes.chunks_exact(record_bytes);
+        if !records.remainder().is_empty() {
+            return Err(DataError::Truncated {
+                path: path.to_path_buf(),
+                offset: (bytes.len() - records.remainder().len()) as u64,
+                record: bytes.len() / record_bytes,
+                expected: record_bytes,
+                found: records.remainder().len(),
+            });
+        }
+        let mut pixels = Vec::with_capacity(records.len() * IMAGE_BYTES);
+        let mut labels = Vec::with_capacity(records.len());
+        for (i, record) in records.enumerate() {
+            let (head, image) = record.split_at(self.label_bytes);
+            let label = usize::from(head[self.label_bytes - 1]);
+            if label >= self.class_names.len() {
+                return Err(DataError::LabelInFile {
+                    path: path.to_path_buf(),
+                    offset: (i * record_bytes + self.label_bytes - 1) as u64,
+                    label: label as u64,
+                    classes: self.class_names.len(),
+                });
+            }
+            pixels.extend_from_slice(image);
+            labels.push(label);
+        }
+        Ok((pixels, labels))
+    }
+
+    /// Reads `folder/<class>/*.png` with the published class names, so that labels agree with the binary version.
+    fn load_pngs(&self, folder: &Path) -> Result<ImageSet, DataError> {
+        let folders: Vec<PathBuf> = self.class_names.iter().map(|name| folder.join(name)).collect();
+        if let Some(missing) = folders.iter().find(|path| !path.is_dir()) {
+            return Err(DataError::Missing {
+                path: folder.to_path_buf(),
+                what: format!("{} class folder {:?}", self.title, folder::name(missing)),
+                hint: format!("there must be one folder for each of {}", self.class_names.join(", ")),
+            });
+        }
+        folder::load_classes(&folders, self.class_names(), SIZE, Fit::Exact)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{cifar10, cifar100};
+
+    /// `n` records whose labels count up (the last label byte) and whose pixel p is `p + record`, mod 251.
+    fn records(n: usize, label_bytes: usize, classes: usize) -> Vec<u8> {
+        let image = |i: usize| (0..IMAGE_BYTES).map(move |p| ((p + i) % 251) as u8);
+        let head = |i: usize| {
+            let mut head = vec![7; label_bytes];
+            head[label_bytes - 1] = (i % classes) as u8;
+            head
+        };
+        (0..n).flat_map(|i| head(i).into_iter().chain(image(i))).collect()
+    }
+
+    fn write(root: &Path, file: &str, bytes: &[u8]) {
+        let path = root.join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    #[test]
+    fn records_are_read_in_file_order() {
+        let root = tempfile::tempdir().unwrap();
+        for k in 1..=5 {
+            write(root.path(), &format!("cifar-10-batches-bin/data_batch_{k}.bin"), &records(10 + k, 1, 10));
+        }
+        let set = cifar10::load(root.path(), Split::Train).unwrap();
+        assert_eq!(set.len(), 11 + 12 + 13 + 14 + 15);
+        assert_eq!(set.size(), (32, 32));
+        assert_eq!(set.labels()[..13], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 0, 1]);
+        assert_eq!(set.pixels(12)[..3], [1, 2, 3]); // record 1 of the second file
+        assert_eq!(set.pixels(12)[3071], ((3071 + 1) % 251) as u8);
+        let inside = cifar10::load(&root.path().join("cifar-10-batches-bin"), Split::Train).unwrap();
+        assert_eq!(inside, set);
+    }
+
+    #[test]
+    fn cifar100_takes_the_fine_label() {
+        let root = tempfile::tempdir().unwrap();
+        write(root.path(), "cifar-100-binary/test.bin", &records(101, 2, 100));
+        let set = cifar100::load(root.path(), Split::Test).unwrap();
+        assert_eq!((set.label(0), set.label(99), set.label(100)), (0, 99, 0));
+        assert_eq!(set.pixels(3)[0], 3);
+        assert_eq!(set.class_names()[53], "orange");
+    }
+
+    #[test]
+    fn faults_name_file_and_offset() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("cifar-10-batches-bin/test_batch.bin");
+        let load = |bytes: &[u8]| {
+            write(root.path(), "cifar-10-batches-bin/test_batch.bin", bytes);
+            cifar10::load(root.path(), Split::Test).unwrap_err()
+        };
+        let good = records(4, 1, 10);
+        let error = load(&good[..2 * 3073 + 100]);
+        assert!(
+            matches!(&error, DataError::Truncated { path: p, offset: 6146, record: 2, expected: 3073, found: 100 } if *p == path),
+            "{error}"
+        );
+        let mut bad_label = good.clone();
+        bad_label[3 * 3073] = 10;
+        let error = load(&bad_label);
+        assert!(
+            matches!(&error, DataError::LabelInFile { offset: 9219, label: 10, classes: 10, .. }),
+            "{error}"
+        );
+        assert!(error.to_string().contains("test_batch.bin: label 10 at byte 9219"), "{error}");
+        assert!(matches!(load(&[]), DataError::FileSize { found: 0, .. }));
+        let error = load(&vec![0; 10_001 * 3073]);
+        assert!(matches!(error, DataError::FileSize { found: 30_733_073, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_missing_batch_is_an_error_not_a_smaller_set() {
+        let root = tempfile::tempdir().unwrap();
+        write(root.path(), "cifar-10-batches-bin/data_batch_1.bin", &records(1, 1, 10));
+        let error = cifar10::load(root.path(), Split::Train).unwrap_err();
+        assert!(
+            matches!(&error, DataError::Io { path, .. } if path.ends_with("data_batch_2.bin")),
+            "{error}"
+        );
+        let error = cifar100::load(root.path(), Split::Train).unwrap_err();
+        assert!(matches!(error, DataError::Missing { .. }));
+        assert!(error.to_string().contains("put cifar-100-binary/{train.bin} there"), "{error}");
+    }
+
+    #[test]
+    fn folders_of_pngs_are_the_same_set() {
+        let root = tempfile::tempdir().unwrap();
+        let bytes = records(20, 1, 10);
+        write(root.path(), "bin/test_batch.bin", &bytes);
+        for (i, record) in bytes.chunks_exact(3073).enumerate() {
+            let class = cifar10::CLASS_NAMES[usize::from(record[0])];
+            let folder = root.path().join("cifar10/test").join(class);
+            std::fs::create_dir_all(&folder).unwrap();
+            let pixel = |x: u32, y: u32, c: usize| record[1 + 1024 * c + (32 * y + x) as usize];
+            let image =
+                image::RgbImage::from_fn(32, 32, |x, y| image::Rgb([0, 1, 2].map(|c| pixel(x, y, c))));
+            image.save(folder.join(format!("{i:04}.png"))).unwrap();
+        }
+        let binary = cifar10::load(&root.path().join("bin"), Split::Test).unwrap();
+        let by_class: Vec<usize> = (0..10).flat_map(|class| [class, class + 10]).collect();
+        let pngs = cifar10::load(root.path(), Split::Test).unwrap();
+        assert_eq!(pngs, binary.subset(&by_class).unwrap());
+        assert_eq!(cifar10::load(&root.path().join("cifar10"), Split::Test).unwrap(), pngs);
+
+        image::RgbImage::new(31, 32).save(root.path().join("cifar10/test/cat/0000.png")).unwrap();
+        let error = cifar10::load(root.path(), Split::Test).unwrap_err();
+        assert!(matches!(&error, DataError::ImageSize { found: (32, 31), .. }), "{error}");
+        std::fs::remove_dir_all(root.path().join("cifar10/test/frog")).unwrap();
+        let error = cifar10::load(root.path(), Split::Test).unwrap_err();
+        assert!(error.to_string().contains("\"frog\""), "{error}");
+    }
+
+    /// The real sets, where they are: in `$MCL_DATA` or in `data/` of the workspace.
+    #[test]
+    fn real_sets_are_balanced() {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data");
+        let root = std::env::var_os("MCL_DATA").map_or(workspace, PathBuf::from);
+        if !root.join("cifar-10-batches-bin").is_dir() {
+            println!("skipped: no CIFAR-10 in {}", root.display());
+            return;
+        }
+        for (split, each) in [(Split::Train, 5000), (Split::Test, 1000)] {
+            assert_eq!(cifar10::load(&root, split).unwrap().class_counts(), [each; 10]);
+        }
+        if !root.join("cifar-100-binary/test.bin").is_file() {
+            println!("skipped: no CIFAR-100 in {}", root.display());
+            return;
+        }
+        let test = cifar100::load(&root, Split::Test).unwrap();
+        assert_eq!(test.class_counts(), [100; 100]);
+        let names = std::fs::read_to_string(root.join("cifar-100-binary/fine_label_names.txt")).unwrap();
+        assert_eq!(names.split_whitespace().collect::<Vec<_>>(), test.class_names());
+    }
+}

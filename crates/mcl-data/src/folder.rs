@@ -1,0 +1,127 @@
+//! Pictures in folders: what counts as one, in which order, and how many become an [`ImageSet`] at once.
+
+use std::fs::{self, DirEntry};
+use std::path::{Path, PathBuf};
+
+use image::RgbImage;
+use rayon::prelude::*;
+
+use crate::image_set::check_size;
+use crate::{DataError, ImageSet, decode, resize};
+
+/// Extensions that are taken for pictures, in lower case.
+const EXTENSIONS: [&str; 12] =
+    ["bmp", "gif", "jpeg", "jpg", "pbm", "pgm", "png", "pnm", "ppm", "tif", "tiff", "webp"];
+
+/// The same, for errors.
+pub(crate) const LOOKED_FOR: &str = "bmp, gif, jpeg, png, pnm, tiff and webp files";
+
+/// How a picture gets the size of its set.
+#[derive(Clone, Copy)]
+pub(crate) enum Fit {
+    /// It must have it already.
+    Exact,
+    /// It is stretched to it.
+    Stretch,
+}
+
+/// Whether the name is a picture's: a known extension, and not hidden (`._x.png` is not a picture).
+pub(crate) fn is_picture(path: &Path) -> bool {
+    let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+    !is_hidden(path) && extension.is_some_and(|e| EXTENSIONS.contains(&e.as_str()))
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+/// Entries of a folder that pass `keep`, sorted by name (bytewise, as torchvision's `ImageFolder` does).
+fn list(folder: &Path, keep: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, DataError> {
+    let entries = fs::read_dir(folder).map_err(DataError::io("list", folder))?;
+    let paths: Result<Vec<PathBuf>, _> = entries.map(|entry| entry.map(|e: DirEntry| e.path())).collect();
+    let mut paths = paths.map_err(DataError::io("list", folder))?;
+    paths.retain(|path| keep(path));
+    paths.sort();
+    Ok(paths)
+}
+
+/// The pictures directly in `folder`.
+pub(crate) fn pictures(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    list(folder, |path| is_picture(path) && path.is_file())
+}
+
+/// The folders directly in `folder`.
+pub(crate) fn folders(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    list(folder, |path| !is_hidden(path) && path.is_dir())
+}
+
+/// Pictures in `folder` and everywhere below. Links to folders are not followed: they can form rings.
+pub(crate) fn pictures_below(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let mut found = pictures(folder)?;
+    for sub_folder in folders(folder)?.into_iter().filter(|path| !path.is_symlink()) {
+        found.extend(pictures_below(&sub_folder)?);
+    }
+    Ok(found)
+}
+
+/// The last part of a path as text.
+pub(crate) fn name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// Decodes pictures in parallel. The order is that of `pictures`, and of several faulty ones the first is reported.
+pub(crate) fn load(
+    pictures: &[(PathBuf, usize)],
+    class_names: Vec<String>,
+    size: (usize, usize),
+    fit: Fit,
+) -> Result<ImageSet, DataError> {
+    check_size(size)?;
+    let image_bytes = 3 * size.0 * size.1;
+    let mut pixels = vec![0; pictures.len() * image_bytes];
+    let first_error =
+        pixels.par_chunks_exact_mut(image_bytes).zip(pictures).find_map_first(|(planar, (path, _))| {
+            decode::read(path).and_then(|image| place(path, &image, size, fit, planar)).err()
+        });
+    match first_error {
+        Some(error) => Err(error),
+        None => ImageSet::new(pixels, size, pictures.iter().map(|p| p.1).collect(), class_names),
+    }
+}
+
+/// Writes `image` into its place in a set, `[3, height, width]`.
+pub(crate) fn place(
+    path: &Path,
+    image: &RgbImage,
+    size: (usize, usize),
+    fit: Fit,
+    planar: &mut [u8],
+) -> Result<(), DataError> {
+    let found = (image.height() as usize, image.width() as usize);
+    match fit {
+        _ if found == size => decode::to_planar(image, planar),
+        Fit::Stretch => decode::to_planar(&resize::resize(image, size), planar),
+        Fit::Exact => {
+            return Err(DataError::ImageSize { path: path.to_path_buf(), found, expected: size });
+        }
+    }
+    Ok(())
+}
+
+/// Loads `root/<class>/*`, one class for each of `folders`, labelled in that order.
+pub(crate) fn load_classes(
+    folders: &[PathBuf],
+    class_names: Vec<String>,
+    size: (usize, usize),
+    fit: Fit,
+) -> Result<ImageSet, DataError> {
+    let mut labelled = Vec::new();
+    for (label, folder) in folders.iter().enumerate() {
+        let pictures = pictures(folder)?;
+        if pictures.is_empty() {
+            return Err(DataError::EmptyFolder { path: folder.clone(), looked_for: LOOKED_FOR });
+        }
+        labelled.extend(pictures.into_iter().map(|path| (path, label)));
+    }
+    load(&labelled, class_names, size, fit)
+}

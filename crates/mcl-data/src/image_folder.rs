@@ -1,0 +1,109 @@
+//! One's own pictures: a folder with one sub-folder a class.
+
+use std::path::Path;
+
+use crate::folder::{self, Fit};
+use crate::{DataError, ImageSet};
+
+/// Loads `root/<class>/*`: the classes are the sub-folders sorted by name, the images of a class its picture files
+/// sorted by name (bmp, gif, jpeg, png, pnm, tiff, webp; other files and hidden ones are passed over).
+///
+/// Pictures are turned upright as their EXIF block says, transparency is laid over white, grey becomes RGB and 16 bits
+/// become 8; then they are stretched to `size` (height, width) with an antialiased bilinear filter. Decoding runs on all
+/// cores, the order does not depend on it.
+///
+/// # Errors
+/// - [`DataError::NoClassFolders`], [`DataError::EmptyFolder`] if there is no class or a class without a picture
+/// - [`DataError::Undecodable`], [`DataError::OverLimit`] for the first picture that is not one or too large
+/// - [`DataError::Io`], [`DataError::Setting`] (a zero size)
+///
+/// ```no_run
+/// let set = mcl_data::image_folder::load("my-pictures".as_ref(), (32, 32))?;
+/// println!("{} pictures of {:?}", set.len(), set.class_names());
+/// # Ok::<(), mcl_data::DataError>(())
+/// ```
+pub fn load(root: &Path, size: (usize, usize)) -> Result<ImageSet, DataError> {
+    let folders = folder::folders(root)?;
+    if folders.is_empty() {
+        return Err(DataError::NoClassFolders { path: root.to_path_buf() });
+    }
+    let class_names = folders.iter().map(|path| folder::name(path)).collect();
+    folder::load_classes(&folders, class_names, size, Fit::Stretch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::{GrayImage, Luma, Rgb, RgbImage};
+
+    fn picture(value: u8) -> RgbImage {
+        RgbImage::from_pixel(6, 4, Rgb([value, 0, 255]))
+    }
+
+    /// zebra/{2.png, 10.png}, ant/{a.PNG}: names that sort otherwise than numbers or creation.
+    fn example() -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("zebra")).unwrap();
+        std::fs::create_dir(root.path().join("ant")).unwrap();
+        std::fs::create_dir(root.path().join(".git")).unwrap();
+        picture(2).save(root.path().join("zebra/2.png")).unwrap();
+        picture(10).save(root.path().join("zebra/10.png")).unwrap();
+        GrayImage::from_pixel(9, 9, Luma([50])).save(root.path().join("ant/a.PNG")).unwrap();
+        std::fs::write(root.path().join("zebra/notes.txt"), "no picture").unwrap();
+        std::fs::write(root.path().join("zebra/._2.png"), "resource fork").unwrap();
+        root
+    }
+
+    #[test]
+    fn classes_and_pictures_are_sorted_by_name() {
+        let set = load(example().path(), (2, 3)).unwrap();
+        assert_eq!(set.class_names(), ["ant", "zebra"]);
+        assert_eq!(set.labels(), [0, 1, 1]);
+        assert_eq!(set.size(), (2, 3));
+        assert_eq!(set.pixels(0), [50; 18]);
+        assert_eq!([set.pixels(1)[0], set.pixels(2)[0]], [10, 2]); // "10.png" < "2.png"
+    }
+
+    #[test]
+    fn the_result_does_not_depend_on_the_number_of_threads() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("only")).unwrap();
+        for i in 0..40 {
+            picture(i).save(root.path().join(format!("only/{i:02}.png"))).unwrap();
+        }
+        let with = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| load(root.path(), (4, 6)).unwrap())
+        };
+        let set = with(1);
+        assert!((0..40).all(|i| set.pixels(i)[0] == i as u8));
+        assert_eq!(set, with(4));
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let error = load(root.path(), (2, 2)).unwrap_err();
+        assert!(matches!(&error, DataError::NoClassFolders { path } if path == root.path()), "{error}");
+        std::fs::create_dir(root.path().join("empty")).unwrap();
+        let error = load(root.path(), (2, 2)).unwrap_err();
+        assert!(matches!(&error, DataError::EmptyFolder { path, .. } if path.ends_with("empty")), "{error}");
+        let error = load(&root.path().join("nowhere"), (2, 2)).unwrap_err();
+        assert!(matches!(&error, DataError::Io { path, .. } if path.ends_with("nowhere")), "{error}");
+        let error = load(example().path(), (0, 2)).unwrap_err();
+        assert!(matches!(error, DataError::Setting { .. }), "{error}");
+    }
+
+    #[test]
+    fn of_several_bad_pictures_the_first_is_reported() {
+        let root = example();
+        for name in ["zebra/3.png", "zebra/4.jpg"] {
+            std::fs::write(root.path().join(name), "damaged").unwrap();
+        }
+        let error = load(root.path(), (2, 2)).unwrap_err();
+        assert!(
+            matches!(&error, DataError::Undecodable { path, .. } if path.ends_with("zebra/3.png")),
+            "{error}"
+        );
+    }
+}

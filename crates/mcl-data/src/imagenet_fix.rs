@@ -1,0 +1,17 @@
+//! ImageNet-Fix: 10,000 ImageNet pictures, 32 x 32, resized with antialiasing (Tack et al., CSI, 2020, appendix I).
+
+use std::path::Path;
+
+use crate::{DataError, ImageSet, fix};
+
+/// Loads the set from `root`: a folder of 32 x 32 pictures, or of folders of them, or the published archive (.tar.gz,
+/// read without unpacking); as `Imagenet_fix` in `root`, or `root` itself. See [`fix::make`] for making it.
+///
+/// # Errors
+/// - [`DataError::Missing`] if there is nothing of it under `root`: says what to put where
+/// - [`DataError::Undecodable`], [`DataError::ImageSize`], [`DataError::OverLimit`] for pictures
+/// - [`DataError::Corrupt`], [`DataError::UnsafeEntry`] for the archive
+/// - [`DataError::Io`]
+pub fn load(root: &Path) -> Result<ImageSet, DataError> {
+    fix::load(root, "ImageNet-Fix", &["Imagenet_fix", "ImageNet_fix", "imagenet_fix", "IMAGENET_FIX"])
+}
