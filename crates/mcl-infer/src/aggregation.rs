@@ -17,7 +17,8 @@ pub enum Aggregation {
     /// `-min_v d(v, c)`: the best view counts.
     Max,
 
-    /// The paper's weighted average (Eq. 19-20): a view weighs as much as its harmonic mean distance over classes.
+    /// The paper's weighted average (Eq. 19-20): a view weighs as much as its harmonic mean distance over
+    /// classes.
     ///
     /// ```text
     /// w(v) = (Σ_c 1 / d(v, c))⁻¹
@@ -55,8 +56,8 @@ impl Aggregation {
     /// Combines the scores of the views and takes the best class.
     ///
     /// `Mean` and `Max` take any scores; `WeightedAverage` and `HarmonicMean` need negative distances, as
-    /// [`MahalanobisScorer::score`](crate::MahalanobisScorer::score) gives, and read a positive score as a distance
-    /// of zero.
+    /// [`MahalanobisScorer::score`](crate::MahalanobisScorer::score) gives, and read a positive score as a
+    /// distance of zero.
     ///
     /// # Shapes
     ///
@@ -130,8 +131,8 @@ mod tests {
 
     #[test]
     fn by_hand() {
-        // Harmonic means: of view 0 over classes 4/3, of view 1 2.4; weights 5/14 and 9/14. Of class 0 over views
-        // 4/3, of class 1 12/5.
+        // Harmonic means: of view 0 over classes 4/3, of view 1 2.4; weights 5/14 and 9/14. Of class 0 over
+        // views 4/3, of class 1 12/5.
         let scores = [[-1.0, -2.0], [-2.0, -3.0]];
         for (aggregation, expected) in [
             (Aggregation::Mean, [-1.5, -2.5]),

@@ -50,8 +50,8 @@ impl MahalanobisConfig {
     /// Empty statistics for a fit with this configuration, for `classes` classes of `aux_classes` auxiliary
     /// classes each and embeddings of `dim` numbers.
     ///
-    /// They depend on [`normalize`](Self::normalize) only, so one pass over the samples serves any choice of the
-    /// other fields.
+    /// They depend on [`normalize`](Self::normalize) only, so one pass over the samples serves any choice of
+    /// the other fields.
     pub fn statistics(&self, classes: usize, aux_classes: usize, dim: usize) -> GaussianStatistics {
         GaussianStatistics::with_normalize(classes, aux_classes, dim, self.normalize)
     }

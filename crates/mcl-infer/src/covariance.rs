@@ -5,9 +5,9 @@ use nalgebra::{DMatrix, DVector};
 use crate::error::{Cluster, InferError};
 use crate::{Covariance, GaussianStatistics, MahalanobisConfig, MahalanobisRecord};
 
-/// The least ridge, relative to the mean variance, that may stand in for directions in which nothing was seen.
-/// A smaller one makes a step in such a direction count a million times as much as one elsewhere, so that the
-/// score says little more than whether an embedding lies in the span of the samples.
+/// The least ridge, relative to the mean variance, that may stand in for directions in which nothing was
+/// seen. A smaller one makes a step in such a direction count a million times as much as one elsewhere, so
+/// that the score says little more than whether an embedding lies in the span of the samples.
 const LEAST_RELATIVE_RIDGE: f64 = 1e-6;
 
 /// A spread below this share of the length of the mean (squared) is f32 rounding, not spread.

@@ -1,13 +1,13 @@
-//! Count, mean and scatter of one stream of vectors, in one pass (Chan, Golub and LeVeque, 1979).
+//! Count, mean and scatter of one stream of vectors, in one pass (Chan et al., 1979).
 //!
-//! The scatter of the union of two samples A and B is, with δ = mean_B - mean_A,
+//! The scatter of the union of two samples A and B is, with δ the difference of their means,
 //!
 //! ```text
 //! S = S_A + S_B + δ δᵀ n_A n_B / (n_A + n_B)
 //! ```
 //!
-//! Sums of squares around zero would be shorter, and would lose every digit of the covariance when the mean is
-//! large against the spread, which is what a tight cluster on the unit sphere looks like.
+//! Sums of squares around zero would be shorter, and would lose every digit of the covariance when the mean
+//! is large against the spread, which is what a tight cluster on the unit sphere looks like.
 
 use nalgebra::{DMatrix, DVector};
 

@@ -6,10 +6,12 @@ use serde::{Deserialize, Serialize};
 use crate::error::InferError;
 use crate::{MahalanobisConfig, MahalanobisScorer};
 
-/// The Gaussians of a [`MahalanobisScorer`] as plain numbers, to be stored by any serde format or field by field.
+/// The Gaussians of a [`MahalanobisScorer`] as plain numbers, to be stored by any serde format or field by
+/// field.
 ///
-/// [`into_scorer`](Self::into_scorer) gives back the scorer that it came from, bit for bit: the fit itself goes
-/// through a record. A text format must keep every digit of an f64 (serde_json: feature `float_roundtrip`).
+/// [`into_scorer`](Self::into_scorer) gives back the scorer that it came from, bit for bit: the fit itself
+/// goes through a record. A text format must keep every digit of an f64 (serde_json: feature
+/// `float_roundtrip`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MahalanobisRecord {
     /// The configuration of the fit.
@@ -20,9 +22,9 @@ pub struct MahalanobisRecord {
     pub aux_classes: usize,
     /// Length of an embedding.
     pub dim: usize,
-    /// [classes, aux_classes, dim]
+    /// `[classes, aux_classes, dim]`
     pub means: Vec<f64>,
-    /// [classes, aux_classes, dim, dim], ridge included.
+    /// `[classes, aux_classes, dim, dim]`, ridge included.
     pub covariances: Vec<f64>,
 }
 

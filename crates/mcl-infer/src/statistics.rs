@@ -1,11 +1,12 @@
 //! Running class statistics: what the class Gaussians of Section 3.3 are fitted from.
 //!
-//! The features of the training set (400,000 x 128 numbers for CIFAR-10 with rotations) need not be held: each
-//! batch is folded into a count, a mean and a scatter for its (class, auxiliary class), in f64. Parts gathered on
-//! different threads or machines merge into what one pass would have given, up to f64 rounding.
+//! The features of the training set (400,000 x 128 numbers for CIFAR-10 with rotations) need not be held:
+//! each batch is folded into a count, a mean and a scatter for its (class, auxiliary class), in f64. Parts
+//! gathered on different threads or machines merge into what one pass would have given, up to f64 rounding.
 
 use burn::tensor::Device;
 use nalgebra::{DMatrix, DVector};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::covariance;
@@ -23,8 +24,8 @@ const BLOCK_ROWS: usize = 512;
 ///
 /// Embeddings are scaled to unit length as they are counted, as
 /// [`normalize`](crate::MahalanobisConfig::normalize) is on by default. For the other choice take the empty
-/// statistics from [`MahalanobisConfig::statistics`]; [`fit`](Self::fit) refuses a configuration that does not
-/// match, since sums of raw embeddings cannot be turned into sums of normalised ones.
+/// statistics from [`MahalanobisConfig::statistics`]; [`fit`](Self::fit) refuses a configuration that does
+/// not match, since sums of raw embeddings cannot be turned into sums of normalised ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Stored", into = "Stored")]
 pub struct GaussianStatistics {
@@ -32,7 +33,7 @@ pub struct GaussianStatistics {
     aux_classes: usize,
     dim: usize,
     normalize: bool,
-    /// [classes, aux_classes]
+    /// `[classes, aux_classes]`
     moments: Vec<Moments>,
 }
 
@@ -50,20 +51,23 @@ impl GaussianStatistics {
         Self { classes, aux_classes, dim, normalize, moments }
     }
 
-    /// Counts samples: row `i` of `features` (row-major, [n, dim]) belongs to `class[i]` and `aux[i]`.
+    /// Counts samples: row `i` of `features` (row-major, `[n, dim]`) belongs to `class[i]` and `aux[i]`.
     ///
     /// # Errors
     ///
-    /// Lengths that do not match, a label out of range, NaN or infinity, or (when normalising) a row of zeros; the
-    /// error names the first such row. Nothing is counted then.
+    /// Lengths that do not match, a label out of range, NaN or infinity, or (when normalising) a row of
+    /// zeros; the error names the first such row. Nothing is counted then.
     pub fn update(&mut self, features: &[f32], class: &[usize], aux: &[usize]) -> Result<(), InferError> {
         self.check(features, class, aux)?;
         let rows_of = self.rows_by_cluster(class, aux);
-        for (moments, rows) in self.moments.iter_mut().zip(&rows_of) {
+        let (dim, normalize) = (self.dim, self.normalize);
+        // Each cluster is one thread's, and takes its rows in order: the sums do not depend on the number of
+        // threads.
+        self.moments.par_iter_mut().zip(&rows_of).for_each(|(moments, rows)| {
             for rows in rows.chunks(BLOCK_ROWS) {
-                moments.add(&mut gather(features, rows, self.dim, self.normalize));
+                moments.add(&mut gather(features, rows, dim, normalize));
             }
-        }
+        });
         Ok(())
     }
 
@@ -127,7 +131,7 @@ impl GaussianStatistics {
         self.normalize
     }
 
-    /// Samples counted so far for each class and auxiliary class: [classes, aux_classes].
+    /// Samples counted so far for each class and auxiliary class: `[classes, aux_classes]`.
     pub fn counts(&self) -> Vec<u64> {
         self.moments.iter().map(|moments| moments.count).collect()
     }
@@ -198,11 +202,11 @@ struct Stored {
     aux_classes: usize,
     dim: usize,
     normalize: bool,
-    /// [classes, aux_classes]
+    /// `[classes, aux_classes]`
     counts: Vec<u64>,
-    /// [classes, aux_classes, dim]
+    /// `[classes, aux_classes, dim]`
     means: Vec<f64>,
-    /// [classes, aux_classes, dim, dim]
+    /// `[classes, aux_classes, dim, dim]`
     scatters: Vec<f64>,
 }
 

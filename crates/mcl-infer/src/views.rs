@@ -12,8 +12,8 @@ use burn::tensor::Tensor;
 /// | 0, 1, 2, 3 | rotated counterclockwise by 0, 90, 180, 270 degrees | 0, 1, 2, 3 |
 /// | 4, 5, 6, 7 | mirrored left to right, then rotated by 0, 90, 180, 270 degrees | 0, 1, 2, 3 |
 ///
-/// View 4 + r is also view r flipped horizontally for 0 and 180 degrees and vertically for 90 and 270: the flips
-/// seen in training, which is why the Gaussians of rotation r know it.
+/// View 4 + r is also view r flipped horizontally for 0 and 180 degrees and vertically for 90 and 270: the
+/// flips seen in training, which is why the Gaussians of rotation r know it.
 #[derive(Config, Debug, Copy, PartialEq, Eq, Hash)]
 pub enum TestTimeViews {
     /// The image alone.

@@ -6,8 +6,8 @@
 //! d² = (x - μ)ᵀ Σ⁻¹ (x - μ) = |W (x - μ)|²
 //! ```
 //!
-//! so that d² is a sum of squares: it cannot come out negative, and half the digits that Σ⁻¹ would cost in f32 are
-//! kept.
+//! so that d² is a sum of squares: it cannot come out negative, and half the digits that Σ⁻¹ would cost in
+//! f32 are kept.
 
 use nalgebra::{Cholesky, DMatrix};
 
@@ -15,9 +15,9 @@ use nalgebra::{Cholesky, DMatrix};
 pub(crate) fn whitening(covariance: &DMatrix<f64>) -> Option<DMatrix<f64>> {
     let dim = covariance.nrows();
     let factor = Cholesky::new(covariance.clone())?.unpack();
-    // A pivot is what is left of a variance once the coordinates before it are known. When that is no more than
-    // the rounding of the variance, in f64 here or in f32 where the embeddings came from, then the factorisation
-    // went through by luck and its inverse is noise.
+    // A pivot is what is left of a variance once the coordinates before it are known. When that is no more
+    // than the rounding of the variance, in f64 here or in f32 where the embeddings came from, then the
+    // factorisation went through by luck and its inverse is noise.
     let rounding = dim as f64 * f64::EPSILON + f64::from(f32::EPSILON).powi(2);
     let sound = (0..dim).all(|i| factor[(i, i)].powi(2) > rounding * covariance[(i, i)]);
     if !sound {

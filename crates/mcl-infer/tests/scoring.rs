@@ -99,8 +99,8 @@ proptest! {
     }
 }
 
-/// What training makes: tight clusters on the unit sphere whose variance lies in few directions, the rest down to
-/// the ridge. Whitening stretches those directions by up to 30,000.
+/// What training makes: tight clusters on the unit sphere whose variance lies in few directions, the rest
+/// down to the ridge. Whitening stretches those directions by up to 30,000.
 #[test]
 fn collapsed_clusters_keep_four_digits() {
     let dim = 32;

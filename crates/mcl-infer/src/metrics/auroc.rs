@@ -3,8 +3,9 @@
 use super::error::MetricError;
 use super::ranking::{Positive, Ranking};
 
-/// The chance that an in-distribution image scores higher than an out-of-distribution one, ties counting half: the
-/// area under the ROC curve, 0 to 1, 0.5 for scores that tell nothing. The same whichever class is positive.
+/// The chance that an in-distribution image scores higher than an out-of-distribution one, ties counting
+/// half: the area under the ROC curve, 0 to 1, 0.5 for scores that tell nothing. The same whichever class is
+/// positive.
 ///
 /// # Errors
 ///

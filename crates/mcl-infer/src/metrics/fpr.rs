@@ -3,8 +3,8 @@
 use super::error::MetricError;
 use super::ranking::{Positive, Ranking};
 
-/// The share of negatives that pass the strictest threshold that at least a share `tpr` of the positives pass: the
-/// field's FPR@95 for `tpr` = 0.95. 0 to 1, lower is better.
+/// The share of negatives that pass the strictest threshold that at least a share `tpr` of the positives
+/// pass: the field's FPR@95 for `tpr` = 0.95. 0 to 1, lower is better.
 ///
 /// Every distinct score is a threshold, and there is no interpolation between them.
 ///

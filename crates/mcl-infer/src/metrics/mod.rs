@@ -1,11 +1,11 @@
 //! How well scores tell in-distribution from out-of-distribution images.
 //!
-//! Scores are higher for more in-distribution images, whichever class counts as positive. All metrics are exact
-//! under ties, which count as one threshold, take O(n log n) time, and agree with scikit-learn.
+//! Scores are higher for more in-distribution images, whichever class counts as positive. All metrics are
+//! exact under ties, which count as one threshold, take O(n log n) time, and agree with scikit-learn.
 //!
-//! Which class is called positive changes FPR at 95% TPR and the area under the precision-recall curve, and the field
-//! is not of one mind: OpenOOD and pytorch-ood take out-of-distribution, the MCL paper in-distribution. Here
-//! [`Positive`] says so at each call, and [`OodMetrics`] gives both.
+//! Which class is called positive changes FPR at 95% TPR and the area under the precision-recall curve, and
+//! the field is not of one mind: `OpenOOD` and pytorch-ood take out-of-distribution, the MCL paper
+//! in-distribution. Here [`Positive`] says so at each call, and [`OodMetrics`] gives both.
 
 mod accuracy;
 mod auroc;

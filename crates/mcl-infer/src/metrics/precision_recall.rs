@@ -17,9 +17,9 @@ pub fn average_precision(ind: &[f64], ood: &[f64], positive: Positive) -> Result
     Ok(Ranking::new(ind, ood)?.average_precision(positive))
 }
 
-/// Area under the precision-recall curve by the trapezoidal rule, from (recall 0, precision 1) on: what OpenOOD and
-/// others call AUPR (scikit-learn's `auc` of `precision_recall_curve`). 0 to 1, and a little optimistic, as precision
-/// is not linear between thresholds.
+/// Area under the precision-recall curve by the trapezoidal rule, from (recall 0, precision 1) on: what
+/// `OpenOOD` and others call AUPR (scikit-learn's `auc` of `precision_recall_curve`). 0 to 1, and a little
+/// optimistic, as precision is not linear between thresholds.
 ///
 /// # Errors
 ///

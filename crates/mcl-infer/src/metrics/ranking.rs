@@ -1,5 +1,7 @@
 //! Both sets of scores, sorted once: what all the threshold metrics are read from.
 
+use rayon::slice::ParallelSliceMut;
+
 use super::error::{MetricError, Side};
 
 /// Which class a detector is said to detect.
@@ -7,7 +9,7 @@ use super::error::{MetricError, Side};
 pub enum Positive {
     /// In-distribution images are positive: detected when the score is high (as in the MCL paper).
     InDistribution,
-    /// Out-of-distribution images are positive: detected when the score is low (as in OpenOOD).
+    /// Out-of-distribution images are positive: detected when the score is low (as in `OpenOOD`).
     OutOfDistribution,
 }
 
@@ -27,7 +29,7 @@ impl Ranking {
                 return Err(MetricError::NaN { side, index });
             }
             let mut scores = scores.to_vec();
-            scores.sort_unstable_by(f64::total_cmp);
+            scores.par_sort_unstable_by(f64::total_cmp);
             Ok(scores)
         };
         Ok(Self { ind: sorted(ind, Side::InDistribution)?, ood: sorted(ood, Side::OutOfDistribution)? })
