@@ -109,8 +109,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("trained in {:.0?}", started.elapsed());
 
     let started = Instant::now();
-    let gaussians =
-        fit_gaussians(&model, &sets.train, &MahalanobisConfig::new(), 256, Progress::Terminal)?;
+    let gaussians = fit_gaussians(&model, &sets.train, &MahalanobisConfig::new(), 256, Progress::Terminal)?;
     let ood: Vec<(&str, &ImageSet)> = sets.ood.iter().map(|(name, set)| (*name, set)).collect();
     let evaluation = evaluate(&model, &gaussians, &sets.test, &ood, 128, Progress::Terminal)?;
     println!("evaluated in {:.0?}\n\n{evaluation}\n", started.elapsed());
@@ -158,9 +157,12 @@ fn find_cifar10(given: Option<&Path>) -> Result<Option<PathBuf>, Box<dyn Error>>
         return Ok(Some(root));
     }
     #[cfg(feature = "download")]
-    match data::download::cifar10(&root).and_then(|()| data::download::cifar100(&root)) {
-        Ok(()) => return Ok(Some(root)),
-        Err(error) => eprintln!("{error}"),
+    {
+        use data::download::{Published, ensure};
+        match ensure(Published::Cifar10, &root).and_then(|()| ensure(Published::Cifar100, &root)) {
+            Ok(()) => return Ok(Some(root)),
+            Err(error) => eprintln!("{error}"),
+        }
     }
     Ok(None)
 }

@@ -99,10 +99,7 @@ pub fn evaluate(
 }
 
 /// Scores of all views: chunks of [images, views, classes].
-fn view_scores(
-    scorer: &MahalanobisScorer,
-    embeddings: &Embeddings,
-) -> Result<Vec<Tensor<3>>, DetectorError> {
+fn view_scores(scorer: &MahalanobisScorer, embeddings: &Embeddings) -> Result<Vec<Tensor<3>>, DetectorError> {
     (0..embeddings.images)
         .step_by(SCORE_BATCH)
         .map(|start| {
@@ -114,11 +111,7 @@ fn view_scores(
 }
 
 /// Labels and scores of all images from the first views of `scores`: the four rotations come before the flips.
-fn aggregate(
-    scores: &[Tensor<3>],
-    views: TestTimeViews,
-    aggregation: Aggregation,
-) -> (Vec<usize>, Vec<f64>) {
+fn aggregate(scores: &[Tensor<3>], views: TestTimeViews, aggregation: Aggregation) -> (Vec<usize>, Vec<f64>) {
     let (mut labels, mut values) = (Vec::new(), Vec::new());
     for chunk in scores {
         let prediction = aggregation.apply(chunk.clone().narrow(1, 0, views.aux().len()));

@@ -20,7 +20,9 @@ impl Progress {
             Self::Terminal => ProgressBar::new(0),
         };
         let style = "{prefix:>10} [{bar:30}] {pos}/{len} {elapsed}<{eta} {msg}";
-        bar.set_style(ProgressStyle::with_template(style).expect("the template is valid").progress_chars("=> "));
+        bar.set_style(
+            ProgressStyle::with_template(style).expect("the template is valid").progress_chars("=> "),
+        );
         bar.set_prefix(what);
         bar.set_length(len as u64);
         bar.set_position(done as u64);

@@ -17,7 +17,7 @@ fn detector(config: DetectorConfig) -> Detector {
     let (train, held_out) = (corners(40, 0), corners(20, 1));
     let run = tiny_run(12);
     let model = Trainer::new(run.clone(), &Device::flex()).unwrap().fit(train.clone()).unwrap();
-    Detector::fit(model, run.model, &train, &held_out, config).unwrap()
+    Detector::fit(&model, run.model, &train, &held_out, config).unwrap()
 }
 
 fn config() -> DetectorConfig {
@@ -78,7 +78,7 @@ fn bad_settings_and_too_few_images_are_errors() {
     let train = corners(40, 0);
     let model = Trainer::new(run.clone(), &Device::flex()).unwrap().fit(train.clone()).unwrap();
     let fit = |train: &ImageSet, held_out: ImageSet, config| {
-        Detector::fit(model.clone(), run.model.clone(), train, &held_out, config)
+        Detector::fit(&model, run.model.clone(), train, &held_out, config)
     };
     let setting = |result| match result {
         Err(DetectorError::Config { setting, .. }) => setting,
@@ -131,7 +131,8 @@ fn evaluation_has_a_row_for_each_way_of_scoring() {
     let detector = detector(config());
     let (test, other) = (corners(20, 4), corners(20, 5));
     let evaluation =
-        evaluate(detector.model(), detector.scorer(), &test, &[("itself", &other)], 7, Progress::Hidden).unwrap();
+        evaluate(detector.model(), detector.scorer(), &test, &[("itself", &other)], 7, Progress::Hidden)
+            .unwrap();
     assert_eq!(evaluation.rows.len(), 1 + 4 + 4);
     let row = evaluation.row(TestTimeViews::RotationsAndFlips, Aggregation::WeightedAverage).unwrap();
     // The same scores as the detector's, whose defaults are those of this row.

@@ -32,7 +32,10 @@ fn first_losses_equal_those_of_the_cpu() {
     for (step, (expected, found)) in expected.iter().zip(&found).enumerate() {
         // Rounding grows with each step; the first is the forward pass alone.
         let tolerance = if step == 0 { 1e-4 } else { 1e-3 };
-        assert!((expected - found).abs() <= tolerance * expected.abs(), "step {step}: {expected} and {found}");
+        assert!(
+            (expected - found).abs() <= tolerance * expected.abs(),
+            "step {step}: {expected} and {found}"
+        );
     }
 }
 
@@ -43,7 +46,7 @@ fn a_detector_scores_as_on_the_cpu() {
     let run = tiny_run(12);
     let model = Trainer::new(run.clone(), &Device::flex()).unwrap().fit(train.clone()).unwrap();
     let config = DetectorConfig::new().with_gaussians(MahalanobisConfig::new().with_ridge(1e-4));
-    let on_cpu = Detector::fit(model, run.model, &train, &held_out, config).unwrap();
+    let on_cpu = Detector::fit(&model, run.model, &train, &held_out, config).unwrap();
     on_cpu.save(dir.path().join("detector")).unwrap();
 
     let on_device = Detector::load(dir.path().join("detector"), &Device::default()).unwrap();

@@ -165,7 +165,7 @@ fn load_gaussians(
             manifest.model.projection_dim
         )));
     }
-    let config = manifest.detector.gaussians.clone();
+    let config = manifest.detector.gaussians;
     let record = MahalanobisRecord { config, classes, aux_classes, dim, means, covariances };
     Ok(record.into_scorer(device)?)
 }

@@ -35,7 +35,9 @@ pub enum DetectorError {
         tpr: f64,
     },
     /// Images of another size than the detector was trained on.
-    #[error("images are {found:?} (channels, height, width), but this detector takes {expected:?}; resize them")]
+    #[error(
+        "images are {found:?} (channels, height, width), but this detector takes {expected:?}; resize them"
+    )]
     ImageShape {
         /// Shape of the images given.
         found: [usize; 3],

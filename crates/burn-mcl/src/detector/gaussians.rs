@@ -35,7 +35,8 @@ pub fn fit_gaussians(
         let chunk = train.subset(&(start..end).collect::<Vec<_>>())?;
         let embeddings = embed(model, &chunk, views, batch_size, Progress::Hidden)?;
         let classes = train.class_names().len();
-        let statistics = statistics.get_or_insert_with(|| config.statistics(classes, aux.len(), embeddings.dim));
+        let statistics =
+            statistics.get_or_insert_with(|| config.statistics(classes, aux.len(), embeddings.dim));
         let class: Vec<usize> =
             chunk.labels().iter().flat_map(|&label| std::iter::repeat_n(label, aux.len())).collect();
         statistics.update(&embeddings.values, &class, &aux.repeat(chunk.len()))?;

@@ -43,7 +43,7 @@ pub struct Detection {
 /// let (train, held_out) = (train.take(45_000), train.subset(&(45_000..50_000).collect::<Vec<_>>())?);
 ///
 /// let model = Trainer::new(config.clone(), &device)?.fit(&train)?;
-/// let detector = Detector::fit(model, config.model, &train, &held_out, DetectorConfig::new())?;
+/// let detector = Detector::fit(&model, config.model, &train, &held_out, DetectorConfig::new())?;
 /// detector.save("detector")?;
 /// for detection in Detector::load("detector", &device)?.detect_set(&held_out)? {
 ///     println!("class {}, score {:.2}, anomaly: {}", detection.label, detection.score, detection.is_anomaly);
@@ -74,7 +74,7 @@ impl Detector {
     /// [`DetectorError`] when a setting is out of range, a class has too few images for its Gaussian, there
     /// are too few calibration images for the threshold, or the two sets differ in image size.
     pub fn fit(
-        model: MclModel,
+        model: &MclModel,
         model_config: MclModelConfig,
         train: &ImageSet,
         calibration: &ImageSet,

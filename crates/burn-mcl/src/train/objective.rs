@@ -55,12 +55,7 @@ impl Loss {
     }
 
     /// `projections` is [samples, 2, dim].
-    pub(super) fn terms(
-        &self,
-        projections: Tensor<3>,
-        labels: &MclLabels,
-        rotations: usize,
-    ) -> LossTerms {
+    pub(super) fn terms(&self, projections: Tensor<3>, labels: &MclLabels, rotations: usize) -> LossTerms {
         match self {
             Self::Mcl(loss) => {
                 let terms = loss.terms(projections, labels, None);

@@ -151,8 +151,7 @@ impl RunDir {
                 expected: images.to_string(),
             });
         }
-        let record =
-            ModuleRecord::load(path.join("model.bpk")).map_err(|error| failed(error.to_string()))?;
+        let record = ModuleRecord::load(path.join("model.bpk")).map_err(|error| failed(error.to_string()))?;
         let model = model.try_load_record(record).map_err(|error| failed(error.to_string()))?;
         let record =
             OptimizerRecord::load(path.join("optimizer.bpk")).map_err(|error| failed(error.to_string()))?;
