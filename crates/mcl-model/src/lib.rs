@@ -1,6 +1,48 @@
-//! CIFAR-style ResNets with a projection head for masked contrastive learning, on the Burn framework
+//! The network of masked contrastive learning (MCL; Cho, Seol and Lee, IJCAI 2021) on the Burn framework: a ResNet
+//! encoder and a two-layer projection head.
+//!
+//! ```text
+//! images [n, c, h, w] -> ResNet -> features [n, 8 * width * expansion] -> Linear, ReLU, Linear -> projections [n, d]
+//! ```
+//!
+//! The loss and the class-conditional Gaussians of the paper work on the projections; the features are what one
+//! would give to a linear classifier.
+//!
+//! | file | what |
+//! |---|---|
+//! | `resnet.rs`, `block.rs`, `conv.rs` | ResNet-18, -34 and -50 of any width, with the stem for small or for large images |
+//! | `head.rs` | the projection head |
+//! | `model.rs` | both together: [`MclModelConfig`], [`MclModel`], [`Embedding`] |
+//! | `seed.rs` | initial weights that depend on nothing but a seed |
+//! | `weights/` | PyTorch's weights in and out |
+//!
+//! # Example
+//!
+//! ```
+//! use burn::tensor::{Device, Tensor};
+//! use mcl_model::{MclModelConfig, ResNetConfig, ResNetDepth};
+//!
+//! let device = Device::flex();
+//! let config = MclModelConfig::new(ResNetConfig::new(ResNetDepth::ResNet18).with_width(8)).with_hidden(32);
+//! let model = config.init_seeded(0, &device);
+//! let embedding = model.forward(Tensor::zeros([2, 3, 32, 32], &device));
+//! assert_eq!(embedding.features.dims(), [2, 64]);
+//! assert_eq!(embedding.projections.dims(), [2, 128]);
+//! ```
 #![forbid(unsafe_code)]
-#[cfg(feature = "flex")]
-#[path = "conv/flex/mod.rs"]
-#[doc(hidden)]
-pub mod flex;
+
+mod block;
+mod conv;
+mod error;
+mod head;
+mod model;
+mod parameters;
+mod resnet;
+mod seed;
+mod weights;
+
+pub use error::ModelError;
+pub use head::ProjectionHead;
+pub use model::{Embedding, MclModel, MclModelConfig};
+pub use resnet::{ResNet, ResNetConfig, ResNetDepth, Stem};
+pub use weights::{WeightProblem, WeightsError};

@@ -1,0 +1,117 @@
+//! Every weight of the network under the name that PyTorch gives it: torchvision's names under `enc.`, and
+//! `projector.0`, `projector.2` for the two linear layers.
+//!
+//! The list is written out rather than derived from the field names: it is a file format, and must not change when a
+//! field is renamed.
+
+use burn::module::{Param, RunningState};
+use burn::nn::{BatchNorm, Linear};
+use burn::tensor::Tensor;
+
+use crate::block::{Block, Downsample};
+use crate::conv::Conv2d;
+use crate::model::MclModel;
+
+/// One weight of the network, to be read or replaced.
+pub(crate) enum Weight<'a> {
+    /// `[out, in, k, k]`, in PyTorch as here.
+    Conv(&'a mut Param<Tensor<4>>),
+    /// `[in, out]`; PyTorch stores the transpose, `[out, in]`.
+    Linear(&'a mut Param<Tensor<2>>),
+    /// Bias of a linear layer with `fan_in` inputs.
+    LinearBias { bias: &'a mut Param<Tensor<1>>, fan_in: usize },
+    /// Scale (gamma) or shift (beta) of a batch norm.
+    Norm(&'a mut Param<Tensor<1>>),
+    /// Running mean or variance of a batch norm.
+    Running(&'a mut RunningState<Tensor<1>>),
+}
+
+impl Weight<'_> {
+    /// The shape that PyTorch gives it. Initialises nothing.
+    pub(crate) fn pytorch_shape(&self) -> Vec<usize> {
+        match self {
+            Self::Conv(weight) => weight.lazy_shape().to_vec(),
+            Self::Linear(weight) => weight.lazy_shape().iter().rev().copied().collect(),
+            Self::LinearBias { bias: vector, .. } | Self::Norm(vector) => vector.lazy_shape().to_vec(),
+            Self::Running(state) => state.value().dims().to_vec(),
+        }
+    }
+}
+
+/// A weight and its name.
+pub(crate) struct Named<'a> {
+    pub(crate) name: String,
+    pub(crate) weight: Weight<'a>,
+}
+
+/// All weights of a model, in the order of PyTorch's `state_dict`.
+pub(crate) fn named_weights(model: &mut MclModel) -> Vec<Named<'_>> {
+    let mut list = List(Vec::new());
+    let encoder = &mut model.encoder;
+    list.conv("enc.conv1", &mut encoder.conv1);
+    list.norm("enc.bn1", &mut encoder.bn1);
+    let layers = [&mut encoder.layer1, &mut encoder.layer2, &mut encoder.layer3, &mut encoder.layer4];
+    for (layer, blocks) in layers.into_iter().enumerate() {
+        for (index, block) in blocks.iter_mut().enumerate() {
+            list.block(&format!("enc.layer{}.{index}", layer + 1), block);
+        }
+    }
+    list.linear("projector.0", &mut model.projector.linear1);
+    list.linear("projector.2", &mut model.projector.linear2);
+    list.0
+}
+
+struct List<'a>(Vec<Named<'a>>);
+
+impl<'a> List<'a> {
+    fn push(&mut self, module: &str, name: &str, weight: Weight<'a>) {
+        self.0.push(Named { name: format!("{module}.{name}"), weight });
+    }
+
+    fn conv(&mut self, name: &str, conv: &'a mut Conv2d) {
+        self.push(name, "weight", Weight::Conv(&mut conv.weight));
+    }
+
+    fn norm(&mut self, name: &str, norm: &'a mut BatchNorm) {
+        self.push(name, "weight", Weight::Norm(&mut norm.gamma));
+        self.push(name, "bias", Weight::Norm(&mut norm.beta));
+        self.push(name, "running_mean", Weight::Running(&mut norm.running_mean));
+        self.push(name, "running_var", Weight::Running(&mut norm.running_var));
+    }
+
+    fn linear(&mut self, name: &str, linear: &'a mut Linear) {
+        let [fan_in, _] = linear.weight.lazy_shape().dims();
+        self.push(name, "weight", Weight::Linear(&mut linear.weight));
+        if let Some(bias) = &mut linear.bias {
+            self.push(name, "bias", Weight::LinearBias { bias, fan_in });
+        }
+    }
+
+    fn block(&mut self, name: &str, block: &'a mut Block) {
+        match block {
+            Block::Basic(block) => {
+                self.conv_norm(name, 1, &mut block.conv1, &mut block.bn1);
+                self.conv_norm(name, 2, &mut block.conv2, &mut block.bn2);
+                self.downsample(name, block.downsample.as_mut());
+            }
+            Block::Bottleneck(block) => {
+                self.conv_norm(name, 1, &mut block.conv1, &mut block.bn1);
+                self.conv_norm(name, 2, &mut block.conv2, &mut block.bn2);
+                self.conv_norm(name, 3, &mut block.conv3, &mut block.bn3);
+                self.downsample(name, block.downsample.as_mut());
+            }
+        }
+    }
+
+    fn conv_norm(&mut self, block: &str, index: usize, conv: &'a mut Conv2d, norm: &'a mut BatchNorm) {
+        self.conv(&format!("{block}.conv{index}"), conv);
+        self.norm(&format!("{block}.bn{index}"), norm);
+    }
+
+    fn downsample(&mut self, block: &str, downsample: Option<&'a mut Downsample>) {
+        if let Some(downsample) = downsample {
+            self.conv(&format!("{block}.downsample.0"), &mut downsample.conv);
+            self.norm(&format!("{block}.downsample.1"), &mut downsample.bn);
+        }
+    }
+}

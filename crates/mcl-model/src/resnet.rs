@@ -1,0 +1,233 @@
+//! The encoder: ResNet (He et al., 2016) of any width, without its classifier, as in Section 4 of the MCL paper.
+//!
+//! ```text
+//! stem -> layer1 (width) -> layer2 (2 width, /2) -> layer3 (4 width, /2) -> layer4 (8 width, /2) -> mean over h, w
+//! ```
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
+use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Tensor, assert_shape};
+
+use crate::block::{Block, BlockKind};
+use crate::conv::{Conv2d, conv3x3, conv7x7};
+use crate::error::ModelError;
+
+/// How many layers the network has, in the names of the original paper.
+#[derive(Config, Debug, Copy, PartialEq, Eq, Hash)]
+pub enum ResNetDepth {
+    /// Basic blocks: 2, 2, 2, 2.
+    ResNet18,
+    /// Basic blocks: 3, 4, 6, 3.
+    ResNet34,
+    /// Bottlenecks: 3, 4, 6, 3. The stride is on their 3x3 convolution.
+    ResNet50,
+}
+
+impl ResNetDepth {
+    /// Blocks in each of the four layers.
+    fn blocks(self) -> [usize; 4] {
+        match self {
+            Self::ResNet18 => [2, 2, 2, 2],
+            Self::ResNet34 | Self::ResNet50 => [3, 4, 6, 3],
+        }
+    }
+
+    fn block_kind(self) -> BlockKind {
+        match self {
+            Self::ResNet18 | Self::ResNet34 => BlockKind::Basic,
+            Self::ResNet50 => BlockKind::Bottleneck,
+        }
+    }
+}
+
+/// What comes before the residual blocks.
+#[derive(Config, Debug, Copy, PartialEq, Eq, Hash)]
+pub enum Stem {
+    /// A 3x3 convolution: the blocks see the image at its own size. For small images (32 x 32).
+    Cifar,
+    /// A 7x7 convolution and a 3x3 maximum, both with stride 2. For large images (224 x 224).
+    ImageNet,
+}
+
+/// Configuration of a [`ResNet`].
+///
+/// ```
+/// # use mcl_model::{ResNetConfig, ResNetDepth, Stem};
+/// let config = ResNetConfig::new(ResNetDepth::ResNet50).with_stem(Stem::ImageNet);
+/// assert_eq!(config.feature_dim(), 2048);
+/// ```
+#[derive(Config, Debug, PartialEq, Eq)]
+pub struct ResNetConfig {
+    /// Number of layers and kind of the blocks.
+    pub depth: ResNetDepth,
+    /// What comes before the blocks. Default: [`Stem::Cifar`]
+    #[config(default = "Stem::Cifar")]
+    pub stem: Stem,
+    /// Channels of the first layer, at least 1; the others have 2, 4 and 8 times as many. Default: 64
+    #[config(default = 64)]
+    pub width: usize,
+    /// Channels of the images, at least 1. Default: 3
+    #[config(default = 3)]
+    pub in_channels: usize,
+}
+
+/// A residual network without classifier. Made by [`ResNetConfig`].
+#[derive(Module, Debug)]
+pub struct ResNet {
+    pub(crate) conv1: Conv2d,
+    pub(crate) bn1: BatchNorm,
+    max_pool: Option<MaxPool2d>,
+    pub(crate) layer1: Vec<Block>,
+    pub(crate) layer2: Vec<Block>,
+    pub(crate) layer3: Vec<Block>,
+    pub(crate) layer4: Vec<Block>,
+    in_channels: usize,
+}
+
+impl ResNetConfig {
+    /// Number of features: 8 * width, and for [`ResNetDepth::ResNet50`] 32 * width.
+    pub fn feature_dim(&self) -> usize {
+        self.width.saturating_mul(8 * self.depth.block_kind().expansion())
+    }
+
+    /// Number of trainable parameters (saturating).
+    pub fn parameters(&self) -> u128 {
+        let conv_bn = |channels_in: u128, channels_out: u128, kernel: u128| {
+            let weights = channels_in.saturating_mul(channels_out).saturating_mul(kernel * kernel);
+            weights.saturating_add(channels_out.saturating_mul(2))
+        };
+        let kind = self.depth.block_kind();
+        let width = self.width as u128;
+        let stem_kernel = if self.stem == Stem::Cifar { 3 } else { 7 };
+        let mut total = conv_bn(self.in_channels as u128, width, stem_kernel);
+        let mut channels = width;
+        for (layer, blocks) in self.depth.blocks().into_iter().enumerate() {
+            let width = width.saturating_mul(1 << layer);
+            let channels_out = width.saturating_mul(kind.expansion() as u128);
+            for block in 0..blocks {
+                let convolutions = match kind {
+                    BlockKind::Basic => conv_bn(channels, width, 3).saturating_add(conv_bn(width, width, 3)),
+                    BlockKind::Bottleneck => conv_bn(channels, width, 1)
+                        .saturating_add(conv_bn(width, width, 3))
+                        .saturating_add(conv_bn(width, channels_out, 1)),
+                };
+                total = total.saturating_add(convolutions);
+                if block == 0 && (layer > 0 || channels != channels_out) {
+                    total = total.saturating_add(conv_bn(channels, channels_out, 1));
+                }
+                channels = channels_out;
+            }
+        }
+        total
+    }
+
+    pub(crate) fn check_sizes(&self) -> Result<(), ModelError> {
+        for (field, value) in [("width", self.width), ("in_channels", self.in_channels)] {
+            if value == 0 {
+                return Err(ModelError::ZeroSize { field });
+            }
+        }
+        Ok(())
+    }
+
+    /// The network; sizes have been checked.
+    pub(crate) fn build(&self, device: &Device) -> ResNet {
+        let kind = self.depth.block_kind();
+        let (conv1, max_pool) = match self.stem {
+            Stem::Cifar => (conv3x3([self.in_channels, self.width], 1, device), None),
+            Stem::ImageNet => {
+                let max_pool = MaxPool2dConfig::new([3, 3])
+                    .with_strides([2, 2])
+                    .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1));
+                (conv7x7([self.in_channels, self.width], 2, device), Some(max_pool.init()))
+            }
+        };
+        let mut channels = self.width;
+        let mut layer = |index: usize| -> Vec<Block> {
+            let width = self.width << index;
+            let first_stride = if index == 0 { 1 } else { 2 };
+            (0..self.depth.blocks()[index])
+                .map(|block| {
+                    let stride = if block == 0 { first_stride } else { 1 };
+                    let block = kind.build(channels, width, stride, device);
+                    channels = width * kind.expansion();
+                    block
+                })
+                .collect()
+        };
+        ResNet {
+            conv1,
+            bn1: BatchNormConfig::new(self.width).init(device),
+            max_pool,
+            layer1: layer(0),
+            layer2: layer(1),
+            layer3: layer(2),
+            layer4: layer(3),
+            in_channels: self.in_channels,
+        }
+    }
+}
+
+impl ResNet {
+    /// The features of a batch of images.
+    ///
+    /// # Shapes
+    ///
+    /// - `images`: `[n, in_channels, h, w]`, any `h` and `w` of at least 1
+    /// - output: `[n, 8 * width * expansion]`, the mean over the last layer's positions
+    ///
+    /// # Panics
+    ///
+    /// When the images do not have `in_channels` channels.
+    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let in_channels = self.in_channels;
+        assert_shape!(images, [_, in_channels, _, _]);
+        let mut x = relu(self.bn1.forward(self.conv1.forward(images)));
+        if let Some(max_pool) = &self.max_pool {
+            x = max_pool.forward(x);
+        }
+        for block in self.blocks() {
+            x = block.forward(x);
+        }
+        // [n, channels, h, w] -> [n, channels, h * w] -> [n, channels]
+        x.flatten::<3>(2, 3).mean_dim(2).squeeze_dim::<2>(2)
+    }
+
+    fn blocks(&self) -> impl Iterator<Item = &Block> {
+        [&self.layer1, &self.layer2, &self.layer3, &self.layer4].into_iter().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_torchvisions() {
+        // Parameters of torchvision's networks, without the 1000-class layer: 512 * 1000 + 1000, 2048 * 1000 + 1000.
+        let cases = [
+            (ResNetDepth::ResNet18, 11_689_512 - 513_000, 512),
+            (ResNetDepth::ResNet34, 21_797_672 - 513_000, 512),
+            (ResNetDepth::ResNet50, 25_557_032 - 2_049_000, 2048),
+        ];
+        for (depth, parameters, features) in cases {
+            let config = ResNetConfig::new(depth).with_stem(Stem::ImageNet);
+            assert_eq!(config.parameters(), parameters);
+            assert_eq!(config.feature_dim(), features);
+        }
+    }
+
+    #[test]
+    fn the_smallest_image_has_features() {
+        let device = Device::flex();
+        for stem in [Stem::Cifar, Stem::ImageNet] {
+            let config =
+                ResNetConfig::new(ResNetDepth::ResNet50).with_stem(stem).with_width(2).with_in_channels(1);
+            let features = config.build(&device).forward(Tensor::ones([2, 1, 1, 1], &device));
+            assert_eq!(features.dims(), [2, config.feature_dim()]);
+        }
+    }
+}

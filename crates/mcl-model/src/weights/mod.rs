@@ -1,0 +1,65 @@
+//! PyTorch's weights in and out: `.pt` checkpoints and safetensors files, with torchvision's names under `enc.` and the
+//! head as `projector.0` and `projector.2`, the layout of the released MCL checkpoints.
+//!
+//! Reading is all or nothing: everything a file lacks, has too much or has in another shape is collected into one
+//! error before the first weight is replaced.
+
+mod error;
+mod pytorch;
+mod safetensors;
+mod state_dict;
+
+use std::path::Path;
+
+use self::state_dict::StateDict;
+use crate::model::MclModel;
+
+pub use self::error::{WeightProblem, WeightsError};
+
+impl MclModel {
+    /// Takes the weights of a checkpoint written by `torch.save`.
+    ///
+    /// The state dict may be the file's root or stand under `net` (the released checkpoints), `state_dict` or `model`;
+    /// prefixes that `DataParallel` and `torch.compile` add (`module.`, `_orig_mod.`) are removed. Other entries of the
+    /// checkpoint, such as the optimizer's, are ignored when the state dict has a key of its own. Parsing does not run
+    /// Python code. Half and double precision are converted to f32.
+    ///
+    /// # Errors
+    ///
+    /// [`WeightsError`] when the file cannot be read, is not such a checkpoint, or when any weight is missing, unused,
+    /// of another shape, not floating point or not finite: all of them are listed.
+    pub fn load_pytorch(self, path: impl AsRef<Path>) -> Result<Self, WeightsError> {
+        let path = path.as_ref();
+        pytorch::read(path)?.apply_to(self, path)
+    }
+
+    /// Takes the weights of a safetensors file with PyTorch's names and layout, such as
+    /// [`save_safetensors`](Self::save_safetensors) or `safetensors.torch.save_file` write.
+    ///
+    /// Prefixes that `DataParallel` and `torch.compile` add are removed. Half and double precision are converted to
+    /// f32.
+    ///
+    /// # Errors
+    ///
+    /// [`WeightsError`] when the file cannot be read, is not a safetensors file, is far larger than the network, or
+    /// when any weight is missing, unused, of another shape, not floating point or not finite: all of them are listed.
+    pub fn load_safetensors(mut self, path: impl AsRef<Path>) -> Result<Self, WeightsError> {
+        let path = path.as_ref();
+        let bytes = safetensors::read(&mut self, path)?;
+        StateDict::from_safetensors(&bytes, path)?.apply_to(self, path)
+    }
+
+    /// Writes the weights as f32 in PyTorch's names and layout: `torch.nn.Module.load_state_dict` takes them with
+    /// `strict=True`.
+    ///
+    /// The file appears whole or not at all: it is written beside `path` and renamed. The same weights give the same
+    /// bytes. `num_batches_tracked`, which Burn does not count and PyTorch does not use at a fixed momentum, is
+    /// written as 0.
+    ///
+    /// # Errors
+    ///
+    /// [`WeightsError::Write`] when the file cannot be written.
+    pub fn save_safetensors(&self, path: impl AsRef<Path>) -> Result<(), WeightsError> {
+        safetensors::write(self, path.as_ref())
+    }
+}

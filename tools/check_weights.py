@@ -1,0 +1,195 @@
+"""Weights between this library and PyTorch, in both directions.
+
+    pip install torch safetensors numpy
+    cargo run --release -p mcl-model --example export_weights -- target/weights
+    python tools/check_weights.py check target/weights
+    python tools/check_weights.py golden crates/mcl-model/tests/golden
+
+`check` takes what the example wrote for each network (config.json, weights.safetensors, outputs.safetensors), builds
+the same network in PyTorch, loads the weights with strict=True and compares its outputs. Where torchvision is
+installed, names and shapes of the reference network are compared with torchvision's own as well.
+
+`golden` writes the small network that the tests of mcl-model load (resnet34-w2-imagenet): weights as DataParallel
+saves them, outputs in evaluation and in training mode, gradient norms, and running statistics after one step.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn import functional as F
+
+TOLERANCE = 1e-4
+
+
+def conv(channels_in, channels_out, kernel, stride=1):
+    return nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, bias=False)
+
+
+def downsample(channels_in, channels_out, stride):
+    if stride == 1 and channels_in == channels_out:
+        return None
+    return nn.Sequential(conv(channels_in, channels_out, 1, stride), nn.BatchNorm2d(channels_out))
+
+
+class BasicBlock(nn.Module):
+    expansion = 1
+
+    def __init__(self, channels_in, width, stride):
+        super().__init__()
+        self.conv1, self.bn1 = conv(channels_in, width, 3, stride), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = conv(width, width, 3), nn.BatchNorm2d(width)
+        self.downsample = downsample(channels_in, width, stride)
+
+    def forward(self, x):
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(x)) + shortcut)
+
+
+class Bottleneck(nn.Module):
+    expansion = 4
+
+    def __init__(self, channels_in, width, stride):
+        super().__init__()
+        self.conv1, self.bn1 = conv(channels_in, width, 1), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = conv(width, width, 3, stride), nn.BatchNorm2d(width)
+        self.conv3, self.bn3 = conv(width, 4 * width, 1), nn.BatchNorm2d(4 * width)
+        self.downsample = downsample(channels_in, 4 * width, stride)
+
+    def forward(self, x):
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = F.relu(self.bn2(self.conv2(x)))
+        return F.relu(self.bn3(self.conv3(x)) + shortcut)
+
+
+DEPTHS = {
+    "ResNet18": (BasicBlock, [2, 2, 2, 2]),
+    "ResNet34": (BasicBlock, [3, 4, 6, 3]),
+    "ResNet50": (Bottleneck, [3, 4, 6, 3]),
+}
+
+
+class Encoder(nn.Module):
+    def __init__(self, depth, stem, width, in_channels):
+        super().__init__()
+        block, counts = DEPTHS[depth]
+        self.imagenet = stem == "ImageNet"
+        self.conv1 = conv(in_channels, width, 7, 2) if self.imagenet else conv(in_channels, width, 3)
+        self.bn1 = nn.BatchNorm2d(width)
+        channels = width
+        for index, count in enumerate(counts):
+            blocks = []
+            for number in range(count):
+                stride = 2 if number == 0 and index > 0 else 1
+                blocks.append(block(channels, width << index, stride))
+                channels = (width << index) * block.expansion
+            setattr(self, f"layer{index + 1}", nn.Sequential(*blocks))
+        self.dim = channels
+
+    def forward(self, x):
+        x = F.relu(self.bn1(self.conv1(x)))
+        if self.imagenet:
+            x = F.max_pool2d(x, 3, 2, 1)
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return x.mean(dim=(2, 3))
+
+
+class Model(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.enc = Encoder(**config["resnet"])
+        self.projector = nn.Sequential(
+            nn.Linear(self.enc.dim, config["hidden"]), nn.ReLU(), nn.Linear(config["hidden"], config["projection_dim"])
+        )
+
+    def forward(self, x):
+        features = self.enc(x)
+        return features, self.projector(features)
+
+
+def same_names_as_torchvision(config, model):
+    """Whether torchvision's network has the same names and shapes; None where there is nothing to compare."""
+    try:
+        from torchvision import models
+    except ImportError:
+        return None
+    resnet = config["resnet"]
+    if resnet["width"] != 64 or resnet["stem"] != "ImageNet" or resnet["in_channels"] != 3:
+        return None
+    theirs = getattr(models, resnet["depth"].lower())(weights=None).state_dict()
+    theirs = {name: value.shape for name, value in theirs.items() if not name.startswith("fc.")}
+    return theirs == {name: value.shape for name, value in model.enc.state_dict().items()}
+
+
+def check(directory):
+    failed = False
+    print(f"PyTorch {torch.__version__}")
+    for path in sorted(pathlib.Path(directory).glob("*/config.json")):
+        config = json.loads(path.read_text())
+        model = Model(config).eval()
+        weights = load_file(path.with_name("weights.safetensors"))
+        model.load_state_dict(weights, strict=True)
+        outputs = load_file(path.with_name("outputs.safetensors"))
+        with torch.no_grad():
+            features, projections = model(outputs["images"])
+        line = f"{path.parent.name}: {len(weights)} tensors, strict=True"
+        for name, found in [("features", features), ("projections", projections)]:
+            error = (found - outputs[name]).abs().max().item()
+            line += f", {name} max |difference| {error:.1e} (largest value {found.abs().max().item():.2g})"
+            failed |= not error <= TOLERANCE
+        same = same_names_as_torchvision(config, model)
+        if same is not None:
+            line += f", torchvision's names and shapes: {'equal' if same else 'DIFFERENT'}"
+            failed |= not same
+        print(line)
+    print("FAILED" if failed else f"all within {TOLERANCE}")
+    return int(failed)
+
+
+def golden(directory):
+    directory = pathlib.Path(directory)
+    torch.manual_seed(0)
+    resnet = {"depth": "ResNet34", "stem": "ImageNet", "width": 2, "in_channels": 1}
+    model = Model({"resnet": resnet, "hidden": 8, "projection_dim": 4})
+    for name, value in model.named_parameters():
+        if ".bn" in name or ".downsample.1" in name:
+            nn.init.uniform_(value, -0.2, 1.0)
+    for _ in range(3):
+        model(torch.rand(8, 1, 96, 64))
+    images, train_images = torch.rand(3, 1, 65, 33), torch.rand(4, 1, 96, 64)
+
+    # A sibling of the released layout: no key above the state dict, and the prefix that DataParallel adds.
+    state = {f"module.{name}": value for name, value in model.state_dict().items()}
+    torch.save(state, directory / "resnet34-w2-imagenet.pt")
+    with torch.no_grad():
+        features, projections = model.eval()(images)
+    # Reference in float64; the weights and inputs are float32 values.
+    model = model.double().train()
+    _, train_projections = model(train_images.double())
+    (train_projections**2).mean().backward()
+    tensors = {
+        "images": images,
+        "features": features,
+        "projections": projections,
+        "train_images": train_images,
+        "train_projections": train_projections.detach().float(),
+        "train_running_mean": model.enc.bn1.running_mean.float(),
+    }
+    save_file(tensors, directory / "resnet34-w2-imagenet.golden.safetensors")
+    norms = {name: value.grad.norm().item() for name, value in model.named_parameters()}
+    (directory / "resnet34-w2-imagenet.gradients.json").write_text(json.dumps(norms, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=["check", "golden"])
+    parser.add_argument("directory")
+    arguments = parser.parse_args()
+    sys.exit({"check": check, "golden": golden}[arguments.command](arguments.directory))
