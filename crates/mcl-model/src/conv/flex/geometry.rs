@@ -91,13 +91,13 @@ impl Padded {
             .flat_map(move |y| (0..self.size[1]).map(move |x| self.offset(y + self.before, x + self.before)))
     }
 
-    /// Copies images into their planes; the border of `planes` must be zero and stays so.
-    pub(super) fn fill(&self, images: &[f32], planes: &mut [f32]) {
-        let row = self.size[1] * self.channels;
-        for (image, plane) in images.chunks_exact(self.size[0] * row).zip(planes.chunks_exact_mut(self.len()))
-        {
-            for (y, values) in image.chunks_exact(row).enumerate() {
-                plane[self.offset(y + self.before, self.before)..][..row].copy_from_slice(values);
+    /// Writes the rows of images into their planes: `row` gets the image, the row and its place, `[width, channels]`.
+    /// The border of `planes` must be zero and stays so.
+    pub(super) fn fill(&self, planes: &mut [f32], mut row: impl FnMut(usize, usize, &mut [f32])) {
+        for (image, plane) in planes.chunks_exact_mut(self.len()).enumerate() {
+            for y in 0..self.size[0] {
+                let start = self.offset(y + self.before, self.before);
+                row(image, y, &mut plane[start..][..self.size[1] * self.channels]);
             }
         }
     }
@@ -113,8 +113,15 @@ pub(super) struct Plan {
     pub(super) target: Vec<usize>,
     pub(super) runs: Vec<usize>,
     pub(super) run_len: usize,
-    /// Per run the (row, column) of the kernel of each pixel in it, in order.
-    pub(super) taps: Vec<Vec<[usize; 2]>>,
+    /// Per run the position in the kernel of each pixel in it, in order.
+    pub(super) taps: Vec<Vec<usize>>,
+}
+
+impl Plan {
+    /// Products that each target value sums.
+    pub(super) fn rows(&self) -> usize {
+        self.runs.len() * self.run_len
+    }
 }
 
 /// The convolution itself: one plan over the padded input.
@@ -127,7 +134,7 @@ pub(super) fn forward_plan(g: &Geometry) -> (Padded, Plan) {
         target: pixels().map(|(y, x)| (y * width + x) * g.channels_out).collect(),
         runs: (0..g.kernel).map(|ky| padded.offset(ky, 0)).collect(),
         run_len: g.kernel * g.channels_in,
-        taps: (0..g.kernel).map(|ky| (0..g.kernel).map(|kx| [ky, kx]).collect()).collect(),
+        taps: (0..g.kernel).map(|ky| (0..g.kernel).map(|kx| ky * g.kernel + kx).collect()).collect(),
     };
     (padded, plan)
 }
@@ -165,7 +172,7 @@ pub(super) fn data_gradient_plans(g: &Geometry) -> (Padded, Vec<Plan>) {
             target: pixels().map(|(y, x)| (y * width + x) * g.channels_in).collect(),
             runs: (0..taps_y.len()).map(|row| padded.offset(row, 0)).collect(),
             run_len: taps_x.len() * g.channels_out,
-            taps: taps_y.iter().map(|&ky| taps_x.iter().map(|&kx| [ky, kx]).collect()).collect(),
+            taps: taps_y.iter().map(|&ky| taps_x.iter().map(|&kx| ky * g.kernel + kx).collect()).collect(),
         });
     }
     (padded, plans)

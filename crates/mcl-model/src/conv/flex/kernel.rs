@@ -12,7 +12,7 @@ use super::geometry::Plan;
 const ACROSS: usize = 2;
 
 /// Runs `op` compiled for the widest vectors of this machine.
-fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
+pub(super) fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
     #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
     {
         if let Some(simd) = pulp::x86::V4::try_new() {
