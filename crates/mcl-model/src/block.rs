@@ -9,10 +9,10 @@
 
 use burn::module::Module;
 use burn::nn::{BatchNorm, BatchNormConfig};
-use burn::tensor::activation::relu;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 
 use crate::conv::{Conv2d, conv1x1, conv3x3};
+use crate::feature_map::FeatureMap;
 
 /// Two 3x3 convolutions.
 #[derive(Module, Debug)]
@@ -38,10 +38,10 @@ impl BasicBlock {
         }
     }
 
-    fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let hidden = relu(self.bn1.forward(self.conv1.forward(input.clone())));
-        let residual = self.bn2.forward(self.conv2.forward(hidden));
-        relu(residual + shortcut(self.downsample.as_ref(), input))
+    fn forward(&self, input: FeatureMap) -> FeatureMap {
+        let hidden = self.conv1.norm_relu(input.clone(), &self.bn1);
+        let shortcut = shortcut(self.downsample.as_ref(), input);
+        self.conv2.norm_add_relu(hidden, &self.bn2, shortcut)
     }
 }
 
@@ -74,11 +74,11 @@ impl Bottleneck {
         }
     }
 
-    fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let hidden = relu(self.bn1.forward(self.conv1.forward(input.clone())));
-        let hidden = relu(self.bn2.forward(self.conv2.forward(hidden)));
-        let residual = self.bn3.forward(self.conv3.forward(hidden));
-        relu(residual + shortcut(self.downsample.as_ref(), input))
+    fn forward(&self, input: FeatureMap) -> FeatureMap {
+        let hidden = self.conv1.norm_relu(input.clone(), &self.bn1);
+        let hidden = self.conv2.norm_relu(hidden, &self.bn2);
+        let shortcut = shortcut(self.downsample.as_ref(), input);
+        self.conv3.norm_add_relu(hidden, &self.bn3, shortcut)
     }
 }
 
@@ -99,9 +99,9 @@ impl Downsample {
     }
 }
 
-fn shortcut(downsample: Option<&Downsample>, input: Tensor<4>) -> Tensor<4> {
+fn shortcut(downsample: Option<&Downsample>, input: FeatureMap) -> FeatureMap {
     match downsample {
-        Some(downsample) => downsample.bn.forward(downsample.conv.forward(input)),
+        Some(downsample) => downsample.conv.norm(input, &downsample.bn),
         None => input,
     }
 }
@@ -141,7 +141,7 @@ pub(crate) enum Block {
 
 impl Block {
     /// `[n, channels_in, h, w] -> [n, width * expansion, ceil(h / stride), ceil(w / stride)]`
-    pub(crate) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+    pub(crate) fn forward(&self, input: FeatureMap) -> FeatureMap {
         match self {
             Self::Basic(block) => block.forward(input),
             Self::Bottleneck(block) => block.forward(input),

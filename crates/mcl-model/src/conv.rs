@@ -3,13 +3,19 @@
 //!
 //! Every convolution of the crate is built and run here, so that another implementation needs to change this file only.
 
+#[cfg(feature = "flex")]
+pub(crate) mod flex;
+
 use std::f64::consts::SQRT_2;
 
 use burn::module::{Module, Param};
-use burn::nn::Initializer;
+use burn::nn::{BatchNorm, Initializer};
+use burn::tensor::activation::relu;
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor};
+
+use crate::feature_map::FeatureMap;
 
 /// A convolution without bias.
 #[derive(Module, Debug)]
@@ -32,10 +38,57 @@ impl Conv2d {
         Self { weight, stride, padding: kernel / 2 }
     }
 
+    /// `batch_norm(conv(x))`
+    pub(crate) fn norm(&self, x: FeatureMap, batch_norm: &BatchNorm) -> FeatureMap {
+        self.run(x, batch_norm, None, false)
+    }
+
+    /// `relu(batch_norm(conv(x)))`
+    pub(crate) fn norm_relu(&self, x: FeatureMap, batch_norm: &BatchNorm) -> FeatureMap {
+        self.run(x, batch_norm, None, true)
+    }
+
+    /// `relu(batch_norm(conv(x)) + shortcut)`
+    pub(crate) fn norm_add_relu(
+        &self,
+        x: FeatureMap,
+        batch_norm: &BatchNorm,
+        shortcut: FeatureMap,
+    ) -> FeatureMap {
+        self.run(x, batch_norm, Some(shortcut), true)
+    }
+
     /// `[n, channels_in, h, w] -> [n, channels_out, ceil(h / stride), ceil(w / stride)]`
-    pub(crate) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let options = ConvOptions::new([self.stride; 2], [self.padding; 2], [1, 1], 1);
-        conv2d(input, self.weight.val(), None, options)
+    fn run(
+        &self,
+        x: FeatureMap,
+        batch_norm: &BatchNorm,
+        shortcut: Option<FeatureMap>,
+        with_relu: bool,
+    ) -> FeatureMap {
+        match x {
+            FeatureMap::ChannelsFirst(x) => {
+                let options = ConvOptions::new([self.stride; 2], [self.padding; 2], [1, 1], 1);
+                let mut y = batch_norm.forward(conv2d(x, self.weight.val(), None, options));
+                if let Some(shortcut) = shortcut {
+                    y = y + shortcut.channels_first();
+                }
+                FeatureMap::ChannelsFirst(if with_relu { relu(y) } else { y })
+            }
+            #[cfg(feature = "flex")]
+            FeatureMap::ChannelsLast(x) => {
+                let steps = flex::Steps { stride: self.stride, padding: self.padding };
+                let shortcut = shortcut.map(FeatureMap::channels_last);
+                FeatureMap::ChannelsLast(flex::layer(
+                    x,
+                    self.weight.val(),
+                    batch_norm,
+                    shortcut,
+                    steps,
+                    with_relu,
+                ))
+            }
+        }
     }
 }
 

@@ -34,6 +34,7 @@
 mod block;
 mod conv;
 mod error;
+mod feature_map;
 mod head;
 mod model;
 mod parameters;

@@ -8,12 +8,12 @@ use burn::config::Config;
 use burn::module::Module;
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor, assert_shape};
 
 use crate::block::{Block, BlockKind};
 use crate::conv::{Conv2d, conv3x3, conv7x7};
 use crate::error::ModelError;
+use crate::feature_map::FeatureMap;
 
 /// How many layers the network has, in the names of the original paper.
 #[derive(Config, Debug, Copy, PartialEq, Eq, Hash)]
@@ -185,15 +185,14 @@ impl ResNet {
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let in_channels = self.in_channels;
         assert_shape!(images, [_, in_channels, _, _]);
-        let mut x = relu(self.bn1.forward(self.conv1.forward(images)));
+        let mut x = self.conv1.norm_relu(FeatureMap::from_images(images), &self.bn1);
         if let Some(max_pool) = &self.max_pool {
-            x = max_pool.forward(x);
+            x = x.max_pool(max_pool);
         }
         for block in self.blocks() {
             x = block.forward(x);
         }
-        // [n, channels, h, w] -> [n, channels, h * w] -> [n, channels]
-        x.flatten::<3>(2, 3).mean_dim(2).squeeze_dim::<2>(2)
+        x.mean()
     }
 
     fn blocks(&self) -> impl Iterator<Item = &Block> {
