@@ -258,7 +258,7 @@ fn too_few_samples_for_a_covariance() {
     let error = fit_with_last(&three, &config).unwrap_err();
     assert!(matches!(error, InferError::RankDeficient { count: 3, dim: 3, .. }), "{error}");
     assert!(error.to_string().contains("class 1, auxiliary class 1: 3 samples"), "{error}");
-    fit_with_last(&three, &config.clone().with_ridge(1e-3)).unwrap();
+    fit_with_last(&three, &config.with_ridge(1e-3)).unwrap();
 
     // Tied, one sample a class is enough, and none is not.
     let tied = config.with_covariance(Covariance::Tied);
@@ -307,11 +307,11 @@ fn configuration_must_make_sense() {
     let refused = |config: MahalanobisConfig| statistics.fit(&config, &Device::flex()).unwrap_err();
     let config = MahalanobisConfig::new();
     assert_eq!(
-        refused(config.clone().with_normalize(false)),
+        refused(config.with_normalize(false)),
         InferError::NormalizeMismatch { statistics: true, config: false }
     );
     for ridge in [-1e-9, f64::NAN, f64::INFINITY] {
-        assert!(matches!(refused(config.clone().with_ridge(ridge)), InferError::InvalidRidge { .. }));
+        assert!(matches!(refused(config.with_ridge(ridge)), InferError::InvalidRidge { .. }));
     }
     for (classes, aux_classes, dim) in [(0, 1, 1), (1, 0, 1), (1, 1, 0)] {
         let error =

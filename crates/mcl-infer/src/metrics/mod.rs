@@ -1,4 +1,4 @@
-//! How well scores tell in-distribution from out-of-distribution images (Tables 2-5).
+//! How well scores tell in-distribution from out-of-distribution images.
 //!
 //! Scores are higher for more in-distribution images, whichever class counts as positive. All metrics are
 //! exact under ties, which count as one threshold, take O(n log n) time, and agree with scikit-learn.
