@@ -47,7 +47,7 @@ impl GaussianStatistics {
     }
 
     pub(crate) fn with_normalize(classes: usize, aux_classes: usize, dim: usize, normalize: bool) -> Self {
-        let moments = vec![Moments::new(dim); classes * aux_classes];
+        let moments = vec![Moments::new(dim); classes.saturating_mul(aux_classes)];
         Self { classes, aux_classes, dim, normalize, moments }
     }
 
