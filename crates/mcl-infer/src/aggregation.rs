@@ -50,7 +50,7 @@ pub struct Prediction {
 }
 
 impl Aggregation {
-    /// All of them, in the order of the paper's results, with the released code's last.
+    /// All of them, the released code's last.
     pub const ALL: [Self; 4] = [Self::Mean, Self::Max, Self::WeightedAverage, Self::HarmonicMean];
 
     /// Combines the scores of the views and takes the best class.

@@ -1,4 +1,4 @@
-//! How the class Gaussians are fitted and how far from them counts as far (Section 3.3).
+//! How the class Gaussians are fitted, and which distance from them is a score.
 
 use burn::config::Config;
 

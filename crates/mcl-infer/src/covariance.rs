@@ -1,4 +1,4 @@
-//! From class statistics to means and covariances (Section 3.3).
+//! From class statistics to the means and covariances of the class Gaussians.
 
 use nalgebra::{DMatrix, DVector};
 

@@ -1,13 +1,13 @@
 //! Inference for masked contrastive learning (Cho, Seol and Lee, IJCAI 2021): from embeddings to class
 //! Gaussians, from Gaussians to scores, from scores to a verdict and to the numbers of a paper's table.
 //!
-//! | step | item | paper |
-//! |---|---|---|
-//! | class Gaussians, one per (class, rotation) | [`GaussianStatistics`], [`MahalanobisConfig`] | Mahalanobis detector |
-//! | Mahalanobis score of each view under each class | [`MahalanobisScorer::score`] | Mahalanobis detector |
-//! | the 1, 4 or 8 views of a test image | [`TestTimeViews`] | self-ensemble inference |
-//! | one score from all views | [`Aggregation`] | Eq. 19-20 |
-//! | AUROC and the like | [`metrics`] | the paper's result tables |
+//! | step | item |
+//! |---|---|
+//! | class Gaussians, one per (class, rotation) | [`GaussianStatistics`], [`MahalanobisConfig`] |
+//! | Mahalanobis score of each view under each class | [`MahalanobisScorer::score`] |
+//! | self-ensemble inference: the 1, 4 or 8 views of a test image | [`TestTimeViews`] |
+//! | self-ensemble inference: one score from all views (Eq. 19-20) | [`Aggregation`] |
+//! | AUROC and the other metrics of the paper's tables | [`metrics`] |
 //!
 //! Everywhere a **higher** score means **more normal** (more in-distribution).
 //!

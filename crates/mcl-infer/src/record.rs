@@ -10,7 +10,7 @@ use crate::{MahalanobisConfig, MahalanobisScorer};
 /// field.
 ///
 /// [`into_scorer`](Self::into_scorer) gives back the scorer that it came from, bit for bit: the fit itself
-/// goes through a record. A text format must keep every digit of an f64 (serde_json: feature
+/// goes through a record. A text format must keep every digit of an f64 (`serde_json`: feature
 /// `float_roundtrip`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MahalanobisRecord {

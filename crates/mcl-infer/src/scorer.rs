@@ -1,4 +1,4 @@
-//! The Mahalanobis score of every view under every class (Section 3.3).
+//! The Mahalanobis score of every view under every class: what self-ensemble inference (Eq. 19-20) combines.
 
 use core::fmt;
 use core::ops::Range;

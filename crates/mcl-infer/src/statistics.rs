@@ -1,4 +1,4 @@
-//! Running class statistics: what the class Gaussians of Section 3.3 are fitted from.
+//! Running class statistics: what the class Gaussians are fitted from.
 //!
 //! The features of the training set (400,000 x 128 numbers for CIFAR-10 with rotations) need not be held:
 //! each batch is folded into a count, a mean and a scatter for its (class, auxiliary class), in f64. Parts
@@ -47,7 +47,7 @@ impl GaussianStatistics {
     }
 
     pub(crate) fn with_normalize(classes: usize, aux_classes: usize, dim: usize, normalize: bool) -> Self {
-        let moments = vec![Moments::new(dim); classes * aux_classes];
+        let moments = vec![Moments::new(dim); classes.saturating_mul(aux_classes)];
         Self { classes, aux_classes, dim, normalize, moments }
     }
 

@@ -1,4 +1,4 @@
-//! Goldens computed in f64 by NumPy, SciPy and scikit-learn; see `golden/README.md`.
+//! Reference values computed in f64 by other libraries; see `golden/README.md`.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use mcl_infer::metrics::{

@@ -127,7 +127,7 @@ fn far_means_keep_four_digits() {
     let dim = 6;
     let rng = &mut ChaCha8Rng::seed_from_u64(4);
     let config = MahalanobisConfig::new().with_normalize(false);
-    let mut sample = || uniform(rng, dim).into_iter().map(|x| 1000.1 + x).collect::<Vec<f32>>();
+    let mut sample = || uniform(rng, dim).into_iter().map(|x| 1000.1 + 0.05 * x).collect::<Vec<f32>>();
     let scorer = fit(&config, [3, 1, dim], 50, |_, _| sample());
     let queries: Vec<f32> = (0..50).flat_map(|_| sample()).collect();
     assert_scores(&scorer, &queries, &[0]);
@@ -250,7 +250,10 @@ fn embeddings_of_any_scale() {
         }
     }
 
-    let scorer = small(false);
+    // Tight clusters: whitening multiplies by thousands, and sums of both signs.
+    let scorer = fit(&MahalanobisConfig::new().with_normalize(false), [2, 2, 3], 9, |_, _| {
+        uniform(rng, 3).into_iter().map(|x| x * 1e-3).collect()
+    });
     for scale in [1e-45, 1e15, 1e19, 1e25, f32::MAX] {
         let scores = scorer.score(scaled(scale), &[0]).unwrap();
         for aggregation in Aggregation::ALL {

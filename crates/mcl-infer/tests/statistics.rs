@@ -145,6 +145,18 @@ proptest! {
 }
 
 #[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    let samples = Samples::random(2, 24, 0.0);
+    let count = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let mut statistics = GaussianStatistics::new(CLASSES, AUX, 24);
+        pool.install(|| samples.count(&mut statistics, 0..samples.rows()));
+        statistics
+    };
+    assert_eq!(count(1), count(3));
+}
+
+#[test]
 fn stored_statistics_are_the_same_to_the_last_bit() {
     let samples = Samples::random(1, 4, 0.0);
     let mut statistics = GaussianStatistics::new(CLASSES, AUX, 4);
