@@ -9,9 +9,9 @@
 //! `--features download`), or falls back to the embedded shapes and a small network: about three minutes on two cores.
 
 use std::error::Error;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+use std::{env, fs};
 
 use burn::tensor::Device;
 use burn_mcl::Progress;
@@ -25,7 +25,7 @@ use burn_mcl::train::{Objective, TrainConfig, Trainer};
 use clap::{Parser, ValueEnum};
 
 #[derive(Parser)]
-#[command(about = "Masked contrastive learning on CIFAR-10, with the paper's table at the end")]
+#[command(about = "Trains on CIFAR-10 and prints the paper's table", args_override_self = true)]
 struct Settings {
     /// Folder with the data sets
     #[arg(long)]
@@ -84,7 +84,7 @@ struct Sets {
 fn main() -> Result<(), Box<dyn Error>> {
     let mut settings = Settings::parse();
     let device = Device::default();
-    let mut sets = match find_cifar10(settings.data.as_deref())? {
+    let mut sets = match find_cifar10(settings.data.as_ref()) {
         Some(root) => cifar10_sets(&root)?,
         None => shapes_sets(&mut settings),
     };
@@ -93,14 +93,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     let config = train_config(&settings)?;
-    println!(
-        "{} training images, {} steps of {} views, {:?} of width {} on {device:?}",
-        sets.train.len(),
-        config.total_steps(sets.train.len()),
-        config.views_per_batch(),
-        config.model.resnet.depth,
-        config.model.resnet.width,
-    );
+    let (images, views) = (sets.train.len(), config.views_per_batch());
+    println!("{images} training images, {} steps of {views} views on {device:?}", config.total_steps(images));
     let started = Instant::now();
     let model = Trainer::new(config, &device)?
         .run_dir(&settings.run)
@@ -148,23 +142,20 @@ fn train_config(settings: &Settings) -> Result<TrainConfig, Box<dyn Error>> {
 }
 
 /// The folder that CIFAR-10 is in: the one given, or `data`, filled by a download where that is compiled in.
-fn find_cifar10(given: Option<&Path>) -> Result<Option<PathBuf>, Box<dyn Error>> {
-    if let Some(root) = given {
-        return Ok(Some(root.to_path_buf()));
-    }
-    let root = PathBuf::from("data");
-    if root.join("cifar-10-batches-bin").is_dir() {
-        return Ok(Some(root));
+fn find_cifar10(given: Option<&PathBuf>) -> Option<PathBuf> {
+    let root = given.cloned().unwrap_or_else(|| "data".into());
+    if given.is_some() || root.join("cifar-10-batches-bin").is_dir() {
+        return Some(root);
     }
     #[cfg(feature = "download")]
     {
         use data::download::{Published, ensure};
         match ensure(Published::Cifar10, &root).and_then(|()| ensure(Published::Cifar100, &root)) {
-            Ok(()) => return Ok(Some(root)),
+            Ok(()) => return Some(root),
             Err(error) => eprintln!("{error}"),
         }
     }
-    Ok(None)
+    None
 }
 
 fn cifar10_sets(root: &Path) -> Result<Sets, Box<dyn Error>> {
@@ -191,18 +182,9 @@ fn shapes_sets(settings: &mut Settings) -> Sets {
         "\n*** CIFAR-10 was not found: this run uses the embedded shapes and a small network. ***\n\
          *** Its figures say that everything works, and nothing about CIFAR-10. Give --data DIR. ***\n"
     );
-    let defaults = Settings { data: None, run: "runs/shapes".into(), ..Settings::parse_from([""]) };
-    *settings = Settings {
-        depth: 18,
-        width: 8,
-        hidden: 128,
-        batch: 32,
-        steps: Some(SHAPES_STEPS),
-        warmup_steps: 10,
-        loss: settings.loss,
-        seed: settings.seed,
-        ..defaults
-    };
+    let small =
+        "_ --run runs/shapes --depth 18 --width 8 --hidden 128 --batch 32 --steps 300 --warmup-steps 10";
+    *settings = Settings::parse_from(small.split(' ').map(Into::into).chain(env::args_os().skip(1)));
     let generate = |split, per_class| data::shapes::generate(split, per_class, 0);
     Sets {
         train: generate(ShapesSplit::Train, 200),
@@ -213,6 +195,3 @@ fn shapes_sets(settings: &mut Settings) -> Sets {
         ],
     }
 }
-
-/// Steps of the embedded run: what two cores do in about three minutes.
-const SHAPES_STEPS: usize = 300;
