@@ -30,7 +30,9 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod blockwise;
 mod ccm;
+mod dense;
 mod error;
 mod formulation;
 mod labels;

@@ -7,14 +7,13 @@
 use burn::{config::Config, module::Module, tensor::Tensor};
 
 use crate::{
-    ccm::ccm,
+    blockwise::{self, Blockwise},
+    dense,
     error::{LossError, check_temperature},
     formulation::Formulation,
     labels::{MclLabels, ViewLabels},
-    pairs::Pairs,
     positives::Positives,
     similarity::Views,
-    spa,
 };
 
 /// Configuration of an [`MclLoss`]; the defaults are the paper's.
@@ -119,6 +118,13 @@ pub struct MclTerms {
     pub total: Tensor<1>,
 }
 
+impl MclTerms {
+    pub(crate) fn new(ccm: Tensor<1>, spa: Tensor<1>, spa_weight: f64) -> Self {
+        let total = ccm.clone() + spa.clone().mul_scalar(spa_weight);
+        Self { ccm, spa, total }
+    }
+}
+
 impl MclLoss {
     /// The loss with the exact expectation of SPA over the draw of positives: no randomness.
     ///
@@ -135,7 +141,7 @@ impl MclLoss {
     ///
     /// If there are no images, not two views of each, or not as many labels as images.
     pub fn forward(&self, projections: Tensor<3>, labels: &MclLabels) -> Tensor<1> {
-        self.terms(projections, labels, None).total
+        self.total(projections, labels, None)
     }
 
     /// The loss with SPA at given positives, usually drawn by
@@ -159,7 +165,7 @@ impl MclLoss {
         labels: &MclLabels,
         positives: &[Option<usize>],
     ) -> Tensor<1> {
-        self.terms(projections, labels, Some(positives)).total
+        self.total(projections, labels, Some(positives))
     }
 
     /// The loss and its parts, for logging: with positives as
@@ -174,18 +180,52 @@ impl MclLoss {
         labels: &MclLabels,
         positives: Option<&[Option<usize>]>,
     ) -> MclTerms {
+        let batch = Batch::new(projections, labels, positives);
+        if batch.views.len() < blockwise::FROM_VIEWS {
+            batch.dense(self)
+        } else {
+            batch.blockwise(self, blockwise::rows_per_block(batch.views.len())).terms()
+        }
+    }
+
+    fn total(
+        &self,
+        projections: Tensor<3>,
+        labels: &MclLabels,
+        positives: Option<&[Option<usize>]>,
+    ) -> Tensor<1> {
+        let batch = Batch::new(projections, labels, positives);
+        if batch.views.len() < blockwise::FROM_VIEWS {
+            batch.dense(self).total
+        } else {
+            batch.blockwise(self, blockwise::rows_per_block(batch.views.len())).total()
+        }
+    }
+}
+
+/// The arguments of a loss, checked and laid out by view.
+#[derive(Debug)]
+struct Batch {
+    views: Views,
+    labels: ViewLabels,
+    positives: Option<Positives>,
+}
+
+impl Batch {
+    fn new(projections: Tensor<3>, labels: &MclLabels, positives: Option<&[Option<usize>]>) -> Self {
         let views = Views::new(projections);
         let labels = ViewLabels::new(labels, views.images());
         let positives =
             positives.map(|positives| Positives::new(positives, views.len(), &views.unit().device()));
-        let pairs = Pairs::new(self, &views, &labels);
-        let ccm = ccm(self, &pairs);
-        let spa = match &positives {
-            Some(positives) => spa::sampled(self, &views, &labels, &pairs, positives),
-            None => spa::expected(self, &pairs),
-        };
-        let total = ccm.clone() + spa.clone().mul_scalar(self.spa_weight);
-        MclTerms { ccm, spa, total }
+        Self { views, labels, positives }
+    }
+
+    fn dense(&self, loss: &MclLoss) -> MclTerms {
+        dense::terms(loss, &self.views, &self.labels, self.positives.as_ref())
+    }
+
+    fn blockwise<'a>(&'a self, loss: &'a MclLoss, rows_per_block: usize) -> Blockwise<'a> {
+        Blockwise::new(loss, &self.views, &self.labels, self.positives.as_ref(), rows_per_block)
     }
 }
 
@@ -193,7 +233,7 @@ impl MclLoss {
 mod tests {
     use super::*;
     use crate::NtXentLossConfig;
-    use burn::tensor::{Device, Tensor, Tolerance};
+    use burn::tensor::{Device, Int, Tensor, Tolerance};
 
     fn refused(config: &MclLossConfig, message: &str) -> LossError {
         let error = config.try_init().expect_err(message);
@@ -243,8 +283,7 @@ mod tests {
     #[test]
     fn ccm_with_one_weight_for_all_pairs_is_nt_xent() {
         let device = Device::flex().autodiff();
-        let projections =
-            Tensor::<1, burn::tensor::Int>::arange(0..60, &device).float().mul_scalar(1.3).sin();
+        let projections = Tensor::<1, Int>::arange(0..60, &device).float().mul_scalar(1.3).sin();
         let projections = projections.reshape([6, 2, 5]).detach().require_grad();
         let class = Tensor::from_ints([0, 0, 1, 1, 0, 2], &device);
         let labels = MclLabels::new(class).with_aux(Tensor::from_ints([0, 1, 0, 0, 1, 0], &device));
@@ -267,5 +306,19 @@ mod tests {
             let [gradient, reference] = gradients.map(|gradient| gradient.into_data());
             gradient.assert_approx_eq(&reference, tolerance);
         }
+    }
+
+    #[test]
+    fn batches_large_enough_for_blocks_give_the_dense_loss() {
+        let device = Device::flex();
+        let images = blockwise::FROM_VIEWS / 2;
+        let projections =
+            Tensor::<1, Int>::arange(0..images as i64 * 8, &device).float().mul_scalar(0.7).sin();
+        let projections = projections.reshape([images, 2, 4]);
+        let labels = MclLabels::new(Tensor::arange(0..images as i64, &device).remainder_scalar(10));
+        let loss = MclLossConfig::new().init();
+        let dense = Batch::new(projections.clone(), &labels, None).dense(&loss).total;
+        let value = loss.forward(projections, &labels);
+        value.into_data().assert_approx_eq(&dense.into_data(), Tolerance::<f32>::relative(1e-5));
     }
 }
