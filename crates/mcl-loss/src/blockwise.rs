@@ -21,15 +21,19 @@ use crate::{
     spa::{Expected, Sampled},
 };
 
-/// Entries of one block of the similarity matrix: some ten such matrices exist at a time.
+/// Entries of one block of the similarity matrix, of which some ten exist at a time: more leave the processor's
+/// cache, fewer do not fill a GPU.
 const BLOCK_ENTRIES: usize = 1 << 20;
 
-/// Views from which on the loss is computed block by block.
-pub(crate) const FROM_VIEWS: usize = 4096;
+/// Least rows of a block: each block also updates a `[2N, dim]` gradient, at a cost that its rows share.
+const LEAST_ROWS: usize = 64;
+
+/// Views from which on the loss is computed block by block; on a CPU it is the faster way there, too.
+pub(crate) const FROM_VIEWS: usize = 2048;
 
 /// Rows of a block in a batch of `views`.
 pub(crate) fn rows_per_block(views: usize) -> usize {
-    (BLOCK_ENTRIES / views).max(1)
+    (BLOCK_ENTRIES / views).max(LEAST_ROWS)
 }
 
 /// A batch to be taken block by block.
@@ -356,6 +360,6 @@ mod tests {
     #[test]
     fn blocks_keep_to_their_size() {
         assert_eq!(rows_per_block(FROM_VIEWS) * FROM_VIEWS, BLOCK_ENTRIES);
-        assert_eq!(rows_per_block(4 * BLOCK_ENTRIES), 1);
+        assert_eq!(rows_per_block(BLOCK_ENTRIES), LEAST_ROWS);
     }
 }

@@ -85,6 +85,9 @@ impl MclLossConfig {
 /// gets no gradient. Rows with NaN or infinite values make the loss NaN. 16-bit projections are cast to
 /// f32 first, and the loss is f32.
 ///
+/// Small batches take one `[2N, 2N]` matrix of similarities through autodiff. From 2048 views on, blocks of rows give
+/// the same loss and gradient in memory that grows as N; the gradient is then computed with the loss, in `forward`.
+///
 /// ```
 /// use burn::tensor::{Device, Distribution, Int, Tensor};
 /// use mcl_loss::{MclLabels, MclLossConfig};
