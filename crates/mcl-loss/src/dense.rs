@@ -1,28 +1,22 @@
 //! MCL from one `[2N, 2N]` matrix of all pairs, differentiated by autodiff.
 
 use crate::{
+    batch::Batch,
     ccm,
-    labels::ViewLabels,
     mcl::{MclLoss, MclTerms},
     pairs::Pairs,
-    positives::Positives,
-    similarity::Views,
     spa::{Expected, Sampled},
 };
 
-/// The loss and its parts; SPA is its expectation without positives.
-pub(crate) fn terms(
-    loss: &MclLoss,
-    views: &Views,
-    labels: &ViewLabels,
-    positives: Option<&Positives>,
-) -> MclTerms {
+/// The loss and its parts.
+pub(crate) fn terms(loss: &MclLoss, batch: &Batch) -> MclTerms {
+    let views = &batch.views;
     let siblings = loss.floored(views.siblings());
-    let pairs = Pairs::new(loss, views, labels, &siblings, &(0..views.len()));
-    let spa = match positives {
+    let pairs = Pairs::new(loss, views, &batch.labels, &siblings, &(0..views.len()));
+    let spa = match &batch.positives {
         Some(positives) => {
-            let similarity = loss.floored(views.to_partners(&positives.index));
-            Sampled::new(loss, &pairs, labels, labels, positives, similarity).per_view(loss).mean()
+            let attraction = loss.floored(views.to_partners(&positives.index));
+            Sampled::new(loss, &pairs, positives, attraction).per_view(loss).mean()
         }
         None => {
             let expected = Expected::new(loss, &pairs);

@@ -30,6 +30,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod batch;
 mod blockwise;
 mod ccm;
 mod dense;
@@ -43,6 +44,7 @@ mod nt_xent;
 mod pairs;
 mod positives;
 mod similarity;
+mod slopes;
 mod spa;
 mod sup_con;
 

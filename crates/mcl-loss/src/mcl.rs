@@ -7,13 +7,10 @@
 use burn::{config::Config, module::Module, tensor::Tensor};
 
 use crate::{
-    blockwise::{self, Blockwise},
-    dense,
+    batch::Batch,
     error::{LossError, check_temperature},
     formulation::Formulation,
-    labels::{MclLabels, ViewLabels},
-    positives::Positives,
-    similarity::Views,
+    labels::MclLabels,
 };
 
 /// Configuration of an [`MclLoss`]; the defaults are the paper's.
@@ -144,7 +141,7 @@ impl MclLoss {
     ///
     /// If there are no images, not two views of each, or not as many labels as images.
     pub fn forward(&self, projections: Tensor<3>, labels: &MclLabels) -> Tensor<1> {
-        self.total(projections, labels, None)
+        Batch::new(projections, labels, None).total(self)
     }
 
     /// The loss with SPA at given positives, usually drawn by
@@ -168,7 +165,7 @@ impl MclLoss {
         labels: &MclLabels,
         positives: &[Option<usize>],
     ) -> Tensor<1> {
-        self.total(projections, labels, Some(positives))
+        Batch::new(projections, labels, Some(positives)).total(self)
     }
 
     /// The loss and its parts, for logging: with positives as
@@ -183,59 +180,14 @@ impl MclLoss {
         labels: &MclLabels,
         positives: Option<&[Option<usize>]>,
     ) -> MclTerms {
-        let batch = Batch::new(projections, labels, positives);
-        if batch.views.len() < blockwise::FROM_VIEWS {
-            batch.dense(self)
-        } else {
-            batch.blockwise(self, blockwise::rows_per_block(batch.views.len())).terms()
-        }
-    }
-
-    fn total(
-        &self,
-        projections: Tensor<3>,
-        labels: &MclLabels,
-        positives: Option<&[Option<usize>]>,
-    ) -> Tensor<1> {
-        let batch = Batch::new(projections, labels, positives);
-        if batch.views.len() < blockwise::FROM_VIEWS {
-            batch.dense(self).total
-        } else {
-            batch.blockwise(self, blockwise::rows_per_block(batch.views.len())).total()
-        }
-    }
-}
-
-/// The arguments of a loss, checked and laid out by view.
-#[derive(Debug)]
-struct Batch {
-    views: Views,
-    labels: ViewLabels,
-    positives: Option<Positives>,
-}
-
-impl Batch {
-    fn new(projections: Tensor<3>, labels: &MclLabels, positives: Option<&[Option<usize>]>) -> Self {
-        let views = Views::new(projections);
-        let labels = ViewLabels::new(labels, views.images());
-        let positives =
-            positives.map(|positives| Positives::new(positives, views.len(), &views.unit().device()));
-        Self { views, labels, positives }
-    }
-
-    fn dense(&self, loss: &MclLoss) -> MclTerms {
-        dense::terms(loss, &self.views, &self.labels, self.positives.as_ref())
-    }
-
-    fn blockwise<'a>(&'a self, loss: &'a MclLoss, rows_per_block: usize) -> Blockwise<'a> {
-        Blockwise::new(loss, &self.views, &self.labels, self.positives.as_ref(), rows_per_block)
+        Batch::new(projections, labels, positives).terms(self)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::NtXentLossConfig;
+    use crate::{NtXentLossConfig, blockwise, dense};
     use burn::tensor::{Device, Int, Tensor, Tolerance};
 
     fn refused(config: &MclLossConfig, message: &str) -> LossError {
@@ -320,7 +272,7 @@ mod tests {
         let projections = projections.reshape([images, 2, 4]);
         let labels = MclLabels::new(Tensor::arange(0..images as i64, &device).remainder_scalar(10));
         let loss = MclLossConfig::new().init();
-        let dense = Batch::new(projections.clone(), &labels, None).dense(&loss).total;
+        let dense = dense::terms(&loss, &Batch::new(projections.clone(), &labels, None)).total;
         let value = loss.forward(projections, &labels);
         value.into_data().assert_approx_eq(&dense.into_data(), Tolerance::<f32>::relative(1e-5));
     }

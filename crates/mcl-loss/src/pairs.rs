@@ -33,8 +33,8 @@ pub(crate) struct Pairs {
     pub(crate) log_others: Tensor<2>,
     /// Pairs of other images with one label, `[rows, 2N]`.
     same_label: Tensor<2, Bool>,
-    rows: ViewLabels,
-    columns: ViewLabels,
+    pub(crate) rows: ViewLabels,
+    pub(crate) columns: ViewLabels,
 }
 
 impl Pairs {

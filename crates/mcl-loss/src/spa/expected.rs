@@ -2,7 +2,7 @@
 
 use burn::tensor::{Bool, Tensor};
 
-use super::released::ReleasedSum;
+use super::{SpaTerms, released::ReleasedSum};
 use crate::{formulation::Formulation, mcl::MclLoss, pairs::Pairs};
 
 /// The expected terms of some views, the rows.
@@ -50,10 +50,10 @@ impl Expected {
         }
     }
 
-    /// Derivatives of the terms towards `log_others` `[rows, 1]` and towards the similarities `[rows, 2N]`.
-    pub(crate) fn slopes(&self, loss: &MclLoss) -> (Tensor<2>, Tensor<2>) {
+    /// The terms with their derivatives.
+    pub(crate) fn terms(&self, loss: &MclLoss) -> SpaTerms {
         let attraction = loss.temperature.recip();
-        match &self.released {
+        let (others, pairs) = match &self.released {
             None => (
                 self.log_others.ones_like().mask_fill(self.missing.clone(), 0.0),
                 self.share.clone().mul_scalar(-attraction),
@@ -62,6 +62,13 @@ impl Expected {
                 (released.slope_of_others() * self.share.clone()).sum_dim(1),
                 released.slope_of_positive(loss).sub_scalar(attraction) * self.share.clone(),
             ),
+        };
+        SpaTerms {
+            per_view: self.per_view(loss),
+            complete: self.complete(loss),
+            slope_of_others: others,
+            slope_of_pairs: Some(pairs),
+            slope_of_attraction: None,
         }
     }
 

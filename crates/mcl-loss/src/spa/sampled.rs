@@ -2,11 +2,8 @@
 
 use burn::tensor::{Bool, Tensor};
 
-use super::released::ReleasedSum;
-use crate::{
-    formulation::Formulation, labels::ViewLabels, mask::PairLabels, mcl::MclLoss, pairs::Pairs,
-    positives::Positives,
-};
+use super::{SpaTerms, released::ReleasedSum};
+use crate::{formulation::Formulation, mask::PairLabels, mcl::MclLoss, pairs::Pairs, positives::Positives};
 
 /// The terms of some views, the rows.
 #[derive(Debug, Clone)]
@@ -19,21 +16,14 @@ pub(crate) struct Sampled {
 }
 
 impl Sampled {
-    /// The rows of `pairs` are the views with these `labels` and `positives`, whose similarities are `similarity`
-    /// `[rows, 1]`, as the formulation has them; `all` are the labels of all views.
-    pub(crate) fn new(
-        loss: &MclLoss,
-        pairs: &Pairs,
-        labels: &ViewLabels,
-        all: &ViewLabels,
-        positives: &Positives,
-        similarity: Tensor<2>,
-    ) -> Self {
+    /// `positives` are those of the rows of `pairs`, and `similarity` `[rows, 1]` the similarities to them, as the
+    /// formulation has them.
+    pub(crate) fn new(loss: &MclLoss, pairs: &Pairs, positives: &Positives, similarity: Tensor<2>) -> Self {
         let missing = positives.missing.clone();
         let similarity = similarity.mask_fill(missing.clone(), 0.0);
         let log_others = pairs.log_others.clone();
         let released = (loss.formulation == Formulation::Released).then(|| {
-            let mask = PairLabels::paired(labels, &all.select(&positives.index));
+            let mask = PairLabels::paired(&pairs.rows, &pairs.columns.select(&positives.index));
             let mask = mask.mask(loss.mask_weights(), &similarity);
             ReleasedSum::new(loss, log_others.clone(), similarity.clone(), mask)
         });
@@ -47,13 +37,19 @@ impl Sampled {
             .mask_fill(self.missing.clone(), 0.0)
     }
 
-    /// Derivatives of the terms towards `log_others` and towards the similarity to the positive, `[rows, 1]` each.
-    pub(crate) fn slopes(&self, loss: &MclLoss) -> (Tensor<2>, Tensor<2>) {
-        let (others, positive) = match &self.released {
+    /// The terms with their derivatives.
+    pub(crate) fn terms(&self, loss: &MclLoss) -> SpaTerms {
+        let (others, attraction) = match &self.released {
             None => (self.similarity.ones_like(), self.similarity.zeros_like()),
             Some(released) => (released.slope_of_others(), released.slope_of_positive(loss)),
         };
-        let positive = positive.sub_scalar(loss.temperature.recip());
-        (others.mask_fill(self.missing.clone(), 0.0), positive.mask_fill(self.missing.clone(), 0.0))
+        let attraction = attraction.sub_scalar(loss.temperature.recip());
+        SpaTerms {
+            per_view: self.per_view(loss),
+            complete: self.similarity.ones_like(),
+            slope_of_others: others.mask_fill(self.missing.clone(), 0.0),
+            slope_of_pairs: None,
+            slope_of_attraction: Some(attraction.mask_fill(self.missing.clone(), 0.0)),
+        }
     }
 }
