@@ -11,12 +11,34 @@ use burn::tensor::Tensor;
 
 use crate::{formulation::Formulation, log_sum_exp::log_add_exp, mcl::MclLoss, pairs::Pairs};
 
-/// The mean over all views, `[1]`.
-pub(crate) fn ccm(loss: &MclLoss, pairs: &Pairs) -> Tensor<1> {
-    let sibling_weight = match loss.formulation {
+/// The terms of the mean, `[rows, 1]`.
+pub(crate) fn per_view(loss: &MclLoss, pairs: &Pairs) -> Tensor<2> {
+    log_sum(loss, pairs) - pairs.siblings.clone().div_scalar(loss.temperature)
+}
+
+/// Derivatives of the term of each row, `[rows, 1]` each.
+pub(crate) struct CcmSlopes {
+    /// Towards `log_others`.
+    pub(crate) others: Tensor<2>,
+    /// Towards the similarity to the sibling.
+    pub(crate) siblings: Tensor<2>,
+}
+
+/// The derivatives of [`per_view`].
+pub(crate) fn slopes(loss: &MclLoss, pairs: &Pairs) -> CcmSlopes {
+    let others = (pairs.log_others.clone() - log_sum(loss, pairs)).exp();
+    let siblings = others.clone().neg().add_scalar(1.0).mul_scalar(sibling_weight(loss));
+    CcmSlopes { others, siblings: siblings.sub_scalar(loss.temperature.recip()) }
+}
+
+/// Logarithm of the denominator, `[rows, 1]`.
+fn log_sum(loss: &MclLoss, pairs: &Pairs) -> Tensor<2> {
+    log_add_exp(pairs.log_others.clone(), pairs.siblings.clone().mul_scalar(sibling_weight(loss)))
+}
+
+fn sibling_weight(loss: &MclLoss) -> f64 {
+    match loss.formulation {
         Formulation::Paper => loss.alpha,
         Formulation::Released => loss.largest_logit(),
-    };
-    let log_sum = log_add_exp(pairs.log_others.clone(), pairs.siblings.clone().mul_scalar(sibling_weight));
-    (log_sum - pairs.siblings.clone().div_scalar(loss.temperature)).mean()
+    }
 }

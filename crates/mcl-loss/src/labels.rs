@@ -1,5 +1,7 @@
 //! The labels of a batch, one per image.
 
+use core::ops::Range;
+
 use burn::tensor::{Int, Tensor};
 
 use crate::similarity::VIEWS;
@@ -38,11 +40,17 @@ impl MclLabels {
     }
 }
 
-/// Labels of the views, each the label of its image: `[2N]`, in the row order of the similarity matrix.
+/// What distinguishes the views of a batch, `[2N]` each, in the row order of the similarity matrix.
+///
+/// Kept out of autodiff: constants of the loss.
 #[derive(Debug, Clone)]
 pub(crate) struct ViewLabels {
     pub(crate) class: Tensor<1, Int>,
     pub(crate) aux: Option<Tensor<1, Int>>,
+    /// Which image: 0, 0, 1, 1, ...
+    pub(crate) image: Tensor<1, Int>,
+    /// Which of its views: 0, 1, 0, 1, ...
+    pub(crate) position: Tensor<1, Int>,
 }
 
 impl ViewLabels {
@@ -50,23 +58,37 @@ impl ViewLabels {
     ///
     /// If a label tensor does not hold exactly one label for each of the `images`.
     pub(crate) fn new(labels: &MclLabels, images: usize) -> Self {
+        let device = labels.class.clone().inner().device();
         Self {
             class: per_view("class", &labels.class, images),
             aux: labels.aux.as_ref().map(|aux| per_view("aux", aux, images)),
+            image: repeat_for_views(Tensor::arange(0..images as i64, &device)),
+            position: Tensor::arange(0..VIEWS as i64, &device).repeat_dim(0, images),
         }
+    }
+
+    /// The labels of a range of views.
+    pub(crate) fn narrow(&self, rows: &Range<usize>) -> Self {
+        self.map(|labels| labels.narrow(0, rows.start, rows.len()))
     }
 
     /// The labels of the given views, in their order.
     pub(crate) fn select(&self, views: &Tensor<1, Int>) -> Self {
+        self.map(|labels| labels.select(0, views.clone()))
+    }
+
+    fn map(&self, change: impl Fn(Tensor<1, Int>) -> Tensor<1, Int>) -> Self {
         Self {
-            class: self.class.clone().select(0, views.clone()),
-            aux: self.aux.as_ref().map(|aux| aux.clone().select(0, views.clone())),
+            class: change(self.class.clone()),
+            aux: self.aux.clone().map(&change),
+            image: change(self.image.clone()),
+            position: change(self.position.clone()),
         }
     }
 }
 
 /// Repeats each image's value for its views: `[N] -> [2N]`.
-pub(crate) fn repeat_for_views(values: Tensor<1, Int>) -> Tensor<1, Int> {
+fn repeat_for_views(values: Tensor<1, Int>) -> Tensor<1, Int> {
     let [images] = values.dims();
     values.reshape([images, 1]).repeat_dim(1, VIEWS).reshape([images * VIEWS])
 }
@@ -77,7 +99,7 @@ fn per_view(name: &str, labels: &Tensor<1, Int>, images: usize) -> Tensor<1, Int
         count == images,
         "{count} {name} labels for {images} images: give one label per image, not per view"
     );
-    repeat_for_views(labels.clone())
+    repeat_for_views(labels.clone().inner())
 }
 
 #[cfg(test)]
@@ -91,6 +113,8 @@ mod tests {
         let labels = MclLabels::new(Tensor::from_ints([5, -2, 5], &device));
         let views = ViewLabels::new(&labels, 3);
         views.class.into_data().assert_eq(&TensorData::from([5, 5, -2, -2, 5, 5]), false);
+        views.image.into_data().assert_eq(&TensorData::from([0, 0, 1, 1, 2, 2]), false);
+        views.position.into_data().assert_eq(&TensorData::from([0, 1, 0, 1, 0, 1]), false);
         assert!(views.aux.is_none());
     }
 

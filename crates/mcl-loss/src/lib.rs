@@ -30,7 +30,10 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod batch;
+mod blockwise;
 mod ccm;
+mod dense;
 mod error;
 mod formulation;
 mod labels;
@@ -41,6 +44,7 @@ mod nt_xent;
 mod pairs;
 mod positives;
 mod similarity;
+mod slopes;
 mod spa;
 mod sup_con;
 

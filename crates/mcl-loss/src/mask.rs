@@ -8,7 +8,7 @@
 
 use burn::tensor::{Bool, Int, Tensor};
 
-use crate::labels::{ViewLabels, repeat_for_views};
+use crate::labels::ViewLabels;
 
 /// The three weights of the mask.
 #[derive(Debug, Clone, Copy)]
@@ -26,16 +26,14 @@ pub(crate) struct PairLabels {
 }
 
 impl PairLabels {
-    /// Every view with every view, `[2N, 2N]`.
-    pub(crate) fn all_pairs(labels: &ViewLabels) -> Self {
-        Self::compare(labels, labels, all_pairs_equal)
+    /// Every row with every column, `[rows, columns]`.
+    pub(crate) fn between(rows: &ViewLabels, columns: &ViewLabels) -> Self {
+        Self::compare(rows, columns, all_pairs_equal)
     }
 
-    /// View `i` with view `partners[i]`, `[2N, 1]`.
-    pub(crate) fn with_partners(labels: &ViewLabels, partners: &Tensor<1, Int>) -> Self {
-        Self::compare(labels, &labels.select(partners), |views, partners| {
-            views.equal(partners).unsqueeze_dim(1)
-        })
+    /// Each of some views with one partner, `[rows, 1]`.
+    pub(crate) fn paired(rows: &ViewLabels, partners: &ViewLabels) -> Self {
+        Self::compare(rows, partners, |rows, partners| rows.equal(partners).unsqueeze_dim(1))
     }
 
     fn compare(
@@ -67,32 +65,25 @@ impl PairLabels {
     }
 }
 
-/// Pairs of views of one image, a view with itself included: `[2N, 2N]`.
-pub(crate) fn same_image(similarity: &Tensor<2>) -> Tensor<2, Bool> {
-    let [views, _] = similarity.dims();
-    let image =
-        repeat_for_views(Tensor::arange(0..(views / crate::similarity::VIEWS) as i64, &similarity.device()));
-    all_pairs_equal(image.clone(), image)
+/// Pairs of views of one image, a view with itself included: `[rows, columns]`.
+pub(crate) fn same_image(rows: &ViewLabels, columns: &ViewLabels) -> Tensor<2, Bool> {
+    all_pairs_equal(rows.image.clone(), columns.image.clone())
 }
 
-/// Pairs of a view with itself: `[2N, 2N]`.
+/// Pairs of two first views or of two second views: `[rows, columns]`.
+pub(crate) fn same_position(rows: &ViewLabels, columns: &ViewLabels) -> Tensor<2, Bool> {
+    all_pairs_equal(rows.position.clone(), columns.position.clone())
+}
+
+/// Pairs of a view with itself, in the matrix of all pairs: `[2N, 2N]`.
 pub(crate) fn same_view(similarity: &Tensor<2>) -> Tensor<2, Bool> {
     let [views, _] = similarity.dims();
     let view = Tensor::arange(0..views as i64, &similarity.device());
     all_pairs_equal(view.clone(), view)
 }
 
-/// Pairs of two first views or of two second views: `[2N, 2N]`.
-pub(crate) fn same_position(similarity: &Tensor<2>) -> Tensor<2, Bool> {
-    let [views, _] = similarity.dims();
-    let images = views / crate::similarity::VIEWS;
-    let position = Tensor::<1, Int>::arange(0..crate::similarity::VIEWS as i64, &similarity.device())
-        .repeat_dim(0, images);
-    all_pairs_equal(position.clone(), position)
-}
-
 /// `[rows]`, `[columns]` -> `[rows, columns]`.
-pub(crate) fn all_pairs_equal(rows: Tensor<1, Int>, columns: Tensor<1, Int>) -> Tensor<2, Bool> {
+fn all_pairs_equal(rows: Tensor<1, Int>, columns: Tensor<1, Int>) -> Tensor<2, Bool> {
     rows.unsqueeze_dim::<2>(1).equal(columns.unsqueeze_dim::<2>(0))
 }
 
@@ -108,6 +99,10 @@ mod tests {
         MclLabels::new(Tensor::from_ints([0, 0, 1], device))
     }
 
+    fn all_pairs(labels: &ViewLabels) -> PairLabels {
+        PairLabels::between(labels, labels)
+    }
+
     fn first_views(mask: Tensor<2>) -> TensorData {
         mask.reshape([3, 2, 6]).narrow(1, 0, 1).reshape([3, 3, 2]).narrow(2, 1, 1).reshape([3, 3]).into_data()
     }
@@ -115,7 +110,7 @@ mod tests {
     #[test]
     fn without_auxiliary_labels_one_class_takes_alpha() {
         let device = Device::flex();
-        let pairs = PairLabels::all_pairs(&ViewLabels::new(&labels(&device), 3));
+        let pairs = all_pairs(&ViewLabels::new(&labels(&device), 3));
         let mask = pairs.mask(WEIGHTS, &Tensor::zeros([6, 6], &device));
         first_views(mask)
             .assert_eq(&TensorData::from([[0.05_f32, 0.05, 5.0], [0.05, 0.05, 5.0], [5.0, 5.0, 0.05]]), true);
@@ -125,7 +120,7 @@ mod tests {
     fn auxiliary_labels_part_alpha_from_beta() {
         let device = Device::flex();
         let labels = labels(&device).with_aux(Tensor::from_ints([0, 1, 1], &device));
-        let pairs = PairLabels::all_pairs(&ViewLabels::new(&labels, 3));
+        let pairs = all_pairs(&ViewLabels::new(&labels, 3));
         let mask = pairs.mask(WEIGHTS, &Tensor::zeros([6, 6], &device));
         // Image 2 shares only the auxiliary label with image 1: another class still.
         first_views(mask)
@@ -134,12 +129,14 @@ mod tests {
 
     #[test]
     fn pair_masks_mark_views_images_and_positions() {
-        let similarity = Tensor::<2>::zeros([4, 4], &Device::flex());
-        let rows = |mask: Tensor<2, Bool>| mask.int().sum_dim(1).reshape([4]).into_data();
-        rows(same_view(&similarity)).assert_eq(&TensorData::from([1, 1, 1, 1]), false);
-        rows(same_image(&similarity)).assert_eq(&TensorData::from([2, 2, 2, 2]), false);
-        rows(same_position(&similarity)).assert_eq(&TensorData::from([2, 2, 2, 2]), false);
-        let both = same_image(&similarity).bool_and(same_position(&similarity));
-        both.equal(same_view(&similarity)).all().into_data().assert_eq(&TensorData::from([true]), false);
+        let device = Device::flex();
+        let labels = ViewLabels::new(&MclLabels::new(Tensor::from_ints([0, 0], &device)), 2);
+        let (image, position) = (same_image(&labels, &labels), same_position(&labels, &labels));
+        let view = same_view(&Tensor::zeros([4, 4], &device));
+        let rows = |mask: &Tensor<2, Bool>| mask.clone().int().sum_dim(1).reshape([4]).into_data();
+        rows(&view).assert_eq(&TensorData::from([1, 1, 1, 1]), false);
+        rows(&image).assert_eq(&TensorData::from([2, 2, 2, 2]), false);
+        rows(&position).assert_eq(&TensorData::from([2, 2, 2, 2]), false);
+        image.bool_and(position).equal(view).all().into_data().assert_eq(&TensorData::from([true]), false);
     }
 }

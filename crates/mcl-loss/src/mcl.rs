@@ -7,14 +7,10 @@
 use burn::{config::Config, module::Module, tensor::Tensor};
 
 use crate::{
-    ccm::ccm,
+    batch::Batch,
     error::{LossError, check_temperature},
     formulation::Formulation,
-    labels::{MclLabels, ViewLabels},
-    pairs::Pairs,
-    positives::Positives,
-    similarity::Views,
-    spa,
+    labels::MclLabels,
 };
 
 /// Configuration of an [`MclLoss`]; the defaults are the paper's.
@@ -86,6 +82,9 @@ impl MclLossConfig {
 /// gets no gradient. Rows with NaN or infinite values make the loss NaN. 16-bit projections are cast to
 /// f32 first, and the loss is f32.
 ///
+/// Small batches take one `[2N, 2N]` matrix of similarities through autodiff. From 2048 views on, blocks of rows give
+/// the same loss and gradient in memory that grows as N; the gradient is then computed with the loss, in `forward`.
+///
 /// ```
 /// use burn::tensor::{Device, Distribution, Int, Tensor};
 /// use mcl_loss::{MclLabels, MclLossConfig};
@@ -119,6 +118,13 @@ pub struct MclTerms {
     pub total: Tensor<1>,
 }
 
+impl MclTerms {
+    pub(crate) fn new(ccm: Tensor<1>, spa: Tensor<1>, spa_weight: f64) -> Self {
+        let total = ccm.clone() + spa.clone().mul_scalar(spa_weight);
+        Self { ccm, spa, total }
+    }
+}
+
 impl MclLoss {
     /// The loss with the exact expectation of SPA over the draw of positives: no randomness.
     ///
@@ -135,7 +141,7 @@ impl MclLoss {
     ///
     /// If there are no images, not two views of each, or not as many labels as images.
     pub fn forward(&self, projections: Tensor<3>, labels: &MclLabels) -> Tensor<1> {
-        self.terms(projections, labels, None).total
+        Batch::new(projections, labels, None).total(self)
     }
 
     /// The loss with SPA at given positives, usually drawn by
@@ -159,7 +165,7 @@ impl MclLoss {
         labels: &MclLabels,
         positives: &[Option<usize>],
     ) -> Tensor<1> {
-        self.terms(projections, labels, Some(positives)).total
+        Batch::new(projections, labels, Some(positives)).total(self)
     }
 
     /// The loss and its parts, for logging: with positives as
@@ -174,26 +180,15 @@ impl MclLoss {
         labels: &MclLabels,
         positives: Option<&[Option<usize>]>,
     ) -> MclTerms {
-        let views = Views::new(projections);
-        let labels = ViewLabels::new(labels, views.images());
-        let positives =
-            positives.map(|positives| Positives::new(positives, views.len(), &views.unit().device()));
-        let pairs = Pairs::new(self, &views, &labels);
-        let ccm = ccm(self, &pairs);
-        let spa = match &positives {
-            Some(positives) => spa::sampled(self, &views, &labels, &pairs, positives),
-            None => spa::expected(self, &pairs),
-        };
-        let total = ccm.clone() + spa.clone().mul_scalar(self.spa_weight);
-        MclTerms { ccm, spa, total }
+        Batch::new(projections, labels, positives).terms(self)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::NtXentLossConfig;
-    use burn::tensor::{Device, Tensor, Tolerance};
+    use crate::{NtXentLossConfig, blockwise, dense};
+    use burn::tensor::{Device, Int, Tensor, Tolerance};
 
     fn refused(config: &MclLossConfig, message: &str) -> LossError {
         let error = config.try_init().expect_err(message);
@@ -243,8 +238,7 @@ mod tests {
     #[test]
     fn ccm_with_one_weight_for_all_pairs_is_nt_xent() {
         let device = Device::flex().autodiff();
-        let projections =
-            Tensor::<1, burn::tensor::Int>::arange(0..60, &device).float().mul_scalar(1.3).sin();
+        let projections = Tensor::<1, Int>::arange(0..60, &device).float().mul_scalar(1.3).sin();
         let projections = projections.reshape([6, 2, 5]).detach().require_grad();
         let class = Tensor::from_ints([0, 0, 1, 1, 0, 2], &device);
         let labels = MclLabels::new(class).with_aux(Tensor::from_ints([0, 1, 0, 0, 1, 0], &device));
@@ -267,5 +261,19 @@ mod tests {
             let [gradient, reference] = gradients.map(|gradient| gradient.into_data());
             gradient.assert_approx_eq(&reference, tolerance);
         }
+    }
+
+    #[test]
+    fn batches_large_enough_for_blocks_give_the_dense_loss() {
+        let device = Device::flex();
+        let images = blockwise::FROM_VIEWS / 2;
+        let projections =
+            Tensor::<1, Int>::arange(0..images as i64 * 8, &device).float().mul_scalar(0.7).sin();
+        let projections = projections.reshape([images, 2, 4]);
+        let labels = MclLabels::new(Tensor::arange(0..images as i64, &device).remainder_scalar(10));
+        let loss = MclLossConfig::new().init();
+        let dense = dense::terms(&loss, &Batch::new(projections.clone(), &labels, None)).total;
+        let value = loss.forward(projections, &labels);
+        value.into_data().assert_approx_eq(&dense.into_data(), Tolerance::<f32>::relative(1e-5));
     }
 }

@@ -10,7 +10,7 @@ use burn::{config::Config, module::Module, tensor::Tensor};
 
 use crate::{
     error::{LossError, check_temperature},
-    log_sum_exp::log_sum_exp,
+    log_sum_exp::SumExp,
     mask::same_view,
     similarity::Views,
 };
@@ -67,7 +67,7 @@ impl NtXentLoss {
         let views = Views::new(projections);
         let logits = views.all_pairs().div_scalar(self.temperature);
         let itself = same_view(&logits);
-        let log_sum = log_sum_exp(logits, itself, self.temperature.recip());
+        let log_sum = SumExp::new(logits, itself, self.temperature.recip()).log();
         (log_sum - views.siblings().div_scalar(self.temperature)).mean()
     }
 }

@@ -1,5 +1,6 @@
 //! Drawing the positives of SPA (Eq. 8), on the host from a generator of the caller.
 
+use core::ops::Range;
 use std::collections::BTreeMap;
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
@@ -118,7 +119,7 @@ impl Groups {
     }
 }
 
-/// A draw on the device.
+/// A draw on the device, out of autodiff.
 #[derive(Debug, Clone)]
 pub(crate) struct Positives {
     /// The positive of each view, the view itself where there is none, `[2N]`.
@@ -153,8 +154,16 @@ impl Positives {
             positives.iter().enumerate().map(|(view, positive)| positive.unwrap_or(view) as i64).collect();
         let missing: Vec<bool> = positives.iter().map(Option::is_none).collect();
         Self {
-            index: Tensor::from_data(TensorData::new(index, [views]), device),
-            missing: Tensor::from_data(TensorData::new(missing, [views, 1]), device),
+            index: Tensor::from_data(TensorData::new(index, [views]), device).inner(),
+            missing: Tensor::from_data(TensorData::new(missing, [views, 1]), device).inner(),
+        }
+    }
+
+    /// The draw for a range of views.
+    pub(crate) fn narrow(&self, rows: &Range<usize>) -> Self {
+        Self {
+            index: self.index.clone().narrow(0, rows.start, rows.len()),
+            missing: self.missing.clone().narrow(0, rows.start, rows.len()),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Cosine similarities of the views of a batch (the `sim` of Eq. 1), safe for rows of any scale.
 
+use core::ops::Range;
+
 use burn::tensor::{DType, Int, Tensor};
 
 /// Views of each image in a batch.
@@ -47,9 +49,24 @@ impl Views {
         &self.unit
     }
 
+    /// The same without an autodiff association.
+    pub(crate) fn inner(&self) -> Self {
+        Self { unit: self.unit.clone().inner() }
+    }
+
+    /// The unit rows of a range of views, `[rows, dim]`.
+    pub(crate) fn narrow(&self, rows: &Range<usize>) -> Tensor<2> {
+        self.unit.clone().narrow(0, rows.start, rows.len())
+    }
+
     /// Similarity of every pair of views, `[2N, 2N]`.
     pub(crate) fn all_pairs(&self) -> Tensor<2> {
-        self.unit.clone().matmul(self.unit.clone().transpose())
+        self.with_all(self.unit.clone())
+    }
+
+    /// Similarity of some unit rows to every view, `[rows, 2N]`.
+    pub(crate) fn with_all(&self, rows: Tensor<2>) -> Tensor<2> {
+        rows.matmul(self.unit.clone().transpose())
     }
 
     /// Similarity of each view to the other view of its image, `[2N, 1]`.

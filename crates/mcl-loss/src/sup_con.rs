@@ -16,7 +16,7 @@ use burn::{
 use crate::{
     error::{LossError, check_temperature},
     labels::{MclLabels, ViewLabels},
-    log_sum_exp::log_sum_exp,
+    log_sum_exp::SumExp,
     mask::{PairLabels, same_view},
     similarity::Views,
 };
@@ -75,13 +75,13 @@ impl SupConLoss {
         let labels = ViewLabels::new(&MclLabels::new(class), views.images());
         let similarity = views.all_pairs();
         let itself = same_view(&similarity);
-        let positive = PairLabels::all_pairs(&labels).same_label().bool_and(itself.clone().bool_not());
+        let positive = PairLabels::between(&labels, &labels).same_label().bool_and(itself.clone().bool_not());
         // The sibling is always a positive, so the count is never 0.
         let marks = similarity.clone().inner().zeros_like().mask_fill(positive, 1.0);
         let share = marks.clone() / marks.sum_dim(1);
         let attraction = (similarity.clone() * share).sum_dim(1);
         let logits = similarity.div_scalar(self.temperature);
-        let log_sum = log_sum_exp(logits, itself, self.temperature.recip());
+        let log_sum = SumExp::new(logits, itself, self.temperature.recip()).log();
         (log_sum - attraction.div_scalar(self.temperature)).mean()
     }
 }
