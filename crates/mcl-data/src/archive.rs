@@ -17,6 +17,8 @@ use crate::DataError;
 const MAX_BYTES: u64 = 4 << 30;
 /// Most entries of an archive.
 const MAX_ENTRIES: usize = 2_000_000;
+/// Most bytes between the contents of two entries: headers, padding, and long names, which `tar` holds in memory.
+const MAX_BETWEEN: u64 = 1 << 20;
 
 /// Extracts a `.tar` or `.tar.gz` archive into the new folder `target`, which appears only once it is complete.
 /// Returns the number of files.
@@ -116,14 +118,16 @@ fn for_each_file(
         },
     };
 
-    let mut limited = tar::Archive::new(reader.take(MAX_BYTES));
+    let allowance = Rc::new(Cell::new(MAX_BETWEEN));
+    let mut metered = tar::Archive::new(Metered { inner: reader, allowance: Rc::clone(&allowance) });
     let mut entries_seen = 0;
-    for entry in limited.entries().map_err(corrupt)? {
+    for entry in metered.entries().map_err(corrupt)? {
         let mut entry = entry.map_err(corrupt)?;
         entries_seen += 1;
         if entries_seen > MAX_ENTRIES || entry.raw_file_position().saturating_add(entry.size()) > MAX_BYTES {
             return Err(over_limit(archive));
         }
+        allowance.set(entry.size() + MAX_BETWEEN);
         let name_bytes = entry.path_bytes().into_owned();
         let path = entry.path().map_err(corrupt)?.into_owned();
         match entry.header().entry_type() {
@@ -145,11 +149,8 @@ fn for_each_file(
         }
     }
     // The checksum of gzip comes last: read on, or a cut there would go unseen.
-    let mut rest = limited.into_inner();
-    io::copy(&mut rest, &mut io::sink()).map_err(corrupt)?;
-    if rest.limit() == 0 {
-        return Err(over_limit(archive));
-    }
+    allowance.set(MAX_BETWEEN);
+    io::copy(&mut metered.into_inner(), &mut io::sink()).map_err(corrupt)?;
     Ok(())
 }
 
@@ -175,11 +176,31 @@ fn refuse(archive: &Path, entry: &[u8], reason: &'static str) -> DataError {
 fn over_limit(archive: &Path) -> DataError {
     DataError::OverLimit {
         path: archive.to_path_buf(),
-        what: format!("more than {} GiB or {MAX_ENTRIES} entries", MAX_BYTES >> 30),
-        limit: "that".to_string(),
+        what: "more bytes or entries than are unpacked".to_string(),
+        limit: format!("{} GiB and {MAX_ENTRIES} entries", MAX_BYTES >> 30),
     }
 }
 
+/// Fails once more is read than allowed.
+struct Metered<R> {
+    inner: R,
+    allowance: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Metered<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        match self.allowance.get().checked_sub(n as u64) {
+            Some(rest) => self.allowance.set(rest),
+            None => {
+                return Err(io::Error::other("more than 1 MiB of headers, names or padding in one place"));
+            }
+        }
+        Ok(n)
+    }
+}
+
+/// Tells how far the file was read.
 struct Counted {
     inner: File,
     position: Rc<Cell<u64>>,
@@ -353,6 +374,34 @@ pub(crate) mod tests {
         header.set_cksum();
         bytes[..512].copy_from_slice(header.as_bytes());
         assert!(matches!(Place::with(&bytes).extract(), Err(DataError::OverLimit { .. })));
+    }
+
+    #[test]
+    fn names_and_padding_without_end_are_refused() {
+        let long_name = vec![b'a'; 3 << 20];
+        let bytes = tar(&[("././@LongLink", EntryType::GNULongName, &long_name), ("x", FILE, b"1")]);
+        let padded = [tar(&[("x", FILE, b"1")]), vec![0; 3 << 20]].concat();
+        for archive in [bytes, padded] {
+            match Place::with(&gzip(&archive)).extract() {
+                Err(DataError::Corrupt { reason, .. }) => assert!(reason.contains("1 MiB"), "{reason}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn damaged_headers_never_write_outside() {
+        let good = tar(&[("d/x", FILE, b"one"), ("y", FILE, b"two")]);
+        for position in (0..6).chain(100..160).chain(255..268).chain(345..350) {
+            for value in [0, b'.', b'/', 0xff] {
+                let mut header = tar::Header::from_byte_slice(&good[..512]).clone();
+                header.as_mut_bytes()[position] = value;
+                header.set_cksum();
+                let place = Place::with(&[header.as_bytes(), &good[512..]].concat());
+                let _either = place.extract();
+                assert!(place.leftovers().iter().all(|name| name == "out"), "byte {position} = {value}");
+            }
+        }
     }
 
     #[test]

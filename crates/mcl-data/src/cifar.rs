@@ -253,6 +253,28 @@ mod tests {
         assert!(error.to_string().contains("\"frog\""), "{error}");
     }
 
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn any_file_is_read_whole_or_refused(length in 0usize..8000, label in 0u8..12, fill in 0u8..) {
+            let root = tempfile::tempdir().unwrap();
+            let mut bytes = vec![fill; length];
+            bytes.iter_mut().step_by(3073).for_each(|head| *head = label);
+            write(root.path(), "test_batch.bin", &bytes);
+            match cifar10::load(root.path(), Split::Test) {
+                Ok(set) => assert!(set.len() * 3073 == length && length > 0 && label < 10),
+                Err(DataError::FileSize { .. }) => assert_eq!(length, 0),
+                Err(DataError::Truncated { offset, found, .. }) => {
+                    assert_eq!((offset as usize + found, offset % 3073), (length, 0));
+                    assert!(found > 0);
+                }
+                Err(DataError::LabelInFile { offset: 0, .. }) => assert!(label >= 10),
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+
     /// The real sets, where they are: in `$MCL_DATA` or in `data/` of the workspace.
     #[test]
     fn real_sets_are_balanced() {

@@ -194,6 +194,26 @@ mod tests {
     }
 
     #[test]
+    fn damage_is_an_error_or_a_picture() {
+        let image =
+            DynamicImage::from(RgbImage::from_fn(9, 7, |x, y| Rgb([(x * y) as u8, 99, (x ^ y) as u8])));
+        use ImageFormat::{Bmp, Gif, Jpeg, Png, Pnm, Tiff, WebP};
+        for format in [Bmp, Gif, Jpeg, Png, Pnm, Tiff, WebP] {
+            let bytes = encode(&image, format);
+            for position in 0..bytes.len() {
+                for value in [0x00, 0x01, 0x7f, 0xff] {
+                    let mut damaged = bytes.clone();
+                    damaged[position] = value;
+                    match decode(Path::new("damaged"), &damaged) {
+                        Ok(_) | Err(DataError::Undecodable { .. } | DataError::OverLimit { .. }) => {}
+                        Err(other) => panic!("{format:?} byte {position} = {value}: {other}"),
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn decompression_bombs_are_refused_from_the_header() {
         let small = encode(&RgbImage::new(1, 1).into(), ImageFormat::Png);
         for (width, height) in [(40_000u32, 1u32), (30_000, 30_000)] {

@@ -96,7 +96,7 @@ pub enum DataError {
     },
 
     /// A picture or archive that would take more memory or disk than is allowed: likely a decompression bomb.
-    #[error("{} asks for {what}, the limit is {limit}; a decompression bomb? raise the limit if you trust it", path.display())]
+    #[error("{} asks for {what}, the limit is {limit}; likely a decompression bomb; if it is genuine, convert it to something smaller first", path.display())]
     OverLimit {
         /// The file.
         path: PathBuf,

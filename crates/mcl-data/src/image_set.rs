@@ -164,8 +164,10 @@ impl ImageSet {
         if let Some(&index) = indices.iter().find(|&&i| i >= self.len()) {
             return Err(DataError::OutOfRange { what: "image", index, len: self.len() });
         }
+        let mut pixels = Vec::with_capacity(indices.len() * self.image_bytes());
+        indices.iter().for_each(|&i| pixels.extend_from_slice(self.pixels(i)));
         Ok(Self {
-            pixels: indices.iter().flat_map(|&i| self.pixels(i)).copied().collect(),
+            pixels,
             size: self.size,
             labels: indices.iter().map(|&i| self.labels[i]).collect(),
             class_names: self.class_names.clone(),

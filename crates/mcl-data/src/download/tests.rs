@@ -1,7 +1,7 @@
 //! The downloader against a server on this machine that misbehaves on purpose.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -48,11 +48,14 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/set.bin", listener.local_addr().unwrap());
         let ranges = Arc::new(Mutex::new(Vec::new()));
-        let (content, acts, seen) = (content.to_vec(), acts.to_vec(), Arc::clone(&ranges));
+        let (content, acts, seen) = (Arc::new(content.to_vec()), acts.to_vec(), Arc::clone(&ranges));
         std::thread::spawn(move || {
             for (i, stream) in listener.incoming().enumerate() {
                 let act = acts[i.min(acts.len() - 1)];
-                let _a_client_may_hang_up = answer(stream.unwrap(), &content, act, &seen);
+                let (content, seen) = (Arc::clone(&content), Arc::clone(&seen));
+                std::thread::spawn(move || {
+                    let _a_client_may_hang_up = answer(stream.unwrap(), &content, act, &seen);
+                });
             }
         });
         Self { url, ranges }
@@ -107,7 +110,7 @@ fn answer(
             stream.write_all(&rest[..sent])?;
             stream.flush()?;
             if matches!(act, Act::Hang(_)) {
-                std::thread::sleep(Duration::from_millis(900));
+                let _until_the_client_hangs_up = stream.read(&mut [0]);
             }
         }
         Act::IgnoreRange => {
@@ -149,7 +152,7 @@ fn resource(server: &Server, content: &[u8]) -> Resource {
 }
 
 const QUICK: Patience =
-    Patience { attempts: 3, pause: Duration::from_millis(1), silence: Duration::from_millis(300) };
+    Patience { attempts: 3, pause: Duration::from_millis(1), silence: Duration::from_secs(20) };
 
 fn names(root: &Path) -> Vec<String> {
     let mut names: Vec<_> =
@@ -245,9 +248,13 @@ fn leftovers_of_another_file_are_replaced() {
 
 #[test]
 fn a_silent_server_is_left_and_asked_again() {
-    let (server, _root, result) = run(&[Act::Hang(1000), Act::Serve], None);
-    result.unwrap();
-    assert_eq!(server.ranges(), [None, Some("bytes=1000-".to_string())]);
+    let (content, root) = (content(), tempfile::tempdir().unwrap());
+    let server = Server::start(&content, &[Act::Hang(1000), Act::Serve]);
+    let impatient = Patience { attempts: 10, silence: Duration::from_millis(200), ..QUICK };
+    ensure_resource(&resource(&server, &content), root.path(), &impatient).unwrap();
+    let ranges = server.ranges();
+    assert_eq!(ranges[0], None);
+    assert!(ranges[1].is_some(), "{ranges:?}");
 }
 
 #[test]

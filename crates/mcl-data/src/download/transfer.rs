@@ -70,11 +70,9 @@ pub(super) fn download(resource: &Resource, root: &Path, patience: &Patience) ->
     loop {
         fetch_rest(&agent, resource, &mut part, patience, &bar, give_up)?;
         part.file.sync_all().map_err(DataError::io("write", &part.path))?;
-        match verify::check(
-            &part.path,
-            resource,
-            "it has been removed; if this persists, the publisher changed it",
-        ) {
+        let hint = "it has been removed; if this persists, the publisher changed it";
+        // Through the handle that holds the lock: where locks are mandatory, another could not read.
+        match verify::check(&part.path, &mut part.file, resource, hint) {
             Ok(()) => break,
             // What an earlier run left may not have been a piece of this file: once more from the start.
             Err(_) if may_be_of_another_file => part.restart()?,
