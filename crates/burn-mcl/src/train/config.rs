@@ -55,7 +55,7 @@ pub struct TrainConfig {
     #[config(default = 0)]
     pub seed: u64,
     /// Steps between two checkpoints.
-    #[config(default = 500)]
+    #[config(default = 100)]
     pub checkpoint_every: usize,
 }
 
