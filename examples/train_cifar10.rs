@@ -99,7 +99,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let model = Trainer::new(config, &device)?
         .run_dir(&settings.run)
         .progress(Progress::Terminal)
-        .fit(sets.train.clone())?;
+        .fit(&sets.train)?;
     println!("trained in {:.0?}", started.elapsed());
 
     let started = Instant::now();

@@ -16,7 +16,7 @@ use common::{corners, tiny_run};
 fn detector(config: DetectorConfig) -> Detector {
     let (train, held_out) = (corners(40, 0), corners(20, 1));
     let run = tiny_run(12);
-    let model = Trainer::new(run.clone(), &Device::flex()).unwrap().fit(train.clone()).unwrap();
+    let model = Trainer::new(run.clone(), &Device::flex()).unwrap().fit(&train).unwrap();
     Detector::fit(&model, run.model, &train, &held_out, config).unwrap()
 }
 
@@ -76,7 +76,7 @@ fn bad_images_are_errors() {
 fn bad_settings_and_too_few_images_are_errors() {
     let run = tiny_run(1);
     let train = corners(40, 0);
-    let model = Trainer::new(run.clone(), &Device::flex()).unwrap().fit(train.clone()).unwrap();
+    let model = Trainer::new(run.clone(), &Device::flex()).unwrap().fit(&train).unwrap();
     let fit = |train: &ImageSet, held_out: ImageSet, config| {
         Detector::fit(&model, run.model.clone(), train, &held_out, config)
     };

@@ -22,7 +22,7 @@ fn losses(device: &Device) -> Vec<f32> {
         losses.push(report.loss);
         ControlFlow::Continue(())
     };
-    Trainer::new(tiny_run(3), device).unwrap().observer(observer).fit(corners(16, 0)).unwrap();
+    Trainer::new(tiny_run(3), device).unwrap().observer(observer).fit(&corners(16, 0)).unwrap();
     losses
 }
 
@@ -44,7 +44,7 @@ fn a_detector_scores_as_on_the_cpu() {
     let dir = tempfile::tempdir().unwrap();
     let (train, held_out) = (corners(40, 0), corners(20, 1));
     let run = tiny_run(12);
-    let model = Trainer::new(run.clone(), &Device::flex()).unwrap().fit(train.clone()).unwrap();
+    let model = Trainer::new(run.clone(), &Device::flex()).unwrap().fit(&train).unwrap();
     let config = DetectorConfig::new().with_gaussians(MahalanobisConfig::new().with_ridge(1e-4));
     let on_cpu = Detector::fit(&model, run.model, &train, &held_out, config).unwrap();
     on_cpu.save(dir.path().join("detector")).unwrap();

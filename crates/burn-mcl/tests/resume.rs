@@ -17,7 +17,7 @@ const STEPS: usize = 9;
 const CHILD_RUN: &str = "MCL_TEST_CHILD_RUN";
 
 fn run(dir: &Path, config: TrainConfig) -> Result<MclModel, TrainError> {
-    Trainer::new(config, &Device::flex())?.run_dir(dir).fit(corners(16, 0))
+    Trainer::new(config, &Device::flex())?.run_dir(dir).fit(&corners(16, 0))
 }
 
 /// Every weight and running statistic, as bytes.
@@ -42,7 +42,7 @@ fn stopped_and_resumed_is_bit_identical() {
         .unwrap()
         .run_dir(stopped.path())
         .observer(|report| if report.step == 5 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-        .fit(corners(16, 0));
+        .fit(&corners(16, 0));
     assert!(matches!(first, Err(TrainError::Stopped { step: 5 })), "{first:?}");
     let resumed = bits(&run(stopped.path(), tiny_run(STEPS)).unwrap());
 
@@ -59,7 +59,7 @@ fn child_run() {
         thread::sleep(Duration::from_millis(300));
         ControlFlow::Continue(())
     };
-    trainer.run_dir(dir).observer(slow).fit(corners(16, 0)).unwrap();
+    trainer.run_dir(dir).observer(slow).fit(&corners(16, 0)).unwrap();
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn other_settings_are_refused_and_named() {
         }
         other => panic!("{other:?}"),
     }
-    let fewer = Trainer::new(tiny_run(2), &Device::flex()).unwrap().run_dir(dir.path()).fit(corners(12, 0));
+    let fewer = Trainer::new(tiny_run(2), &Device::flex()).unwrap().run_dir(dir.path()).fit(&corners(12, 0));
     assert!(matches!(fewer, Err(TrainError::OtherRun { .. })), "{fewer:?}");
 }
 
@@ -134,7 +134,7 @@ fn a_loss_that_is_not_a_number_stops_the_run_before_a_checkpoint_is_spoilt() {
 fn the_seed_decides_the_run() {
     let train = |seed| {
         let trainer = Trainer::new(tiny_run(2).with_seed(seed), &Device::flex()).unwrap();
-        bits(&trainer.fit(corners(16, 0)).unwrap())
+        bits(&trainer.fit(&corners(16, 0)).unwrap())
     };
     assert!(train(1) == train(1));
     assert!(train(1) != train(2));

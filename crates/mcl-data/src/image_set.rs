@@ -1,5 +1,7 @@
 //! Labelled 8-bit colour images held in memory, in the layout that the network reads: planar RGB, [3, height, width].
 
+use std::sync::Arc;
+
 use burn::data::dataset::{Dataset, DatasetError};
 
 use crate::DataError;
@@ -37,7 +39,7 @@ pub struct LabeledImage {
 
 /// Labelled images of one size: u8, planar RGB, one after the other in memory.
 ///
-/// Cloning copies the pixels; share a set between threads with an [`Arc`](std::sync::Arc).
+/// Clones share the pixels.
 ///
 /// ```
 /// use mcl_data::ImageSet;
@@ -50,7 +52,7 @@ pub struct LabeledImage {
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct ImageSet {
-    pixels: Vec<u8>, // [images, 3, height, width]
+    pixels: Arc<Vec<u8>>, // [images, 3, height, width]
     size: (usize, usize),
     labels: Vec<usize>,
     class_names: Vec<String>,
@@ -88,7 +90,7 @@ impl ImageSet {
         if let Some(image) = labels.iter().position(|&label| label >= classes) {
             return Err(DataError::Label { image, label: labels[image], classes });
         }
-        Ok(Self { pixels, size, labels, class_names })
+        Ok(Self { pixels: Arc::new(pixels), size, labels, class_names })
     }
 
     /// Number of images.
@@ -167,7 +169,7 @@ impl ImageSet {
         let mut pixels = Vec::with_capacity(indices.len() * self.image_bytes());
         indices.iter().for_each(|&i| pixels.extend_from_slice(self.pixels(i)));
         Ok(Self {
-            pixels,
+            pixels: Arc::new(pixels),
             size: self.size,
             labels: indices.iter().map(|&i| self.labels[i]).collect(),
             class_names: self.class_names.clone(),
@@ -179,7 +181,7 @@ impl ImageSet {
     pub fn take(&self, n: usize) -> Self {
         let n = n.min(self.len());
         Self {
-            pixels: self.pixels[..n * self.image_bytes()].to_vec(),
+            pixels: Arc::new(self.pixels[..n * self.image_bytes()].to_vec()),
             size: self.size,
             labels: self.labels[..n].to_vec(),
             class_names: self.class_names.clone(),
@@ -222,7 +224,7 @@ impl ImageSet {
             let reason = format!("classes {:?} and {:?}", self.class_names, other.class_names);
             return Err(DataError::Mismatch { reason });
         }
-        self.pixels.extend_from_slice(&other.pixels);
+        Arc::make_mut(&mut self.pixels).extend_from_slice(&other.pixels);
         self.labels.extend_from_slice(&other.labels);
         Ok(self)
     }

@@ -83,15 +83,14 @@ impl<'a> Trainer<'a> {
     /// [`TrainError::OtherRun`] when the run directory belongs to other settings or images,
     /// [`TrainError::NonFiniteLoss`] when training diverges, [`TrainError::Stopped`] when the observer asked
     /// for it, [`TrainError::Checkpoint`] and [`TrainError::Io`] when the run directory cannot be used.
-    pub fn fit(mut self, images: impl Into<Arc<ImageSet>>) -> Result<MclModel, TrainError> {
-        let images: Arc<ImageSet> = images.into();
+    pub fn fit(mut self, images: &ImageSet) -> Result<MclModel, TrainError> {
         let count = images.len();
         let config = self.config.clone();
         let loss = config.objective.init()?;
         let batches = BatchConfig::new(config.images_per_batch)
             .with_seed(config.seed)
             .with_augment(config.augment.clone())
-            .try_init(images)?;
+            .try_init(Arc::new(images.clone()))?;
         let total_steps = config.total_steps(count);
         let schedule = config.schedule(count);
 
