@@ -17,6 +17,10 @@ pub struct StepReport {
     pub contrastive: f32,
     /// Stochastic positive attraction, for the objectives that have it.
     pub attraction: Option<f32>,
+    /// Length of the mean of the normalised projections of the batch, in [0, 1]. Near 0 when they are spread over
+    /// the sphere, 1 when all views lie at one point. Networks start near 1 and leave it within some tens of steps;
+    /// one that does not has collapsed, and wants another seed, a longer warm-up or a lower learning rate.
+    pub concentration: f32,
     /// Learning rate of the step.
     pub learning_rate: f64,
     /// Views that went through the network per second, waiting for data included.
@@ -31,6 +35,7 @@ impl std::fmt::Display for StepReport {
         if let Some(attraction) = self.attraction {
             write!(f, " (CCM {:.4}, SPA {attraction:.4})", self.contrastive)?;
         }
+        write!(f, "  concentration {:.2}", self.concentration)?;
         write!(f, "  lr {:.4}  {:.0} views/s", self.learning_rate, self.views_per_second)
     }
 }

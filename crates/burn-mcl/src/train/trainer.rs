@@ -117,7 +117,7 @@ impl<'a> Trainer<'a> {
             let learning_rate = schedule.learning_rate(done);
             let values;
             (model, values) = step(model, &mut optimizer, &loss, batch, learning_rate, &self.device);
-            let [total, contrastive, attraction] = values;
+            let [total, contrastive, attraction, concentration] = values;
             if !total.is_finite() {
                 let checkpoint = run_dir.as_ref().and_then(RunDir::newest);
                 return Err(TrainError::NonFiniteLoss { loss: total, step: done, checkpoint });
@@ -132,6 +132,7 @@ impl<'a> Trainer<'a> {
                 loss: total,
                 contrastive,
                 attraction: loss.has_attraction().then_some(attraction),
+                concentration,
                 learning_rate,
                 views_per_second: config.views_per_batch() as f64 / seconds,
                 data_wait: waited.as_secs_f64() / seconds,
@@ -170,7 +171,7 @@ fn optimizer(config: &TrainConfig) -> ModuleOptimizer {
     sgd.init()
 }
 
-/// One step of gradient descent: the network after it, and (loss, contrastive, attraction) before it.
+/// One step of gradient descent: the network after it, and (loss, contrastive, attraction, concentration) before it.
 fn step(
     model: MclModel,
     optimizer: &mut ModuleOptimizer,
@@ -178,19 +179,43 @@ fn step(
     batch: HostBatch,
     learning_rate: f64,
     device: &Device,
-) -> (MclModel, [f32; 3]) {
+) -> (MclModel, [f32; 4]) {
     let samples = batch.samples();
     let batch = batch.to_device(device);
     let projections = model.forward(batch.images).projections; // [2 * samples, dim]
     let dim = projections.dims()[1];
+    let concentration = concentration(projections.clone().detach());
     let labels = MclLabels::new(batch.class).with_aux(batch.aux);
     let terms = loss.terms(projections.reshape([samples, 2, dim]), &labels, ROTATIONS);
 
     let attraction = terms.attraction.unwrap_or_else(|| terms.contrastive.zeros_like());
-    let values = Tensor::cat(vec![terms.total.clone(), terms.contrastive, attraction], 0).detach();
+    let values =
+        Tensor::cat(vec![terms.total.clone(), terms.contrastive, attraction, concentration], 0).detach();
     let gradients = GradientsParams::from_grads(terms.total.backward(), &model);
     let model = optimizer.step(learning_rate, model, gradients);
     // The only wait for the device in a step.
     let mut host = values.into_data().iter::<f32>().collect::<Vec<_>>().into_iter();
-    (model, std::array::from_fn(|_| host.next().expect("three values")))
+    (model, std::array::from_fn(|_| host.next().expect("four values")))
+}
+
+/// Length of the mean of the rows of `projections`, each scaled to length 1: [n, dim] -> [1].
+fn concentration(projections: Tensor<2>) -> Tensor<1> {
+    let norm = projections.clone().square().sum_dim(1).sqrt().clamp_min(f32::MIN_POSITIVE); // [n, 1]
+    (projections / norm).mean_dim(0).square().sum().sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn concentration_is_one_at_a_point_and_zero_for_opposites() {
+        let of = |rows: [[f32; 2]; 2]| {
+            concentration(Tensor::from_floats(rows, &Device::flex())).into_scalar::<f32>()
+        };
+        assert!((of([[3.0, 4.0], [0.3, 0.4]]) - 1.0).abs() < 1e-6);
+        assert!(of([[3.0, 4.0], [-0.3, -0.4]]).abs() < 1e-6);
+        assert!((of([[1.0, 0.0], [0.0, 2.0]]) - 0.5f32.sqrt()).abs() < 1e-6);
+        assert_eq!(of([[0.0, 0.0], [0.0, 0.0]]), 0.0);
+    }
 }
