@@ -65,7 +65,10 @@ pub(crate) fn read(
     for_each_file(archive, &mut |name, mut content| {
         let mut all = Vec::new();
         if wanted(name) {
-            copy(&mut content, &mut |bytes| Ok(all.extend_from_slice(bytes)))?;
+            copy(&mut content, &mut |bytes| {
+                all.extend_from_slice(bytes);
+                Ok(())
+            })?;
             files.push((name.to_path_buf(), all));
         }
         Ok(())
