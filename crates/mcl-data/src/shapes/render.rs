@@ -5,10 +5,12 @@ use super::canvas::{Canvas, Color, Random, SmoothNoise, coverage, luminance, mix
 use super::glyphs::{Glyph, Point, disc, segment};
 
 /// Half the size of a sign, in pixels.
-const HALF_SIZE: (f32, f32) = (8.0, 13.0);
+const HALF_SIZE: (f32, f32) = (9.5, 14.0);
 /// Tangent of half the largest tilt: 14 degrees.
 const TILT: f32 = 0.125;
-/// Least difference in brightness between a sign and its background, 0..=1.
+/// Brightest base of a background, 0..=1.
+const DARKNESS: f32 = 0.55;
+/// How much brighter than its background a sign is at least, 0..=1.
 const CONTRAST: f32 = 0.28;
 
 /// Draws `glyph`.
@@ -26,9 +28,9 @@ pub(super) fn sign(glyph: &Glyph, random: &mut Random) -> Canvas {
     canvas
 }
 
-/// A gradient between four corners, clouds of two sizes, and pieces of lines and discs of little contrast.
+/// Half dark: a gradient between four corners, clouds of two sizes, and pieces of lines and discs of little contrast.
 fn background(random: &mut Random) -> Canvas {
-    let base = random.color();
+    let base = random.color().map(|channel| DARKNESS * channel);
     let corners: [Color; 4] = std::array::from_fn(|_| random.near(base, 0.25));
     let (coarse, fine) = (SmoothNoise::new(3, random), SmoothNoise::new(9, random));
     let (coarse_strength, fine_strength) = (random.within(0.0, 0.15), random.within(0.0, 0.12));
@@ -54,15 +56,17 @@ fn background(random: &mut Random) -> Canvas {
     canvas
 }
 
-/// A random color that differs from the background in brightness.
+/// A random color brighter than the background.
+///
+/// Always brighter: signs that could be darker as well take a small network several times as long to learn.
 fn standing_out(background: f32, random: &mut Random) -> Color {
     for _ in 0..20 {
         let color = random.color();
-        if (luminance(color) - background).abs() > CONTRAST {
+        if luminance(color) - background > CONTRAST {
             return color;
         }
     }
-    if background > 0.5 { [0.05; 3] } else { [0.95; 3] }
+    [0.95; 3]
 }
 
 fn anywhere(random: &mut Random) -> Point {
