@@ -21,6 +21,8 @@ mod geometry;
 mod kernel;
 mod normalize;
 #[cfg(test)]
+mod speed;
+#[cfg(test)]
 mod tests;
 mod weights;
 
