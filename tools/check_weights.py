@@ -9,8 +9,9 @@
 the same network in PyTorch, loads the weights with strict=True and compares its outputs. Where torchvision is
 installed, names and shapes of the reference network are compared with torchvision's own as well.
 
-`golden` writes the small network that the tests of mcl-model load (resnet34-w2-imagenet): weights as DataParallel
-saves them, outputs in evaluation and in training mode, gradient norms, and running statistics after one step.
+`golden` writes the smallest network that the tests of mcl-model load (resnet34-w2-imagenet: weights as DataParallel
+saves them, outputs in evaluation and in training mode, a running statistic after one step) and, in float64, the norms
+of the gradients of all three networks there.
 """
 
 import argparse
@@ -152,38 +153,59 @@ def check(directory):
     return int(failed)
 
 
+def training_step(model, images):
+    """Projections in training mode and the norm of each gradient of their mean square, in float64."""
+    model = model.double().train()
+    _, projections = model(images.double())
+    (projections**2).mean().backward()
+    norms = {name: value.grad.norm().item() for name, value in model.named_parameters()}
+    return projections.detach(), norms
+
+
+def write_norms(directory, name, norms):
+    (directory / f"{name}.gradients.json").write_text(json.dumps(norms, indent=1) + "\n")
+
+
 def golden(directory):
     directory = pathlib.Path(directory)
     torch.manual_seed(0)
+    name = "resnet34-w2-imagenet"
     resnet = {"depth": "ResNet34", "stem": "ImageNet", "width": 2, "in_channels": 1}
     model = Model({"resnet": resnet, "hidden": 8, "projection_dim": 4})
-    for name, value in model.named_parameters():
-        if ".bn" in name or ".downsample.1" in name:
+    for parameter, value in model.named_parameters():
+        if ".bn" in parameter or ".downsample.1" in parameter:
             nn.init.uniform_(value, -0.2, 1.0)
     for _ in range(3):
         model(torch.rand(8, 1, 96, 64))
     images, train_images = torch.rand(3, 1, 65, 33), torch.rand(4, 1, 96, 64)
 
-    # A sibling of the released layout: no key above the state dict, and the prefix that DataParallel adds.
-    state = {f"module.{name}": value for name, value in model.state_dict().items()}
-    torch.save(state, directory / "resnet34-w2-imagenet.pt")
+    # No key above the state dict, and the prefix that DataParallel adds.
+    torch.save({f"module.{key}": value for key, value in model.state_dict().items()}, directory / f"{name}.pt")
     with torch.no_grad():
         features, projections = model.eval()(images)
-    # Reference in float64; the weights and inputs are float32 values.
-    model = model.double().train()
-    _, train_projections = model(train_images.double())
-    (train_projections**2).mean().backward()
+    train_projections, norms = training_step(model, train_images)
+    write_norms(directory, name, norms)
     tensors = {
         "images": images,
         "features": features,
         "projections": projections,
         "train_images": train_images,
-        "train_projections": train_projections.detach().float(),
+        "train_projections": train_projections.float(),
         "train_running_mean": model.enc.bn1.running_mean.float(),
     }
-    save_file(tensors, directory / "resnet34-w2-imagenet.golden.safetensors")
-    norms = {name: value.grad.norm().item() for name, value in model.named_parameters()}
-    (directory / "resnet34-w2-imagenet.gradients.json").write_text(json.dumps(norms, indent=1) + "\n")
+    save_file(tensors, directory / f"{name}.golden.safetensors")
+
+    # The other two: their weights and images are given, the gradients follow.
+    weights = {
+        "resnet18-w8": ("ResNet18", torch.load(directory / "resnet18-w8.pt", weights_only=True)["net"]),
+        "resnet50-w8": ("ResNet50", load_file(directory / "resnet50-w8.safetensors")),
+    }
+    for name, (depth, state) in weights.items():
+        resnet = {"depth": depth, "stem": "Cifar", "width": 8, "in_channels": 3}
+        model = Model({"resnet": resnet, "hidden": 32, "projection_dim": 16})
+        model.load_state_dict(state, strict=True)
+        _, norms = training_step(model, load_file(directory / f"{name}.golden.safetensors")["train_images"])
+        write_norms(directory, name, norms)
     return 0
 
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Tensor};
@@ -95,9 +96,12 @@ fn values<const D: usize>(param: &Param<Tensor<D>>) -> Vec<f32> {
 
 /// Writes beside the file, makes sure the bytes are on disk, then renames.
 fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    // Two threads that save to one path must not write into the same file.
+    static SAVES: AtomicU64 = AtomicU64::new(0);
+    let save = SAVES.fetch_add(1, Ordering::Relaxed);
     let name = path.file_name().ok_or_else(|| io::Error::other("the path does not name a file"))?;
     let mut temporary = name.to_owned();
-    temporary.push(format!(".{}.tmp", std::process::id()));
+    temporary.push(format!(".{}-{save}.tmp", std::process::id()));
     let temporary: PathBuf = path.with_file_name(temporary);
     let written =
         OpenOptions::new().write(true).create(true).truncate(true).open(&temporary).and_then(|mut file| {

@@ -2,11 +2,28 @@
 
 #![allow(dead_code, unreachable_pub)] // Shared by test binaries that each use a part.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use burn::tensor::{Device, Tensor, TensorData};
-use mcl_model::{MclModelConfig, ResNetConfig, ResNetDepth, Stem};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use mcl_model::{MclModel, MclModelConfig, ResNetConfig, ResNetDepth, Stem};
 use safetensors::SafeTensors;
+
+/// The networks whose gradients are stored.
+pub const GRADIENTS_OF_NETWORKS: [&str; 3] = ["resnet18-w8", "resnet50-w8", "resnet34-w2-imagenet"];
+
+/// A network with its stored weights.
+pub fn load(name: &str, device: &Device) -> MclModel {
+    match name {
+        "resnet18-w8" => resnet18().init(device).load_pytorch(path("resnet18-w8.pt")).unwrap(),
+        "resnet50-w8" => resnet50().init(device).load_safetensors(path("resnet50-w8.safetensors")).unwrap(),
+        "resnet34-w2-imagenet" => {
+            resnet34_imagenet().init(device).load_pytorch(path("resnet34-w2-imagenet.pt")).unwrap()
+        }
+        other => panic!("no network {other}"),
+    }
+}
 
 pub fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
@@ -58,4 +75,58 @@ pub fn assert_within(what: &str, found: &TensorData, expected: &TensorData, tole
         .map(|(found, expected)| (found - expected).abs())
         .fold(0.0, |worst: f32, error| if error.is_nan() { f32::INFINITY } else { worst.max(error) });
     assert!(worst <= tolerance, "{what}: off by {worst}, allowed is {tolerance}");
+}
+
+/// Norms of the gradient of `mean(projections^2)` in training mode by PyTorch's name: here, and in PyTorch.
+pub fn gradient_norms(name: &str, device: &Device) -> (BTreeMap<String, f64>, BTreeMap<String, f64>) {
+    let golden = Golden::open(name);
+    let model = load(name, device);
+    let projections = model.forward(golden.tensor("train_images", device)).projections;
+    let gradients = (projections.clone() * projections).mean().backward();
+    let mut norms = GradientNorms { gradients, path: Vec::new(), norms: BTreeMap::new() };
+    model.visit(&mut norms);
+    let expected = std::fs::read_to_string(path(&format!("{name}.gradients.json"))).unwrap();
+    let expected: BTreeMap<String, f64> = serde_json::from_str(&expected).unwrap();
+    let names: Vec<_> = expected.keys().collect();
+    assert_eq!(norms.norms.keys().collect::<Vec<_>>(), names);
+    (norms.norms, expected)
+}
+
+struct GradientNorms {
+    gradients: Gradients,
+    path: Vec<String>,
+    norms: BTreeMap<String, f64>,
+}
+
+impl ModuleVisitor for GradientNorms {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        // Running statistics have no gradient.
+        let Some(gradient) = param.val().grad(&self.gradients) else { return };
+        let sum: f64 = gradient.into_data().iter::<f64>().map(|value| value * value).sum();
+        self.norms.insert(pytorch_name(&self.path.join(".")), sum.sqrt());
+    }
+}
+
+/// From the path of a field. Checkpoints name weights by these paths: a failure here is a break of their format.
+fn pytorch_name(path: &str) -> String {
+    let renames = [
+        ("encoder.", "enc."),
+        (".Basic.", "."),
+        (".Bottleneck.", "."),
+        (".downsample.conv.", ".downsample.0."),
+        (".downsample.bn.", ".downsample.1."),
+        ("projector.linear1.", "projector.0."),
+        ("projector.linear2.", "projector.2."),
+        (".gamma", ".weight"),
+        (".beta", ".bias"),
+    ];
+    renames.iter().fold(path.to_owned(), |name, (ours, theirs)| name.replace(ours, theirs))
 }
