@@ -171,6 +171,11 @@ fn store<S: Simd, const DOWN: usize, const ACROSS: usize>(
 ) {
     for (sums, &start) in sums.iter().zip(starts) {
         let mut channels = &mut target[start + strip.start..][..strip.len];
+        if channels.len() == ACROSS * S::F32_LANES {
+            let (vectors, _) = S::as_mut_simd_f32s(channels);
+            vectors.copy_from_slice(sums);
+            continue;
+        }
         for &sum in sums {
             let (vector, rest) = channels.split_at_mut(S::F32_LANES.min(channels.len()));
             simd.partial_store_f32s(vector, sum);
