@@ -101,8 +101,12 @@ fn assert_close(found: &[TensorData], expected: &[TensorData], tolerance: f64, w
     for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
         assert_eq!(found.shape(), expected.shape());
         let largest = expected.iter::<f64>().map(f64::abs).fold(1e-30, f64::max);
-        let error = found.iter::<f64>().zip(expected.iter::<f64>()).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-        assert!(error <= tolerance * largest, "value {index} of {what:?}: off by {error:e}, largest {largest:e}");
+        let error =
+            found.iter::<f64>().zip(expected.iter::<f64>()).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(
+            error <= tolerance * largest,
+            "value {index} of {what:?}: off by {error:e}, largest {largest:e}"
+        );
     }
 }
 
@@ -146,9 +150,19 @@ fn batch_norm(channels: usize, device: &Device) -> BatchNorm {
 }
 
 /// Output, the gradients of everything that has one, and the running statistics after it, as `[1, 1, 1, n]` where flat.
-fn run_layer(case: &Case, norm: &BatchNorm, ours: bool, with_shortcut: bool, with_relu: bool) -> Vec<TensorData> {
+fn run_layer(
+    case: &Case,
+    norm: &BatchNorm,
+    ours: bool,
+    with_shortcut: bool,
+    with_relu: bool,
+) -> Vec<TensorData> {
     let device = device();
-    let inputs = [random(case.input, 1, &device), random(case.weight(), 2, &device), random(case.output(), 7, &device)];
+    let inputs = [
+        random(case.input, 1, &device),
+        random(case.weight(), 2, &device),
+        random(case.output(), 7, &device),
+    ];
     let inputs = inputs.map(Tensor::require_grad);
     let [x, w, s] = inputs.clone();
     let output = if ours {
@@ -206,7 +220,10 @@ fn a_frozen_batch_norm_keeps_its_statistics_and_passes_gradients() {
         let norms = [norm(), norm()];
         assert_close(&trained(&norms[0], true), &trained(&norms[1], false), TOLERANCE, case);
         let untouched = batch_norm(case.channels_out, &device());
-        assert_eq!(norms[0].running_mean.value_sync().into_data(), untouched.running_mean.value_sync().into_data());
+        assert_eq!(
+            norms[0].running_mean.value_sync().into_data(),
+            untouched.running_mean.value_sync().into_data()
+        );
     }
 }
 
@@ -219,7 +236,8 @@ fn evaluation_uses_the_running_statistics() {
             let [x, w, s] = [(case.input, 1), (case.weight(), 2), (case.output(), 7)]
                 .map(|(shape, seed)| random(shape, seed, &plain));
             let ours_shortcut = shortcut.then(|| to_last(s.clone()));
-            let found = to_first(layer(to_last(x.clone()), w.clone(), &norm, ours_shortcut, case.steps, with_relu));
+            let found =
+                to_first(layer(to_last(x.clone()), w.clone(), &norm, ours_shortcut, case.steps, with_relu));
             let mut y = norm.forward(conv2d(x, w, None, case.options()));
             if shortcut {
                 y = y + s;
@@ -253,14 +271,19 @@ fn gradients_are_the_slopes() {
             loss(&inputs).into_scalar::<f32>()
         };
         let difference = (moved(step) - moved(-step)) / (2.0 * step);
-        assert!((difference - slope).abs() <= 0.01 * slope.abs().max(1.0), "input {i}: {difference}, gradient {slope}");
+        assert!(
+            (difference - slope).abs() <= 0.01 * slope.abs().max(1.0),
+            "input {i}: {difference}, gradient {slope}"
+        );
     }
 }
 
 #[test]
 fn threads_do_not_change_a_bit() {
     // Many images of each kind, so that there are parts and groups to hand out.
-    for case in [case([70, 16, 16, 16], 16, 3, 1), case([40, 16, 16, 16], 40, 3, 2), case([300, 32, 4, 4], 32, 3, 1)] {
+    for case in
+        [case([70, 16, 16, 16], 16, 3, 1), case([40, 16, 16, 16], 40, 3, 2), case([300, 32, 4, 4], 32, 3, 1)]
+    {
         let on = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| run_layer(&case, &batch_norm(case.channels_out, &device()), true, true, true))
