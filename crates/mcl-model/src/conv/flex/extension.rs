@@ -201,14 +201,8 @@ impl Forward {
             relu,
         );
         let [of_input, of_weight] = wanted;
-        let [d_input, d_weight] = convolve::backward(
-            &self.g,
-            values(&self.input),
-            values(&self.weight),
-            &gradient,
-            of_input,
-            of_weight,
-        );
+        let d_input = of_input.then(|| convolve::input_gradient(&self.g, values(&self.weight), &gradient));
+        let d_weight = of_weight.then(|| convolve::weight_gradient(&self.g, values(&self.input), &gradient));
         let gradients = [
             d_input.map(|d_input| tensor(d_input, self.input.shape().dims::<4>())),
             d_weight.map(|d_weight| tensor(d_weight, self.weight.shape().dims::<4>())),
@@ -229,14 +223,15 @@ impl Backward<Flex, 2> for Convolve {
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let d_output = dense(&grads.consume::<Flex>(&ops.node));
         let (input, weight, g) = ops.state;
-        let [of_input, of_weight] = ops.parents.each_ref().map(Option::is_some);
+        let [of_input, of_weight] = ops.parents;
         let d_values = Given(values(&d_output));
-        let gradients =
-            convolve::backward(&g, values(&input), values(&weight), &d_values, of_input, of_weight);
-        for ((node, gradient), like) in ops.parents.into_iter().zip(gradients).zip([&input, &weight]) {
-            if let (Some(node), Some(gradient)) = (node, gradient) {
-                grads.register::<Flex>(node.id, tensor(gradient, like.shape().dims::<4>()));
-            }
+        if let Some(node) = of_input {
+            let d_input = convolve::input_gradient(&g, values(&weight), &d_values);
+            grads.register::<Flex>(node.id, tensor(d_input, input.shape().dims::<4>()));
+        }
+        if let Some(node) = of_weight {
+            let d_weight = convolve::weight_gradient(&g, values(&input), &d_values);
+            grads.register::<Flex>(node.id, tensor(d_weight, weight.shape().dims::<4>()));
         }
     }
 }

@@ -71,7 +71,8 @@ pub(super) struct Padded {
 }
 
 impl Padded {
-    fn new(size: [usize; 2], channels: usize, before: usize, after: [usize; 2]) -> Self {
+    /// `before` zeros above and to the left, `after` below and to the right.
+    pub(super) fn new(size: [usize; 2], channels: usize, before: usize, after: [usize; 2]) -> Self {
         Self { size, channels, before, plane: [size[0] + before + after[0], size[1] + before + after[1]] }
     }
 
@@ -81,14 +82,20 @@ impl Padded {
     }
 
     /// Offset of a pixel, counted from the first pixel of the border.
-    fn offset(&self, y: usize, x: usize) -> usize {
+    pub(super) fn offset(&self, y: usize, x: usize) -> usize {
         (y * self.plane[1] + x) * self.channels
     }
 
-    /// Where the values of each pixel of the image (not of its border) start.
-    pub(super) fn pixels(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.size[0])
-            .flat_map(move |y| (0..self.size[1]).map(move |x| self.offset(y + self.before, x + self.before)))
+    /// Offset of a pixel of the image itself.
+    pub(super) fn pixel(&self, y: usize, x: usize) -> usize {
+        self.offset(y + self.before, x + self.before)
+    }
+
+    /// Offsets of all pixels of the image.
+    pub(super) fn pixels(&self) -> impl Iterator<Item = usize> {
+        let Self { size: [height, width], .. } = *self;
+        let this = *self;
+        (0..height).flat_map(move |y| (0..width).map(move |x| this.pixel(y, x)))
     }
 
     /// Writes the rows of images into their planes: `row` gets the image, the row and its place, `[width, channels]`.
@@ -118,6 +125,23 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// A product of matrices: `count` rows of `source` values to as many of `target` values.
+    pub(super) fn rows_of(count: usize, source: usize, target: usize) -> Self {
+        Self {
+            source: (0..count).map(|row| row * source).collect(),
+            target: (0..count).map(|row| row * target).collect(),
+            runs: vec![0],
+            run_len: source,
+            taps: Vec::new(),
+        }
+    }
+
+    /// Only the first `count` target pixels.
+    pub(super) fn truncate(&mut self, count: usize) {
+        self.source.truncate(count);
+        self.target.truncate(count);
+    }
+
     /// Products that each target value sums.
     pub(super) fn rows(&self) -> usize {
         self.runs.len() * self.run_len

@@ -11,6 +11,9 @@ use super::geometry::Plan;
 /// Vector registers across, in channels, of a tile.
 const ACROSS: usize = 2;
 
+/// Steps of a sum between checks of bounds.
+const UNROLLED: usize = 4;
+
 /// Runs `op` compiled for the widest vectors of this machine.
 pub(super) fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
     #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
@@ -146,19 +149,45 @@ fn tile<S: Simd, const DOWN: usize, const ACROSS: usize>(
     let (mut weights, _) = pulp::as_arrays::<ACROSS, _>(weights);
     let len = plan.run_len;
     for &run in &plan.runs {
-        let rows: [&[f32]; DOWN] = core::array::from_fn(|m| &source[starts[m] + run..][..len]);
+        let mut rows = [&source[..0]; DOWN];
+        for (row, start) in rows.iter_mut().zip(starts) {
+            *row = &source[start + run..][..len];
+        }
         let (run_weights, rest) = weights.split_at(len);
         weights = rest;
-        for (k, weight) in run_weights.iter().enumerate().take(len) {
-            for (row, sums) in rows.iter().zip(&mut sums) {
-                let value = simd.splat_f32s(row[k]);
-                for (sum, &weight) in sums.iter_mut().zip(weight) {
-                    *sum = simd.mul_add_f32s(value, weight, *sum);
-                }
+        // Several steps at a time: the bounds of each row are checked once for all of them.
+        let (of_steps, of_rest) = pulp::as_arrays::<UNROLLED, _>(run_weights);
+        for (index, [w0, w1, w2, w3]) in of_steps.iter().enumerate() {
+            let mut values = [[0.0; UNROLLED]; DOWN];
+            for (values, row) in values.iter_mut().zip(rows) {
+                *values = *row[index * UNROLLED..].first_chunk().expect("a step within the row");
             }
+            step(simd, values.map(|[value, _, _, _]| value), w0, &mut sums);
+            step(simd, values.map(|[_, value, _, _]| value), w1, &mut sums);
+            step(simd, values.map(|[_, _, value, _]| value), w2, &mut sums);
+            step(simd, values.map(|[_, _, _, value]| value), w3, &mut sums);
+        }
+        for (k, weight) in (len - of_rest.len()..len).zip(of_rest) {
+            step(simd, rows.map(|row| row[k]), weight, &mut sums);
         }
     }
     sums
+}
+
+/// Adds the products of a value per row with a vector of weights.
+#[inline(always)]
+fn step<S: Simd, const DOWN: usize, const ACROSS: usize>(
+    simd: S,
+    values: [f32; DOWN],
+    weight: &[S::f32s; ACROSS],
+    sums: &mut [[S::f32s; ACROSS]; DOWN],
+) {
+    for (value, sums) in values.into_iter().zip(sums) {
+        let value = simd.splat_f32s(value);
+        for (sum, &weight) in sums.iter_mut().zip(weight) {
+            *sum = simd.mul_add_f32s(value, weight, *sum);
+        }
+    }
 }
 
 #[inline(always)]
@@ -171,6 +200,11 @@ fn store<S: Simd, const DOWN: usize, const ACROSS: usize>(
 ) {
     for (sums, &start) in sums.iter().zip(starts) {
         let mut channels = &mut target[start + strip.start..][..strip.len];
+        if channels.len() == ACROSS * S::F32_LANES {
+            let (vectors, _) = S::as_mut_simd_f32s(channels);
+            *vectors.first_chunk_mut().expect("a full strip") = *sums;
+            continue;
+        }
         for &sum in sums {
             let (vector, rest) = channels.split_at_mut(S::F32_LANES.min(channels.len()));
             simd.partial_store_f32s(vector, sum);

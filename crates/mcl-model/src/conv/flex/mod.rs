@@ -9,6 +9,7 @@
 //! | `geometry.rs` | which values meet which weights |
 //! | `kernel.rs` | the two loops that do all the multiplications |
 //! | `weights.rs` | weights in the order in which these loops read them |
+//! | `winograd.rs` | 3x3 convolutions with fewer multiplications |
 //! | `convolve.rs` | forward and gradients over a batch, on all threads |
 //! | `normalize.rs` | batch norm, shortcut and ReLU |
 //! | `extension.rs` | all of it as operations of Burn's backend, with autodiff |
@@ -21,8 +22,11 @@ mod geometry;
 mod kernel;
 mod normalize;
 #[cfg(test)]
+mod speed;
+#[cfg(test)]
 mod tests;
 mod weights;
+mod winograd;
 
 use burn::backend::{Dispatch, DispatchTensor};
 use burn::module::RunningState;

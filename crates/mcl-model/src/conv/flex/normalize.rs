@@ -14,7 +14,7 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::convolve::OutputGradient;
+use super::convolve::Rows;
 use super::kernel::dispatch;
 
 /// Values per channel are repeated to about this length: inner loops run over it rather than over few channels.
@@ -207,7 +207,7 @@ impl<'a> NormalizedGradient<'a> {
     }
 }
 
-impl OutputGradient for NormalizedGradient<'_> {
+impl Rows for NormalizedGradient<'_> {
     fn row(&self, start: usize, to: &mut [f32]) {
         let part = start..start + to.len();
         dispatch(GradientRow { gradient: self, y: &self.y[part.clone()], d_z: &self.d_z[part], to });

@@ -59,18 +59,28 @@ fn pack(
     packed
 }
 
-/// The sum of packed weight gradients, in the layout of the weights. The sum is taken in the order of `parts`.
-pub(super) fn unpack(g: &Geometry, plan: &Plan, strips: &[Strip], parts: &[Vec<f32>]) -> Vec<f32> {
+/// The sum of packed weight gradients, in the layout of the weights. Each of `parts` is in chunks of `strips_of_chunk`
+/// strips; the sum is taken in their order.
+pub(super) fn unpack(
+    g: &Geometry,
+    plan: &Plan,
+    strips: &[Strip],
+    strips_of_chunk: usize,
+    parts: &[&[Vec<f32>]],
+) -> Vec<f32> {
     let area = g.kernel * g.kernel;
     let full = strips.first().map_or(1, |strip| strip.len);
     let mut gradient = vec![0.0; g.weight_len()];
-    gradient.par_chunks_mut(full * g.channels_in * area).zip(strips).for_each(|(gradient, strip)| {
+    let places = gradient.par_chunks_mut(full * g.channels_in * area).zip(strips).enumerate();
+    places.for_each(|(index, (gradient, strip))| {
         let width = strip.vectors * lanes();
         // The strips before this one are all full.
-        let begin = plan.rows() * strip.start;
+        let begin = plan.rows() * full * (index % strips_of_chunk);
         let mut sum = vec![0.0; plan.rows() * width];
-        for part in parts {
-            for (sum, value) in sum.iter_mut().zip(&part[begin..][..plan.rows() * width]) {
+        for chunks in parts {
+            for (sum, value) in
+                sum.iter_mut().zip(&chunks[index / strips_of_chunk][begin..][..plan.rows() * width])
+            {
                 *sum += value;
             }
         }
