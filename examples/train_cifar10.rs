@@ -15,7 +15,7 @@ use std::{env, fs};
 
 use burn::tensor::Device;
 use burn_mcl::Progress;
-use burn_mcl::data::{self, ImageSet, Split, shapes::ShapesSplit};
+use burn_mcl::data::{self, ImageSet, Split, augment::SimClrAugmentConfig, shapes::ShapesSplit};
 use burn_mcl::detector::fit_gaussians;
 use burn_mcl::evaluation::evaluate;
 use burn_mcl::infer::MahalanobisConfig;
@@ -60,21 +60,22 @@ struct Settings {
     /// Peak learning rate; scaled with the batch if not given
     #[arg(long)]
     learning_rate: Option<f64>,
+    /// Smallest crop, as a share of the image
+    #[arg(long, default_value_t = 0.08)]
+    min_crop: f64,
     #[arg(long, default_value_t = 0)]
     seed: u64,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Loss {
-    /// Masked contrastive learning as in the paper
     Mcl,
-    /// Masked contrastive learning as in the released code
+    /// MCL as in the released code
     Released,
     NtXent,
     SupCon,
 }
 
-/// What is trained on, and what it is judged on.
 struct Sets {
     train: ImageSet,
     test: ImageSet,
@@ -133,6 +134,7 @@ fn train_config(settings: &Settings) -> Result<TrainConfig, Box<dyn Error>> {
     Ok(TrainConfig::new()
         .with_model(MclModelConfig::new(resnet).with_hidden(settings.hidden))
         .with_objective(objective)
+        .with_augment(SimClrAugmentConfig::new().with_crop_scale((settings.min_crop, 1.0)))
         .with_images_per_batch(settings.batch)
         .with_epochs(settings.epochs)
         .with_steps(settings.steps)
@@ -182,8 +184,8 @@ fn shapes_sets(settings: &mut Settings) -> Sets {
         "\n*** CIFAR-10 was not found: this run uses the embedded shapes and a small network. ***\n\
          *** Its figures say that everything works, and nothing about CIFAR-10. Give --data DIR. ***\n"
     );
-    let small =
-        "_ --run runs/shapes --depth 18 --width 8 --hidden 128 --batch 32 --steps 300 --warmup-steps 10";
+    let small = "_ --run runs/shapes --depth 18 --width 8 --hidden 128 --batch 32 --steps 300 \
+                 --warmup-steps 10 --learning-rate 0.1 --min-crop 0.5";
     *settings = Settings::parse_from(small.split(' ').map(Into::into).chain(env::args_os().skip(1)));
     let generate = |split, per_class| data::shapes::generate(split, per_class, 0);
     Sets {
