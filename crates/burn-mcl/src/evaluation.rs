@@ -124,17 +124,18 @@ fn aggregate(scores: &[Tensor<3>], views: TestTimeViews, aggregation: Aggregatio
 impl fmt::Display for Evaluation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sets = self.rows.first().map_or(&[][..], |row| &row.ood);
-        write!(f, "{:<7}{:<17}{:>9}", "views", "aggregation", "accuracy")?;
+        let head = |result: &OodResult| format!("  {} AUROC / FPR95", result.set);
+        write!(f, "{:<7}{:<17}{:>8}", "views", "aggregation", "accuracy")?;
         for result in sets {
-            write!(f, "{:>24}", format!("{} AUROC / FPR95", result.set))?;
+            write!(f, "{}", head(result))?;
         }
         for row in &self.rows {
             let aggregation = row.aggregation.map_or_else(|| "-".to_string(), |a| format!("{a:?}"));
-            write!(f, "\n{:<7}{:<17}{:>9.2}", row.views.aux().len(), aggregation, 100.0 * row.accuracy)?;
+            write!(f, "\n{:<7}{:<17}{:>8.2}", row.views.aux().len(), aggregation, 100.0 * row.accuracy)?;
             for result in &row.ood {
                 let (auroc, fpr) = (result.metrics.auroc, result.metrics.fpr_at_95_tpr.in_distribution);
                 let (auroc, fpr) = (100.0 * auroc, 100.0 * fpr);
-                write!(f, "{:>24}", format!("{auroc:.2} / {fpr:.2}"))?;
+                write!(f, "{:>1$}", format!("{auroc:.2} / {fpr:.2}"), head(result).chars().count())?;
             }
         }
         Ok(())
