@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::buffers;
 use super::geometry::{Geometry, Padded, Plan, data_gradient_plans, forward_plan};
 use super::kernel::{Accumulate, Correlate, Strip, lanes, strips};
 use super::weights::{pack_forward, pack_transposed, packed_len, unpack};
@@ -29,6 +30,8 @@ struct Correlation {
     strips: Vec<Strip>,
     /// Values of a target image.
     target_image: usize,
+    /// Whether each target pixel gets a value.
+    complete: bool,
     method: Method,
 }
 
@@ -52,7 +55,7 @@ impl Correlation {
         } else {
             (padded, Method::Direct(vec![(plan, packed)]))
         };
-        Self { padded, strips, target_image: g.image_out(), method }
+        Self { padded, strips, target_image: g.image_out(), complete: true, method }
     }
 
     fn input_gradient(g: &Geometry, weight: &[f32]) -> Self {
@@ -75,13 +78,17 @@ impl Correlation {
         } else {
             (padded, Method::Direct(packed))
         };
-        Self { padded, strips, target_image: g.image_in(), method }
+        Self { padded, strips, target_image: g.image_in(), complete: g.stride <= g.kernel, method }
     }
 
     /// Of a group of padded images.
     fn run(&self, planes: &[f32], target: &mut [f32], scratch: &mut Scratch) {
         match &self.method {
             Method::Direct(plans) => {
+                // With a stride larger than the kernel there are inputs that no output sees.
+                if !self.complete {
+                    target.fill(0.0);
+                }
                 for (plan, weights) in plans {
                     let correlate = Correlate {
                         source: planes,
@@ -109,7 +116,7 @@ impl Correlation {
         row: impl Fn(usize, usize, &mut [f32]) + Sync,
         finish: impl Fn(Range<usize>, &mut [f32]) -> R + Sync,
     ) -> (Vec<f32>, Vec<R>) {
-        let mut target = vec![0.0; images * self.target_image];
+        let mut target = buffers::take(images * self.target_image);
         let group = (GROUP_VALUES / (self.padded.len() + self.target_image)).clamp(1, 64);
         let finished = target
             .par_chunks_mut(group * self.target_image)

@@ -14,6 +14,7 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::buffers;
 use super::convolve::Rows;
 use super::kernel::dispatch;
 
@@ -123,7 +124,7 @@ impl Affine {
 
     /// Whole activations, over all threads.
     pub(super) fn apply(&self, values: &[f32], shortcut: Option<&[f32]>, relu: bool) -> Vec<f32> {
-        let mut output = vec![0.0; values.len()];
+        let mut output = buffers::take(values.len());
         let chunk = self.chunk();
         output.par_chunks_mut(chunk).enumerate().for_each(|(index, to)| {
             let part = index * chunk..index * chunk + to.len();
