@@ -7,7 +7,9 @@ use burn::tensor::TensorData;
 use super::buffers;
 use super::convolve::{self, Given};
 use super::geometry::Geometry;
-use super::normalize::{Affine, Moments, NormalizedGradient, Statistics, cut};
+use super::normalize::Affine;
+use super::normalize_gradient::{NormalizedGradient, cut};
+use super::statistics::{Moments, Statistics};
 
 /// A tensor of the flex backend.
 pub(super) type Flat = FloatTensor<Flex>;
