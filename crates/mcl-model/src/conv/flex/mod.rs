@@ -29,8 +29,6 @@ mod layer;
 mod normalize;
 mod normalize_gradient;
 mod simd;
-#[cfg(test)]
-mod speed;
 mod statistics;
 #[cfg(test)]
 mod tests;

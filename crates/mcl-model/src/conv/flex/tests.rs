@@ -1,17 +1,18 @@
 //! Against the composition of Burn's own operations, against finite differences, and against itself on other threads.
 
-use burn::module::{Module, Param};
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::nn::{BatchNorm, BatchNormConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
 use super::*;
+use crate::{MclModelConfig, ResNetConfig, ResNetDepth};
 
 /// Relative to the largest value.
 const TOLERANCE: f64 = 1e-5;
@@ -342,6 +343,38 @@ fn layers_train_with_gradient_checkpointing() {
         w.grad(&(y * 3.0).sum().backward()).unwrap().into_data()
     };
     assert_eq!(gradient(device()), gradient(device().gradient_checkpointing()));
+}
+
+#[test]
+fn a_network_trains_to_the_same_bits_on_any_number_of_threads() {
+    let config = MclModelConfig::new(ResNetConfig::new(ResNetDepth::ResNet18).with_width(16)).with_hidden(32);
+    let on = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let device = device();
+            let model = config.init_seeded(0, &device);
+            let projections = model.forward(random([24, 3, 32, 32], 1, &device)).projections;
+            let grads = (projections.clone() * projections.clone()).sum().backward();
+            let mut found = Found { grads, values: vec![projections.into_data()] };
+            model.visit(&mut found);
+            found.values
+        })
+    };
+    let one = on(1);
+    assert!(one.len() > 60);
+    assert_eq!(one, on(2));
+}
+
+/// The gradients of all parameters.
+struct Found {
+    grads: Gradients,
+    values: Vec<TensorData>,
+}
+
+impl ModuleVisitor for Found {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.values.extend(param.val().grad(&self.grads).map(Tensor::into_data));
+    }
 }
 
 #[test]
