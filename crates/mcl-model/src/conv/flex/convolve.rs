@@ -7,8 +7,12 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::accumulate::Accumulate;
+use super::buffers;
+use super::correlate::Correlate;
 use super::geometry::{Geometry, Padded, Plan, data_gradient_plans, forward_plan};
-use super::kernel::{Accumulate, Correlate, Strip, lanes, strips};
+use super::simd::{Strip, lanes, strips};
+use super::transform::{gradient_of_weights, transform_weights};
 use super::weights::{pack_forward, pack_transposed, packed_len, unpack};
 use super::winograd::{self, AccumulateTiles, CorrelateTiles, Scratch, Tiling};
 
@@ -29,6 +33,8 @@ struct Correlation {
     strips: Vec<Strip>,
     /// Values of a target image.
     target_image: usize,
+    /// Whether each target pixel gets a value.
+    complete: bool,
     method: Method,
 }
 
@@ -45,14 +51,11 @@ impl Correlation {
         let packed = pack_forward(g, &plan, &strips, weight);
         let (padded, method) = if winograd::applies(g) {
             let tiling = Tiling::forward(g);
-            (
-                tiling.source,
-                Method::Winograd(tiling, winograd::transform_weights(&strips, g.channels_in, &packed)),
-            )
+            (tiling.source, Method::Winograd(tiling, transform_weights(&strips, g.channels_in, &packed)))
         } else {
             (padded, Method::Direct(vec![(plan, packed)]))
         };
-        Self { padded, strips, target_image: g.image_out(), method }
+        Self { padded, strips, target_image: g.image_out(), complete: true, method }
     }
 
     fn input_gradient(g: &Geometry, weight: &[f32]) -> Self {
@@ -68,20 +71,21 @@ impl Correlation {
         let (padded, method) = if winograd::applies(g) {
             let tiling = Tiling::input_gradient(g);
             let (_, packed) = packed.remove(0);
-            (
-                tiling.source,
-                Method::Winograd(tiling, winograd::transform_weights(&strips, g.channels_out, &packed)),
-            )
+            (tiling.source, Method::Winograd(tiling, transform_weights(&strips, g.channels_out, &packed)))
         } else {
             (padded, Method::Direct(packed))
         };
-        Self { padded, strips, target_image: g.image_in(), method }
+        Self { padded, strips, target_image: g.image_in(), complete: g.stride <= g.kernel, method }
     }
 
     /// Of a group of padded images.
     fn run(&self, planes: &[f32], target: &mut [f32], scratch: &mut Scratch) {
         match &self.method {
             Method::Direct(plans) => {
+                // With a stride larger than the kernel there are inputs that no output sees.
+                if !self.complete {
+                    target.fill(0.0);
+                }
                 for (plan, weights) in plans {
                     let correlate = Correlate {
                         source: planes,
@@ -109,7 +113,7 @@ impl Correlation {
         row: impl Fn(usize, usize, &mut [f32]) + Sync,
         finish: impl Fn(Range<usize>, &mut [f32]) -> R + Sync,
     ) -> (Vec<f32>, Vec<R>) {
-        let mut target = vec![0.0; images * self.target_image];
+        let mut target = buffers::take(images * self.target_image);
         let group = (GROUP_VALUES / (self.padded.len() + self.target_image)).clamp(1, 64);
         let finished = target
             .par_chunks_mut(group * self.target_image)
@@ -140,12 +144,12 @@ pub(super) fn forward<R: Send>(
     Correlation::forward(g, weight).run_batch(g.images, Given(input).rows(g.size_in[0]), finish)
 }
 
-/// Rows of activations, `[width, channels]` each.
+/// Activations that can be had in pieces.
 pub(super) trait Rows: Sync {
-    /// Writes the row of values that starts at `start` of `[n, height, width, channels]`.
+    /// Writes the values from `start` of `[n, height, width, channels]`, the first ones of a row, on.
     fn row(&self, start: usize, to: &mut [f32]);
 
-    /// The same by image and row.
+    /// The same for a row, by image and number.
     fn rows(&self, height: usize) -> impl Fn(usize, usize, &mut [f32]) + Sync {
         move |image, y, to| self.row((image * height + y) * to.len(), to)
     }
@@ -167,73 +171,122 @@ pub(super) fn input_gradient(g: &Geometry, weight: &[f32], d_output: &impl Rows)
 
 /// `-> [channels_out, channels_in, kernel, kernel]`
 pub(super) fn weight_gradient(g: &Geometry, input: &[f32], d_output: &impl Rows) -> Vec<f32> {
-    let strips = strips(g.channels_out, lanes());
-    let (padded, plan) = forward_plan(g);
-    let d_padded = Padded::new(g.size_out, g.channels_out, 0, [0; 2]);
-    let d_pixels: Vec<usize> = d_padded.pixels().collect();
-    let tiling = winograd::applies(g).then(|| Tiling::forward(g));
-    let padded = tiling.map_or(padded, |tiling| tiling.source);
+    WeightGradient::new(g).run(input, d_output)
+}
 
-    let group = (GROUP_VALUES / (padded.len() + d_padded.len())).clamp(1, 64);
-    let group = group.max(GROUP_PIXELS.div_ceil(g.size_out[0] * g.size_out[1]));
-    let part = g.images.div_ceil(MAX_PARTS).max(g.weight_len() / WEIGHTS_PER_IMAGE).next_multiple_of(group);
-    let parts = g.images.div_ceil(part);
-    let strips_of_task = strips.len().div_ceil(TASKS.div_ceil(parts));
-    let tasks: Vec<(usize, &[Strip])> =
-        (0..parts).flat_map(|part| strips.chunks(strips_of_task).map(move |strips| (part, strips))).collect();
+/// A weight gradient: tasks for parts of the images and of the channels out, then the sum over the parts.
+struct WeightGradient<'a> {
+    g: &'a Geometry,
+    padded: Padded,
+    plan: Plan,
+    /// Where it is done by Winograd's method.
+    tiling: Option<Tiling>,
+    strips: Vec<Strip>,
+    /// Images that are in cache together, and those of a part.
+    group: usize,
+    part: usize,
+    strips_of_task: usize,
+}
 
-    let gradients: Vec<Vec<f32>> = tasks
-        .par_iter()
-        .map_init(
-            || (vec![0.0; group * padded.len()], vec![0.0; group * d_padded.len()], Scratch::default()),
-            |(planes, d_planes, scratch), &(index, strips)| {
-                let len = match tiling {
-                    Some(_) => winograd::transformed_len(strips, g.channels_in),
-                    None => packed_len(&plan, strips),
-                };
-                let mut gradient = vec![0.0; len];
-                let images = index * part..g.images.min((index + 1) * part);
-                for start in images.clone().step_by(group) {
-                    let count = group.min(images.end - start);
-                    let planes = &mut planes[..count * padded.len()];
-                    let d_planes = &mut d_planes[..count * d_padded.len()];
-                    let (rows, d_rows) = (Given(input), d_output);
-                    padded.fill(planes, |image, y, to| rows.rows(g.size_in[0])(start + image, y, to));
-                    d_padded.fill(d_planes, |image, y, to| d_rows.rows(g.size_out[0])(start + image, y, to));
-                    if let Some(tiling) = &tiling {
-                        let d_target = &*d_planes;
-                        AccumulateTiles {
-                            tiling,
-                            strips,
-                            planes,
-                            d_target,
-                            gradient: &mut gradient,
-                            scratch,
-                        }
-                        .run();
-                    } else {
-                        let accumulate = Accumulate {
-                            source: planes,
-                            source_image: padded.len(),
-                            plan: &plan,
-                            strips,
-                            d_target: d_planes,
-                            d_target_image: d_padded.len(),
-                            d_target_starts: &d_pixels,
-                            gradient: &mut gradient,
-                        };
-                        accumulate.run();
+impl<'a> WeightGradient<'a> {
+    fn new(g: &'a Geometry) -> Self {
+        let strips = strips(g.channels_out, lanes());
+        let (padded, plan) = forward_plan(g);
+        let tiling = winograd::applies(g).then(|| Tiling::forward(g));
+        let padded = tiling.map_or(padded, |tiling| tiling.source);
+        let group = GROUP_VALUES / (padded.len() + g.image_out());
+        let group = group.max(GROUP_PIXELS.div_ceil(plan.target.len())).clamp(1, g.images.max(1));
+        let part = g
+            .images
+            .div_ceil(MAX_PARTS)
+            .max(g.weight_len() / WEIGHTS_PER_IMAGE)
+            .max(1)
+            .next_multiple_of(group);
+        let parts = g.images.div_ceil(part).max(1);
+        let strips_of_task = strips.len().div_ceil(TASKS.div_ceil(parts));
+        Self { g, padded, plan, tiling, strips, group, part, strips_of_task }
+    }
+
+    fn run(&self, input: &[f32], d_output: &impl Rows) -> Vec<f32> {
+        let tasks: Vec<(Range<usize>, &[Strip])> = (0..self.g.images)
+            .step_by(self.part)
+            .map(|start| start..self.g.images.min(start + self.part))
+            .flat_map(|images| {
+                self.strips.chunks(self.strips_of_task).map(move |strips| (images.clone(), strips))
+            })
+            .collect();
+        let gradients: Vec<Vec<f32>> = tasks
+            .into_par_iter()
+            .map_init(
+                || {
+                    (
+                        vec![0.0; self.group * self.padded.len()],
+                        vec![0.0; self.group * self.g.image_out()],
+                        Scratch::default(),
+                    )
+                },
+                |(planes, d_values, scratch), (images, strips)| {
+                    let mut gradient = Gradient::new(self, strips);
+                    for start in images.clone().step_by(self.group) {
+                        let count = self.group.min(images.end - start);
+                        let planes = &mut planes[..count * self.padded.len()];
+                        let d_values = &mut d_values[..count * self.g.image_out()];
+                        let input = Given(input);
+                        let row = input.rows(self.g.size_in[0]);
+                        self.padded.fill(planes, |image, y, to| row(start + image, y, to));
+                        d_output.row(start * self.g.image_out(), d_values);
+                        gradient.add(planes, d_values, scratch);
                     }
-                }
-                match tiling {
-                    Some(_) => winograd::gradient_of_weights(strips, g.channels_in, &gradient),
-                    None => gradient,
-                }
-            },
-        )
-        .collect();
-    // The tasks of a part, one after the other, are the packed gradient.
-    let of_part = gradients.len() / parts.max(1);
-    let parts: Vec<&[Vec<f32>]> = gradients.chunks(of_part.max(1)).collect();
-    unpack(g, &plan, &strips, strips_of_task, &parts)
+                    gradient.packed()
+                },
+            )
+            .collect();
+        // The tasks of a part follow each other.
+        let parts: Vec<&[Vec<f32>]> =
+            gradients.chunks(self.strips.len().div_ceil(self.strips_of_task)).collect();
+        unpack(self.g, &self.plan, &self.strips, self.strips_of_task, &parts)
+    }
+}
+
+/// The sum of a task.
+struct Gradient<'a> {
+    of: &'a WeightGradient<'a>,
+    strips: &'a [Strip],
+    sum: Vec<f32>,
+}
+
+impl<'a> Gradient<'a> {
+    fn new(of: &'a WeightGradient<'a>, strips: &'a [Strip]) -> Self {
+        let len = match of.tiling {
+            Some(_) => winograd::transformed_len(strips, of.g.channels_in),
+            None => packed_len(&of.plan, strips),
+        };
+        Self { of, strips, sum: vec![0.0; len] }
+    }
+
+    fn add(&mut self, planes: &[f32], d_target: &[f32], scratch: &mut Scratch) {
+        let Self { of, strips, sum: gradient } = self;
+        if let Some(tiling) = &of.tiling {
+            AccumulateTiles { tiling, strips, planes, d_target, gradient, scratch }.run();
+        } else {
+            let accumulate = Accumulate {
+                source: planes,
+                source_image: of.padded.len(),
+                plan: &of.plan,
+                strips,
+                d_target,
+                d_target_image: of.g.image_out(),
+                gradient,
+            };
+            accumulate.run();
+        }
+    }
+
+    /// As the weights are packed.
+    fn packed(self) -> Vec<f32> {
+        match self.of.tiling {
+            Some(_) => gradient_of_weights(self.strips, self.of.g.channels_in, &self.sum),
+            None => self.sum,
+        }
+    }
 }

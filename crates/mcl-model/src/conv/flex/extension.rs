@@ -1,31 +1,18 @@
-//! The operations of this directory as operations of the flex backend, with their gradients.
+//! The layers as operations of the flex backend, with and without autodiff.
 
+use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::ops::{ActivationOps, FloatTensorOps};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, Backend, ExtensionType, Flex, TensorMetadata, backend_extension};
-use burn::tensor::{Shape, TensorData};
+use burn::backend::{
+    Autodiff, AutodiffBackend, Backend, ExtensionType, Flex, TensorMetadata, backend_extension,
+};
+use burn::tensor::Shape;
 
-use super::convolve::{self, Given};
-use super::geometry::Geometry;
-use super::normalize::{Affine, Moments, NormalizedGradient, Statistics, cut};
-
-/// Stride and padding of a convolution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Steps {
-    pub(crate) stride: usize,
-    pub(crate) padding: usize,
-}
-
-/// What becomes of the output of a convolution besides the normalisation.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct After {
-    pub(crate) epsilon: f64,
-    pub(crate) relu: bool,
-}
+use super::layer::{After, Convolution, Flat, NormalizedConvolution, Steps, recycle, vector};
 
 /// What is added before ReLU.
 #[derive(ExtensionType)]
@@ -34,10 +21,9 @@ pub(crate) enum Shortcut<B: Backend> {
     Nothing,
 }
 
-/// Operations on activations `[n, h, w, channels]`.
+/// Operations on activations `[n, h, w, channels]` with weights `[channels_out, channels_in, k, k]`.
 #[backend_extension(Flex, Autodiff)]
 pub(crate) trait ChannelsLast: Backend {
-    /// `[n, h, w, channels_in]`, `[channels_out, channels_in, k, k]` -> `[n, oh, ow, channels_out]`
     fn convolve(input: FloatTensor<Self>, weight: FloatTensor<Self>, steps: Steps) -> FloatTensor<Self>;
 
     /// Convolution, batch norm with the statistics of the batch, shortcut, ReLU. Returns the activations, and the mean and
@@ -67,36 +53,18 @@ pub(crate) trait ChannelsLast: Backend {
     ) -> FloatTensor<Self>;
 }
 
-type Flat = FloatTensor<Flex>;
-
-/// Row-major, and the whole of its buffer.
-fn dense(tensor: &Flat) -> Flat {
-    tensor.to_contiguous()
-}
-
-fn values(tensor: &Flat) -> &[f32] {
-    tensor.as_slice().expect("a dense f32 tensor")
-}
-
-fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Flat {
-    Flat::from_data(TensorData::new(values, shape))
-}
-
-fn vector(values: Vec<f32>) -> Flat {
-    let len = values.len();
-    tensor(values, [len])
-}
-
-fn geometry(input: &Flat, weight: &Flat, steps: Steps) -> Geometry {
-    Geometry::new(input.shape().dims(), weight.shape().dims(), steps.stride, steps.padding)
+impl<B: Backend> Shortcut<B> {
+    fn tensor(self) -> Option<FloatTensor<B>> {
+        match self {
+            Self::Add(tensor) => Some(tensor),
+            Self::Nothing => None,
+        }
+    }
 }
 
 impl ChannelsLast for Flex {
     fn convolve(input: Flat, weight: Flat, steps: Steps) -> Flat {
-        let (input, weight) = (dense(&input), dense(&weight));
-        let g = geometry(&input, &weight, steps);
-        let (output, _) = convolve::forward(&g, values(&input), values(&weight), |_, _| ());
-        tensor(output, g.shape_out())
+        Convolution::new(input, weight, steps).forward()
     }
 
     fn convolve_normalize(
@@ -108,8 +76,11 @@ impl ChannelsLast for Flex {
         steps: Steps,
         after: After,
     ) -> (Flat, Flat, Flat) {
-        let forward = Forward::new(&input, &weight, &gamma, &beta, shortcut.dense().as_ref(), steps, after);
-        (forward.output, vector(forward.statistics.mean), vector(forward.statistics.variance))
+        let convolution = Convolution::new(input, weight, steps);
+        let (layer, output) =
+            NormalizedConvolution::new(convolution, [gamma, beta], shortcut.tensor(), after);
+        let statistics = layer.statistics().clone();
+        (output, vector(statistics.mean), vector(statistics.variance))
     }
 
     fn convolve_affine(
@@ -123,152 +94,8 @@ impl ChannelsLast for Flex {
         steps: Steps,
         after: After,
     ) -> Flat {
-        let [input, weight, gamma, beta] = [&input, &weight, &gamma, &beta].map(dense);
-        let statistics =
-            Statistics { mean: values(&dense(&mean)).to_vec(), variance: values(&dense(&variance)).to_vec() };
-        let affine = Affine::new(&statistics, values(&gamma), values(&beta), after.epsilon);
-        let g = geometry(&input, &weight, steps);
-        let shortcut = shortcut.dense();
-        let shortcut = shortcut.as_ref().map(values);
-        let (output, _) = convolve::forward(&g, values(&input), values(&weight), |part, group| {
-            affine.apply_in_place(group, shortcut.map(|shortcut| &shortcut[part]), after.relu);
-        });
-        tensor(output, g.shape_out())
-    }
-}
-
-impl Shortcut<Flex> {
-    fn dense(&self) -> Option<Flat> {
-        match self {
-            Self::Add(tensor) => Some(dense(tensor)),
-            Self::Nothing => None,
-        }
-    }
-}
-
-/// Forward pass in training: what it returns and what its gradient needs.
-#[derive(Debug, Clone)]
-struct Forward {
-    g: Geometry,
-    after: After,
-    input: Flat,
-    weight: Flat,
-    gamma: Flat,
-    beta: Flat,
-    convolved: Flat,
-    statistics: Statistics,
-    output: Flat,
-}
-
-impl Forward {
-    fn new(
-        input: &Flat,
-        weight: &Flat,
-        gamma: &Flat,
-        beta: &Flat,
-        shortcut: Option<&Flat>,
-        steps: Steps,
-        after: After,
-    ) -> Self {
-        let [input, weight, gamma, beta] = [input, weight, gamma, beta].map(dense);
-        let g = geometry(&input, &weight, steps);
-        let channels = g.channels_out;
-        let moments = |_, group: &mut [f32]| Moments::of(group, channels);
-        let (convolved, moments) = convolve::forward(&g, values(&input), values(&weight), moments);
-        let statistics = Statistics::merge(&moments, channels);
-        let affine = Affine::new(&statistics, values(&gamma), values(&beta), after.epsilon);
-        let output = tensor(affine.apply(&convolved, shortcut.map(values), after.relu), g.shape_out());
-        let convolved = tensor(convolved, g.shape_out());
-        Self { g, after, input, weight, gamma, beta, convolved, statistics, output }
-    }
-
-    /// Gradients of input and weight where asked for, of gamma, of beta, and of the shortcut if there is one.
-    fn backward(self, d_output: &Flat, shortcut: bool, wanted: [bool; 2]) -> ([Option<Flat>; 4], Flat) {
-        let mut d_output = dense(d_output);
-        // With a shortcut, the convolution's output alone does not tell where ReLU cut.
-        if shortcut && self.after.relu {
-            cut(d_output.storage_mut(), values(&self.output));
-        }
-        let relu = self.after.relu && !shortcut;
-        let epsilon = self.after.epsilon;
-        let affine = Affine::new(&self.statistics, values(&self.gamma), values(&self.beta), epsilon);
-        let gradient = NormalizedGradient::new(
-            &affine,
-            &self.statistics,
-            epsilon,
-            values(&self.convolved),
-            values(&d_output),
-            relu,
-        );
-        let [of_input, of_weight] = wanted;
-        let d_input = of_input.then(|| convolve::input_gradient(&self.g, values(&self.weight), &gradient));
-        let d_weight = of_weight.then(|| convolve::weight_gradient(&self.g, values(&self.input), &gradient));
-        let gradients = [
-            d_input.map(|d_input| tensor(d_input, self.input.shape().dims::<4>())),
-            d_weight.map(|d_weight| tensor(d_weight, self.weight.shape().dims::<4>())),
-            Some(vector(gradient.d_gamma)),
-            Some(vector(gradient.d_beta)),
-        ];
-        (gradients, d_output)
-    }
-}
-
-#[derive(Debug)]
-struct Convolve;
-
-impl Backward<Flex, 2> for Convolve {
-    /// Input, weight.
-    type State = (Flat, Flat, Geometry);
-
-    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let d_output = dense(&grads.consume::<Flex>(&ops.node));
-        let (input, weight, g) = ops.state;
-        let [of_input, of_weight] = ops.parents;
-        let d_values = Given(values(&d_output));
-        if let Some(node) = of_input {
-            let d_input = convolve::input_gradient(&g, values(&weight), &d_values);
-            grads.register::<Flex>(node.id, tensor(d_input, input.shape().dims::<4>()));
-        }
-        if let Some(node) = of_weight {
-            let d_weight = convolve::weight_gradient(&g, values(&input), &d_values);
-            grads.register::<Flex>(node.id, tensor(d_weight, weight.shape().dims::<4>()));
-        }
-    }
-}
-
-#[derive(Debug)]
-struct ConvolveNormalize;
-
-impl Backward<Flex, 4> for ConvolveNormalize {
-    type State = Forward;
-
-    fn backward(self, ops: Ops<Forward, 4>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let d_output = grads.consume::<Flex>(&ops.node);
-        let wanted = [ops.parents[0].is_some(), ops.parents[1].is_some()];
-        let (gradients, _) = ops.state.backward(&d_output, false, wanted);
-        for (node, gradient) in ops.parents.into_iter().zip(gradients) {
-            if let (Some(node), Some(gradient)) = (node, gradient) {
-                grads.register::<Flex>(node.id, gradient);
-            }
-        }
-    }
-}
-
-#[derive(Debug)]
-struct ConvolveNormalizeAdd;
-
-impl Backward<Flex, 5> for ConvolveNormalizeAdd {
-    type State = Forward;
-
-    fn backward(self, ops: Ops<Forward, 5>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let d_output = grads.consume::<Flex>(&ops.node);
-        let wanted = [ops.parents[0].is_some(), ops.parents[1].is_some()];
-        let (gradients, d_shortcut) = ops.state.backward(&d_output, true, wanted);
-        for (node, gradient) in ops.parents.into_iter().zip(gradients.into_iter().chain([Some(d_shortcut)])) {
-            if let (Some(node), Some(gradient)) = (node, gradient) {
-                grads.register::<Flex>(node.id, gradient);
-            }
-        }
+        let convolution = Convolution::new(input, weight, steps);
+        convolution.forward_affine([mean, variance], [gamma, beta], shortcut.tensor(), after)
     }
 }
 
@@ -276,11 +103,10 @@ impl<C: CheckpointStrategy> ChannelsLast for Autodiff<Flex, C> {
     fn convolve(input: FloatTensor<Self>, weight: FloatTensor<Self>, steps: Steps) -> FloatTensor<Self> {
         let (input, input_node) = input.into_parts();
         let (weight, weight_node) = weight.into_parts();
-        let (input, weight) = (dense(&input), dense(&weight));
-        let g = geometry(&input, &weight, steps);
-        let output = Flex::convolve(input.clone(), weight.clone(), steps);
+        let convolution = Convolution::new(input, weight, steps);
+        let output = convolution.forward();
         match Convolve.prepare::<C>([input_node, weight_node]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish((input, weight, g), output),
+            OpsKind::Tracked(prep) => prep.finish(convolution, output),
             OpsKind::UnTracked(prep) => prep.finish(output),
         }
     }
@@ -298,32 +124,25 @@ impl<C: CheckpointStrategy> ChannelsLast for Autodiff<Flex, C> {
         let (weight, weight_node) = weight.into_parts();
         let (gamma, gamma_node) = gamma.into_parts();
         let (beta, beta_node) = beta.into_parts();
-        let nodes = [input_node, weight_node, gamma_node, beta_node];
-        let (output, statistics) = match shortcut {
-            Shortcut::Nothing => {
-                let forward = Forward::new(&input, &weight, &gamma, &beta, None, steps, after);
-                let (output, statistics) = (forward.output.clone(), forward.statistics.clone());
-                let output = match ConvolveNormalize.prepare::<C>(nodes).compute_bound().stateful() {
-                    OpsKind::Tracked(prep) => prep.finish(forward, output),
-                    OpsKind::UnTracked(prep) => prep.finish(output),
-                };
-                (output, statistics)
+        let (shortcut, shortcut_node) = shortcut.tensor().map(FloatTensor::<Self>::into_parts).unzip();
+
+        let convolution = Convolution::new(input, weight, steps);
+        let (layer, output) = NormalizedConvolution::new(convolution, [gamma, beta], shortcut, after);
+        let statistics = layer.statistics().clone();
+        let output = if let Some(shortcut_node) = shortcut_node {
+            let nodes = [input_node, weight_node, gamma_node, beta_node, shortcut_node];
+            match ConvolveNormalizeAdd.prepare::<C>(nodes).compute_bound().stateful() {
+                OpsKind::Tracked(prep) => prep.finish(layer, output),
+                OpsKind::UnTracked(prep) => prep.finish(output),
             }
-            Shortcut::Add(shortcut) => {
-                let (shortcut, shortcut_node) = shortcut.into_parts();
-                let shortcut = dense(&shortcut);
-                let forward = Forward::new(&input, &weight, &gamma, &beta, Some(&shortcut), steps, after);
-                let (output, statistics) = (forward.output.clone(), forward.statistics.clone());
-                let [input_node, weight_node, gamma_node, beta_node] = nodes;
-                let nodes = [input_node, weight_node, gamma_node, beta_node, shortcut_node];
-                let output = match ConvolveNormalizeAdd.prepare::<C>(nodes).compute_bound().stateful() {
-                    OpsKind::Tracked(prep) => prep.finish(forward, output),
-                    OpsKind::UnTracked(prep) => prep.finish(output),
-                };
-                (output, statistics)
+        } else {
+            let nodes = [input_node, weight_node, gamma_node, beta_node];
+            match ConvolveNormalize.prepare::<C>(nodes).compute_bound().stateful() {
+                OpsKind::Tracked(prep) => prep.finish(layer, output),
+                OpsKind::UnTracked(prep) => prep.finish(output),
             }
         };
-        let constant = |values| <Self as burn::backend::AutodiffBackend>::from_inner(vector(values));
+        let constant = |values| Self::from_inner(vector(values));
         (output, constant(statistics.mean), constant(statistics.variance))
     }
 
@@ -350,5 +169,61 @@ impl<C: CheckpointStrategy> ChannelsLast for Autodiff<Flex, C> {
             output = Self::float_add(output, shortcut);
         }
         if after.relu { Self::relu(output) } else { output }
+    }
+}
+
+/// Backward of [`ChannelsLast::convolve`]: parents are input and weight.
+#[derive(Debug)]
+struct Convolve;
+
+impl Backward<Flex, 2> for Convolve {
+    type State = Convolution;
+
+    fn backward(self, ops: Ops<Convolution, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let d_output = grads.consume::<Flex>(&ops.node);
+        let parents = ops.parents.map(|node| node.map(|node| node.id));
+        let gradients = ops.state.backward(d_output, parents.map(|node| node.is_some()));
+        register(grads, parents.into_iter().zip(gradients));
+    }
+}
+
+/// Backward of [`ChannelsLast::convolve_normalize`]: parents are input, weight, gamma and beta.
+#[derive(Debug)]
+struct ConvolveNormalize;
+
+impl Backward<Flex, 4> for ConvolveNormalize {
+    type State = NormalizedConvolution;
+
+    fn backward(self, ops: Ops<NormalizedConvolution, 4>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let d_output = grads.consume::<Flex>(&ops.node);
+        let parents = ops.parents.map(|node| node.map(|node| node.id));
+        let wanted = [parents[0].is_some(), parents[1].is_some()];
+        let (gradients, d_output) = ops.state.backward(d_output, wanted);
+        register(grads, parents.into_iter().zip(gradients));
+        recycle(d_output);
+    }
+}
+
+/// The same with the shortcut as fifth parent.
+#[derive(Debug)]
+struct ConvolveNormalizeAdd;
+
+impl Backward<Flex, 5> for ConvolveNormalizeAdd {
+    type State = NormalizedConvolution;
+
+    fn backward(self, ops: Ops<NormalizedConvolution, 5>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let d_output = grads.consume::<Flex>(&ops.node);
+        let parents = ops.parents.map(|node| node.map(|node| node.id));
+        let wanted = [parents[0].is_some(), parents[1].is_some()];
+        let (gradients, d_shortcut) = ops.state.backward(d_output, wanted);
+        register(grads, parents.into_iter().zip(gradients.into_iter().chain([Some(d_shortcut)])));
+    }
+}
+
+fn register(grads: &mut Gradients, gradients: impl Iterator<Item = (Option<NodeId>, Option<Flat>)>) {
+    for (node, gradient) in gradients {
+        if let (Some(node), Some(gradient)) = (node, gradient) {
+            grads.register::<Flex>(node, gradient);
+        }
     }
 }

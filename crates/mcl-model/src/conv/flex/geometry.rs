@@ -86,18 +86,6 @@ impl Padded {
         (y * self.plane[1] + x) * self.channels
     }
 
-    /// Offset of a pixel of the image itself.
-    pub(super) fn pixel(&self, y: usize, x: usize) -> usize {
-        self.offset(y + self.before, x + self.before)
-    }
-
-    /// Offsets of all pixels of the image.
-    pub(super) fn pixels(&self) -> impl Iterator<Item = usize> {
-        let Self { size: [height, width], .. } = *self;
-        let this = *self;
-        (0..height).flat_map(move |y| (0..width).map(move |x| this.pixel(y, x)))
-    }
-
     /// Writes the rows of images into their planes: `row` gets the image, the row and its place, `[width, channels]`.
     /// The border of `planes` must be zero and stays so.
     pub(super) fn fill(&self, planes: &mut [f32], mut row: impl FnMut(usize, usize, &mut [f32])) {

@@ -7,24 +7,32 @@
 //! | file | what |
 //! |---|---|
 //! | `geometry.rs` | which values meet which weights |
-//! | `kernel.rs` | the two loops that do all the multiplications |
+//! | `simd.rs` | vectors of whatever width the machine has |
+//! | `correlate.rs`, `accumulate.rs` | the loops that do all the multiplications: convolution and data gradient, weight gradient |
 //! | `weights.rs` | weights in the order in which these loops read them |
-//! | `winograd.rs` | 3x3 convolutions with fewer multiplications |
+//! | `winograd.rs`, `transform.rs` | 3x3 convolutions with fewer multiplications |
 //! | `convolve.rs` | forward and gradients over a batch, on all threads |
-//! | `normalize.rs` | batch norm, shortcut and ReLU |
+//! | `statistics.rs`, `normalize.rs`, `normalize_gradient.rs` | batch norm, shortcut and ReLU |
+//! | `buffers.rs` | memory of activations, kept for the next step |
+//! | `layer.rs` | the layers of the network: convolution, batch norm, shortcut, ReLU |
 //! | `extension.rs` | all of it as operations of Burn's backend, with autodiff |
 //!
 //! Results are the same bits whatever the number of threads.
 
+mod accumulate;
+mod buffers;
 mod convolve;
+mod correlate;
 mod extension;
 mod geometry;
-mod kernel;
+mod layer;
 mod normalize;
-#[cfg(test)]
-mod speed;
+mod normalize_gradient;
+mod simd;
+mod statistics;
 #[cfg(test)]
 mod tests;
+mod transform;
 mod weights;
 mod winograd;
 
@@ -33,8 +41,9 @@ use burn::module::RunningState;
 use burn::nn::BatchNorm;
 use burn::tensor::{DType, Device, Tensor};
 
-pub(crate) use extension::Steps;
-use extension::{After, ChannelsLast, Shortcut};
+use extension::{ChannelsLast, Shortcut};
+use layer::After;
+pub(crate) use layer::Steps;
 
 /// Whether the functions of this module may be called: f32 on flex, with or without autodiff.
 pub(crate) fn supports(tensor: &Tensor<4>) -> bool {

@@ -1,17 +1,18 @@
 //! Against the composition of Burn's own operations, against finite differences, and against itself on other threads.
 
-use burn::module::{Module, Param};
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::nn::{BatchNorm, BatchNormConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
 use super::*;
+use crate::{MclModelConfig, ResNetConfig, ResNetDepth};
 
 /// Relative to the largest value.
 const TOLERANCE: f64 = 1e-5;
@@ -60,6 +61,13 @@ fn cases() -> Vec<Case> {
         case([1, 1, 1, 1], 1, 3, 1),
         case([2, 4, 2, 1], 3, 3, 2),
         case([70, 8, 4, 4], 16, 3, 1),
+        // By Winograd's method, with whole and cut tiles.
+        case([3, 32, 5, 7], 48, 3, 1),
+        case([2, 256, 6, 5], 128, 3, 1),
+        case([20, 64, 8, 8], 64, 3, 1),
+        Case { input: [2, 32, 7, 8], channels_out: 32, kernel: 3, steps: Steps { stride: 1, padding: 0 } },
+        Case { input: [2, 32, 3, 1], channels_out: 32, kernel: 3, steps: Steps { stride: 1, padding: 2 } },
+        // Other kernels and paddings than the networks have.
         Case { input: [2, 6, 9, 9], channels_out: 10, kernel: 3, steps: Steps { stride: 3, padding: 0 } },
         Case { input: [2, 6, 10, 8], channels_out: 10, kernel: 2, steps: Steps { stride: 2, padding: 1 } },
         Case { input: [2, 6, 10, 8], channels_out: 10, kernel: 1, steps: Steps { stride: 1, padding: 1 } },
@@ -125,12 +133,16 @@ fn convolution_is_burns() {
     }
 }
 
+fn channels() -> impl Strategy<Value = usize> {
+    prop_oneof![1usize..40, (2usize..5).prop_map(|vectors| 16 * vectors)]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn convolution_is_burns_for_any_shape(
-        n in 1usize..5, channels in 1usize..40, h in 1usize..13, w in 1usize..13, channels_out in 1usize..40,
+        n in 1usize..5, channels in channels(), h in 1usize..13, w in 1usize..13, channels_out in channels(),
         kernel in 1usize..5, stride in 1usize..4, padding in 0usize..3,
     ) {
         prop_assume!(h + 2 * padding >= kernel && w + 2 * padding >= kernel);
@@ -291,6 +303,77 @@ fn threads_do_not_change_a_bit() {
         let one = on(1);
         assert_eq!(one, on(2));
         assert_eq!(one, on(5));
+    }
+}
+
+#[test]
+fn narrower_vectors_do_not_matter() {
+    for lanes in ["8", "1"] {
+        let tests = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["convolution_is_burns", "layer_is_", "evaluation_uses_", "--test-threads", "1"])
+            .env(simd::MOST_LANES, lanes)
+            .output()
+            .unwrap();
+        let report = String::from_utf8_lossy(&tests.stdout);
+        assert!(tests.status.success() && report.contains("4 passed"), "{lanes} lanes: {report}");
+    }
+}
+
+#[test]
+fn values_of_earlier_steps_are_not_seen() {
+    let case = case([8, 32, 16, 16], 32, 1, 2);
+    let step = || run_layer(&case, &batch_norm(32, &device()), true, true, true);
+    let first = step();
+    // Lengths of the activations before and after.
+    for len in [8 * 32 * 16 * 16, 8 * 32 * 8 * 8] {
+        for _ in 0..4 {
+            buffers::give_back(vec![f32::NAN; len]);
+        }
+    }
+    assert_eq!(first, step());
+}
+
+#[test]
+fn layers_train_with_gradient_checkpointing() {
+    let case = case([2, 3, 8, 8], 16, 3, 1);
+    let gradient = |device: Device| {
+        let x = random(case.input, 1, &device);
+        let w = random(case.weight(), 2, &device).require_grad();
+        let y = layer(to_last(x * 2.0), w.clone(), &batch_norm(16, &device), None, case.steps, true);
+        w.grad(&(y * 3.0).sum().backward()).unwrap().into_data()
+    };
+    assert_eq!(gradient(device()), gradient(device().gradient_checkpointing()));
+}
+
+#[test]
+fn a_network_trains_to_the_same_bits_on_any_number_of_threads() {
+    let config = MclModelConfig::new(ResNetConfig::new(ResNetDepth::ResNet18).with_width(16)).with_hidden(32);
+    let on = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let device = device();
+            let model = config.init_seeded(0, &device);
+            let projections = model.forward(random([24, 3, 32, 32], 1, &device)).projections;
+            let grads = (projections.clone() * projections.clone()).sum().backward();
+            let mut found = Found { grads, values: vec![projections.into_data()] };
+            model.visit(&mut found);
+            found.values
+        })
+    };
+    let one = on(1);
+    assert!(one.len() > 60);
+    assert_eq!(one, on(2));
+}
+
+/// The gradients of all parameters.
+struct Found {
+    grads: Gradients,
+    values: Vec<TensorData>,
+}
+
+impl ModuleVisitor for Found {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.values.extend(param.val().grad(&self.grads).map(Tensor::into_data));
     }
 }
 

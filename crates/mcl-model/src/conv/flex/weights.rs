@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::geometry::{Geometry, Plan};
-use super::kernel::{Strip, lanes};
+use super::simd::{Strip, lanes};
 
 /// Length of packed weights.
 pub(super) fn packed_len(plan: &Plan, strips: &[Strip]) -> usize {

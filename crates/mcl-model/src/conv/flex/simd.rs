@@ -1,0 +1,76 @@
+//! Vectors of whatever width the machine has: choice of the instruction set, and channels in strips of vectors.
+
+use pulp::{Simd, WithSimd};
+
+/// Vector registers across, in channels, of a tile.
+pub(super) const ACROSS: usize = 2;
+
+/// Runs `op` compiled for the widest vectors of this machine.
+pub(super) fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    {
+        if let Some(simd) = allowed(16).and_then(|()| pulp::x86::V4::try_new()) {
+            return Simd::vectorize(simd, op);
+        }
+        if let Some(simd) = allowed(8).and_then(|()| pulp::x86::V3::try_new()) {
+            return Simd::vectorize(simd, op);
+        }
+        if allowed(4).is_none() {
+            return Simd::vectorize(pulp::Scalar::new(), op);
+        }
+    }
+    pulp::Arch::new().dispatch(op)
+}
+
+/// Whether vectors of that many values may be used: always, but for tests that say otherwise for their process.
+fn allowed(lanes: usize) -> Option<()> {
+    #[cfg(test)]
+    {
+        use std::sync::OnceLock;
+        static MOST: OnceLock<usize> = OnceLock::new();
+        let most =
+            MOST.get_or_init(|| std::env::var(MOST_LANES).map_or(usize::MAX, |lanes| lanes.parse().unwrap()));
+        if lanes > *most {
+            return None;
+        }
+    }
+    let _ = lanes;
+    Some(())
+}
+
+/// Variable of the environment that limits the width of vectors in tests.
+#[cfg(test)]
+pub(super) const MOST_LANES: &str = "MCL_MODEL_TEST_MOST_LANES";
+
+/// A vector holds this many values on this machine.
+pub(super) fn lanes() -> usize {
+    struct Lanes;
+    impl WithSimd for Lanes {
+        type Output = usize;
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _simd: S) -> usize {
+            S::F32_LANES
+        }
+    }
+    dispatch(Lanes)
+}
+
+/// Output channels in strips of one or two vectors, the order in which weights are packed.
+pub(super) fn strips(channels: usize, lanes: usize) -> Vec<Strip> {
+    let width = ACROSS * lanes;
+    (0..channels)
+        .step_by(width)
+        .map(|start| {
+            let len = width.min(channels - start);
+            Strip { start, len, vectors: len.div_ceil(lanes) }
+        })
+        .collect()
+}
+
+/// Some neighbouring output channels, and how many vectors hold them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Strip {
+    pub(super) start: usize,
+    pub(super) len: usize,
+    pub(super) vectors: usize,
+}
