@@ -13,7 +13,8 @@ use crate::{formulation::Formulation, log_sum_exp::log_add_exp, mcl::MclLoss, pa
 
 /// The terms of the mean, `[rows, 1]`.
 pub(crate) fn per_view(loss: &MclLoss, pairs: &Pairs) -> Tensor<2> {
-    log_sum(loss, pairs) - pairs.siblings.clone().div_scalar(loss.temperature)
+    // Times the inverse, here and in the other losses: the gradient of Burn's division by a scalar is rounded to f32.
+    log_sum(loss, pairs) - pairs.siblings.clone().mul_scalar(1.0 / loss.temperature)
 }
 
 /// Derivatives of the term of each row, `[rows, 1]` each.

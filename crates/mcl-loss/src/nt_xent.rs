@@ -65,9 +65,9 @@ impl NtXentLoss {
     /// If there are no images or not two views of each.
     pub fn forward(&self, projections: Tensor<3>) -> Tensor<1> {
         let views = Views::new(projections);
-        let logits = views.all_pairs().div_scalar(self.temperature);
+        let logits = views.all_pairs().mul_scalar(1.0 / self.temperature);
         let itself = same_view(&logits);
         let log_sum = SumExp::new(logits, itself, self.temperature.recip()).log();
-        (log_sum - views.siblings().div_scalar(self.temperature)).mean()
+        (log_sum - views.siblings().mul_scalar(1.0 / self.temperature)).mean()
     }
 }

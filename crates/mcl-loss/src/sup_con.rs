@@ -80,8 +80,8 @@ impl SupConLoss {
         let marks = similarity.clone().inner().zeros_like().mask_fill(positive, 1.0);
         let share = marks.clone() / marks.sum_dim(1);
         let attraction = (similarity.clone() * share).sum_dim(1);
-        let logits = similarity.div_scalar(self.temperature);
+        let logits = similarity.mul_scalar(1.0 / self.temperature);
         let log_sum = SumExp::new(logits, itself, self.temperature.recip()).log();
-        (log_sum - attraction.div_scalar(self.temperature)).mean()
+        (log_sum - attraction.mul_scalar(1.0 / self.temperature)).mean()
     }
 }

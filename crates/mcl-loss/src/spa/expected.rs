@@ -41,7 +41,7 @@ impl Expected {
 
     /// The terms of the mean, `[rows, 1]`.
     pub(crate) fn per_view(&self, loss: &MclLoss) -> Tensor<2> {
-        let attraction = self.similarity.clone().div_scalar(loss.temperature);
+        let attraction = self.similarity.clone().mul_scalar(1.0 / loss.temperature);
         match &self.released {
             // The sum does not depend on the draw: the mean of the similarities is enough.
             None => (self.log_others.clone() - (attraction * self.share.clone()).sum_dim(1))

@@ -23,7 +23,7 @@ pub(super) struct ReleasedSum {
 impl ReleasedSum {
     /// From the sum over other images of `i`, `sim(i, p)` and `m(i, p)`.
     pub(super) fn new(loss: &MclLoss, log_others: Tensor<2>, similarity: Tensor<2>, mask: Tensor<2>) -> Self {
-        let attracted = similarity.clone().div_scalar(loss.temperature);
+        let attracted = similarity.clone().mul_scalar(1.0 / loss.temperature);
         let largest = log_others.clone().inner().max_pair(attracted.clone().inner()).clamp_min(0.0);
         // The third term removes what the first holds of the positive: their difference is not negative, and
         // one of the remaining terms is exp(0), so the logarithm is safe.
@@ -40,8 +40,8 @@ impl ReleasedSum {
 
     /// Derivative of the logarithm towards `sim(i, p)`, other than through the sum over other images.
     pub(super) fn slope_of_positive(&self, loss: &MclLoss) -> Tensor<2> {
-        let attracted = self.similarity.clone().div_scalar(loss.temperature) - self.log.clone();
+        let attracted = self.similarity.clone().mul_scalar(1.0 / loss.temperature) - self.log.clone();
         let removed = self.similarity.clone() * self.mask.clone() - self.log.clone();
-        attracted.exp().div_scalar(loss.temperature) - removed.exp() * self.mask.clone()
+        attracted.exp().mul_scalar(1.0 / loss.temperature) - removed.exp() * self.mask.clone()
     }
 }

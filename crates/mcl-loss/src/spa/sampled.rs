@@ -33,7 +33,7 @@ impl Sampled {
     /// The terms of the mean, `[rows, 1]`.
     pub(crate) fn per_view(&self, loss: &MclLoss) -> Tensor<2> {
         let log_sum = self.released.as_ref().map_or(&self.log_others, |released| &released.log);
-        (log_sum.clone() - self.similarity.clone().div_scalar(loss.temperature))
+        (log_sum.clone() - self.similarity.clone().mul_scalar(1.0 / loss.temperature))
             .mask_fill(self.missing.clone(), 0.0)
     }
 
