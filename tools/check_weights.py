@@ -184,7 +184,7 @@ def golden(directory):
     with torch.no_grad():
         features, projections = model.eval()(images)
     train_projections, norms = training_step(model, train_images)
-    write_norms(directory, name, norms)
+    write_norms(directory, name, {"train_images": norms})
     tensors = {
         "images": images,
         "features": features,
@@ -202,9 +202,12 @@ def golden(directory):
     }
     for name, (depth, state) in weights.items():
         resnet = {"depth": depth, "stem": "Cifar", "width": 8, "in_channels": 3}
-        model = Model({"resnet": resnet, "hidden": 32, "projection_dim": 16})
-        model.load_state_dict(state, strict=True)
-        _, norms = training_step(model, load_file(directory / f"{name}.golden.safetensors")["train_images"])
+        stored = load_file(directory / f"{name}.golden.safetensors")
+        norms = {}
+        for images in ["train_images", "images"]:
+            model = Model({"resnet": resnet, "hidden": 32, "projection_dim": 16})
+            model.load_state_dict(state, strict=True)
+            _, norms[images] = training_step(model, stored[images])
         write_norms(directory, name, norms)
     return 0
 
