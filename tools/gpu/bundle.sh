@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Builds what a GPU machine without a Rust toolchain needs, and packs it into gpu-bundle/: the tests of the reference
+# values, the throughput example and the training example, stripped and compressed, for one backend.
+#
+#     tools/gpu/bundle.sh cuda|vulkan
+#
+# With CUBECL_LLVM set to a folder with another `cubecl-llvm`, CUDA kernels are compiled by NVRTC and no LLVM is
+# downloaded to build them.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+backend="${1:?cuda or vulkan}"
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/burn-mcl/target}-$backend"
+features="burn-mcl/$backend"
+config=()
+if [ "$backend" = cuda ] && [ -n "${CUBECL_LLVM:-}" ]; then
+    # The patch changes the lock file: work on a copy of it.
+    cp Cargo.lock Cargo.lock.kept
+    trap 'mv Cargo.lock.kept Cargo.lock' EXIT
+    features="$features,burn-mcl-gpu/nvrtc"
+    config=(--config "patch.crates-io.cubecl-llvm.path='$CUBECL_LLVM'")
+    export CUDARC_CUDA_VERSION="${CUDARC_CUDA_VERSION:-13000}"
+fi
+
+bundle="gpu-bundle/$backend"
+mkdir -p "$bundle"
+cargo "${config[@]}" test --release --workspace --features "$features" --no-run --message-format json \
+    --test golden --test on_device --example throughput --example train_cifar10 |
+    python3 -c '
+import json, sys
+for line in sys.stdin:
+    message = json.loads(line)
+    if message.get("executable"):
+        package = message["package_id"].split("/")[-1].split("#")[0]
+        print(package, message["target"]["name"], message["executable"])
+' | while read -r package name executable; do
+    case "$name" in
+        golden | on_device) name="$package-$name" ;;
+        *) case "$executable" in */examples/"$name") ;; *) continue ;; esac ;;
+    esac
+    strip -o "$bundle/$name" "$executable"
+    xz -T2 -6 -f "$bundle/$name"
+done
+cp tools/gpu/run.sh tools/gpu/throughput.py "$bundle/"
+pwd >"$bundle/built-at" # The tests open their reference values by this path.
+ls -l "$bundle"

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# On the GPU machine, from the root of a copy of the repository:
+#
+#     gpu-bundle/cuda/run.sh goldens|throughput|train [options of the training example]
+#
+# Results are printed, and left under ${OUT:-gpu-results}.
+set -uo pipefail
+bundle="$(cd "$(dirname "$0")" && pwd)"
+backend="$(basename "$bundle")"
+out="${OUT:-gpu-results}"
+bin="${TMPDIR:-/tmp}/burn-mcl-$backend"
+mkdir -p "$out" "$bin"
+
+for packed in "$bundle"/*.xz; do
+    name="$(basename "$packed" .xz)"
+    [ -x "$bin/$name" ] || { xz -dc "$packed" >"$bin/$name" && chmod +x "$bin/$name"; }
+done
+
+# Where the CUDA libraries and headers are, and compiled kernels kept from one program to the next.
+export CUDA_PATH="${CUDA_PATH:-/usr/local/cuda}"
+export LD_LIBRARY_PATH="$CUDA_PATH/lib64:${LD_LIBRARY_PATH:-}"
+cat >cubecl.toml <<TOML
+[compilation]
+cache = true
+[environment]
+path = { directory = "$bin/kernels" }
+TOML
+
+case "${1:?goldens, throughput or train}" in
+    goldens)
+        built_at="$(cat "$bundle/built-at")"
+        [ -e "$built_at" ] || { mkdir -p "$(dirname "$built_at")" && ln -s "$PWD" "$built_at"; }
+        for test in "$bin"/*-golden "$bin"/*-on_device; do
+            echo "== $(basename "$test")"
+            BURN_DEVICE="${backend/vulkan/wgpu}" "$test" --skip f64 2>&1
+        done | tee "$out/goldens-$backend.txt"
+        ;;
+    throughput)
+        for depth in 18 34; do
+            for dtype in f32 bf16; do
+                echo "== ResNet-$depth, $dtype: here, then PyTorch, then both again"
+                for _ in 1 2; do
+                    "$bin/throughput" --depth "$depth" --dtype "$dtype" 2>&1
+                    python3 "$bundle/throughput.py" --depth "$depth" --dtype "$dtype" 2>&1
+                done
+            done
+        done | tee "$out/throughput-$backend.txt"
+        ;;
+    train)
+        shift
+        "$bin/train_cifar10" "$@" 2>&1 | tee "$out/train-$backend.txt"
+        ;;
+    *)
+        echo "goldens, throughput or train" >&2
+        exit 2
+        ;;
+esac
