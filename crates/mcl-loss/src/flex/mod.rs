@@ -1,0 +1,82 @@
+//! MCL on Burn's CPU backend, flex: all that is done to a pair of views is done at once, while it is in cache.
+//!
+//! Tensor operations make a pass over memory for each mask, product and exponential of a matrix of all pairs. Here a
+//! tile of that matrix is multiplied, masked, exponentiated and summed before the next one, forward and again
+//! backward, so that memory grows as the number of views.
+//!
+//! The backward pass rests on symmetry. With `S` the sums of the exponentials of each row, and `g` the gradient
+//! towards their logarithms, a pair enters the sums of both of its views with the same exponential:
+//!
+//! ```text
+//! d / d unit_i = sum_k m(i, k) exp(m(i, k) sim(i, k)) (g_i / S_i + g_k / S_k) unit_k
+//! ```
+//!
+//! so that each row's gradient is one product, summed by one thread in one order: results are the same bits whatever
+//! the number of threads.
+//!
+//! | file | what |
+//! |---|---|
+//! | `product.rs` | matrix products in registers |
+//! | `exponential.rs` | `exp` in vectors |
+//! | `labels.rs` | labels and mask of pairs |
+//! | `rows.rs` | the loops over pairs of a tile |
+//! | `pair_sums.rs` | sums and gradient over all tiles, on all threads |
+//! | `extension.rs` | these as an operation of Burn's backend, with autodiff |
+
+mod exponential;
+mod extension;
+mod labels;
+mod pair_sums;
+mod product;
+mod rows;
+
+use std::sync::Arc;
+
+use burn::{
+    backend::Dispatch,
+    tensor::{DType, Device, Tensor},
+};
+
+use crate::{
+    batch::Batch,
+    ccm,
+    formulation::Formulation,
+    mcl::{MclLoss, MclTerms},
+    spa::Sampled,
+};
+use extension::PairwiseTerms;
+use labels::Labels;
+
+/// Largest `1 / temperature`. Sums of exponentials are taken as they are, without their largest term: they, and the
+/// inverse of as many as 2^30 of them, are normal numbers up to here.
+const LARGEST_LOGIT: f64 = 64.0;
+
+/// Whether [`terms`] may be called: f32 on flex, with or without autodiff.
+///
+/// The expected SPA of the released code is left to tensor operations: each pair has a denominator of its own.
+pub(crate) fn supports(loss: &MclLoss, batch: &Batch) -> bool {
+    let unit = batch.views.unit();
+    let expected_release = loss.formulation == Formulation::Released && batch.positives.is_none();
+    unit.dtype() == DType::F32
+        && unit.device() == Device::flex()
+        && loss.largest_logit() <= LARGEST_LOGIT
+        && !expected_release
+}
+
+/// The loss and its parts.
+pub(crate) fn terms(loss: &MclLoss, batch: &Batch) -> MclTerms {
+    let Batch { views, labels, positives } = batch;
+    let of_pairs = Arc::new(Labels::new(loss, labels));
+    let of_views =
+        Tensor::<2>::from_dispatch(Dispatch::pairwise_terms(views.unit().clone().into_dispatch(), of_pairs));
+    let log_others = of_views.clone().narrow(1, 0, 1);
+    let ccm = ccm::per_view(loss, &log_others, &loss.floored(views.siblings()));
+    let spa = match positives {
+        Some(positives) => {
+            let attraction = loss.floored(views.to_partners(&positives.index));
+            Sampled::new(loss, &log_others, [labels, labels], positives, attraction).per_view(loss)
+        }
+        None => of_views.narrow(1, 1, 1),
+    };
+    MclTerms::new(ccm.mean(), spa.mean(), loss.spa_weight)
+}
