@@ -2,6 +2,8 @@
 
 use burn::tensor::Tensor;
 
+#[cfg(feature = "flex")]
+use crate::flex;
 use crate::{
     blockwise::{self, Blockwise},
     dense,
@@ -38,6 +40,10 @@ impl Batch {
 
     /// The loss and its parts.
     pub(crate) fn terms(&self, loss: &MclLoss) -> MclTerms {
+        #[cfg(feature = "flex")]
+        if flex::supports(loss, self) {
+            return flex::terms(loss, self);
+        }
         match self.rows_per_block() {
             None => dense::terms(loss, self),
             Some(rows) => Blockwise::new(loss, self, rows).terms(),
@@ -46,6 +52,10 @@ impl Batch {
 
     /// The loss alone.
     pub(crate) fn total(&self, loss: &MclLoss) -> Tensor<1> {
+        #[cfg(feature = "flex")]
+        if flex::supports(loss, self) {
+            return flex::terms(loss, self).total;
+        }
         match self.rows_per_block() {
             None => dense::terms(loss, self).total,
             Some(rows) => Blockwise::new(loss, self, rows).total(),

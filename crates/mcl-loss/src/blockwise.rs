@@ -99,7 +99,7 @@ impl<'a> Blockwise<'a> {
                     slopes.add(self.loss, &views, &rows, &pairs, &spa_terms);
                 }
             }
-            ccm.push(ccm::per_view(self.loss, &pairs));
+            ccm.push(ccm::per_view(self.loss, &pairs.log_others, &pairs.siblings));
             spa.push(spa_terms.per_view);
             complete.push(spa_terms.complete);
         }
@@ -118,7 +118,8 @@ impl<'a> Blockwise<'a> {
                 let [rows, _] = pairs.siblings.dims();
                 let attraction = attraction.clone().inner().narrow(0, start, rows);
                 let positives = positives.narrow(&(start..start + rows));
-                Sampled::new(self.loss, pairs, &positives, attraction).terms(self.loss)
+                let labels = [&pairs.rows, &pairs.columns];
+                Sampled::new(self.loss, &pairs.log_others, labels, &positives, attraction).terms(self.loss)
             }
             _ => Expected::new(self.loss, pairs).terms(self.loss),
         }

@@ -12,9 +12,12 @@ use burn::tensor::Tensor;
 use crate::{formulation::Formulation, log_sum_exp::log_add_exp, mcl::MclLoss, pairs::Pairs};
 
 /// The terms of the mean, `[rows, 1]`.
-pub(crate) fn per_view(loss: &MclLoss, pairs: &Pairs) -> Tensor<2> {
+///
+/// `log_others` is the logarithm of the sum over other images, `siblings` the similarity to the sibling, both
+/// `[rows, 1]`.
+pub(crate) fn per_view(loss: &MclLoss, log_others: &Tensor<2>, siblings: &Tensor<2>) -> Tensor<2> {
     // Times the inverse, here and in the other losses: the gradient of Burn's division by a scalar is rounded to f32.
-    log_sum(loss, pairs) - pairs.siblings.clone().mul_scalar(1.0 / loss.temperature)
+    log_sum(loss, log_others, siblings) - siblings.clone().mul_scalar(1.0 / loss.temperature)
 }
 
 /// Derivatives of the term of each row, `[rows, 1]` each.
@@ -27,14 +30,14 @@ pub(crate) struct CcmSlopes {
 
 /// The derivatives of [`per_view`].
 pub(crate) fn slopes(loss: &MclLoss, pairs: &Pairs) -> CcmSlopes {
-    let others = (pairs.log_others.clone() - log_sum(loss, pairs)).exp();
+    let others = (pairs.log_others.clone() - log_sum(loss, &pairs.log_others, &pairs.siblings)).exp();
     let siblings = others.clone().neg().add_scalar(1.0).mul_scalar(sibling_weight(loss));
     CcmSlopes { others, siblings: siblings.sub_scalar(loss.temperature.recip()) }
 }
 
 /// Logarithm of the denominator, `[rows, 1]`.
-fn log_sum(loss: &MclLoss, pairs: &Pairs) -> Tensor<2> {
-    log_add_exp(pairs.log_others.clone(), pairs.siblings.clone().mul_scalar(sibling_weight(loss)))
+fn log_sum(loss: &MclLoss, log_others: &Tensor<2>, siblings: &Tensor<2>) -> Tensor<2> {
+    log_add_exp(log_others.clone(), siblings.clone().mul_scalar(sibling_weight(loss)))
 }
 
 fn sibling_weight(loss: &MclLoss) -> f64 {

@@ -16,13 +16,15 @@ pub(crate) fn terms(loss: &MclLoss, batch: &Batch) -> MclTerms {
     let spa = match &batch.positives {
         Some(positives) => {
             let attraction = loss.floored(views.to_partners(&positives.index));
-            Sampled::new(loss, &pairs, positives, attraction).per_view(loss).mean()
+            Sampled::new(loss, &pairs.log_others, [&pairs.rows, &pairs.columns], positives, attraction)
+                .per_view(loss)
+                .mean()
         }
         None => {
             let expected = Expected::new(loss, &pairs);
             expected.per_view(loss).mean() * expected.complete(loss).min()
         }
     };
-    let ccm = ccm::per_view(loss, &pairs).mean();
+    let ccm = ccm::per_view(loss, &pairs.log_others, &pairs.siblings).mean();
     MclTerms::new(ccm, spa, loss.spa_weight)
 }

@@ -35,6 +35,8 @@ mod blockwise;
 mod ccm;
 mod dense;
 mod error;
+#[cfg(feature = "flex")]
+mod flex;
 mod formulation;
 mod labels;
 mod log_sum_exp;

@@ -6,7 +6,7 @@
 use burn::tensor::{Bool, Tensor};
 
 /// Distance below the least logit at which a term vanishes from any sum: `exp(-1e4)` is 0 in every float type.
-const VANISHING: f64 = 1e4;
+pub(crate) const VANISHING: f64 = 1e4;
 
 /// The sums `sum_k exp(logits[i, k])` of the rows of a matrix, scaled by their largest term.
 #[derive(Debug, Clone)]

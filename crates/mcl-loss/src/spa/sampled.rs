@@ -3,7 +3,9 @@
 use burn::tensor::{Bool, Tensor};
 
 use super::{SpaTerms, released::ReleasedSum};
-use crate::{formulation::Formulation, mask::PairLabels, mcl::MclLoss, pairs::Pairs, positives::Positives};
+use crate::{
+    formulation::Formulation, labels::ViewLabels, mask::PairLabels, mcl::MclLoss, positives::Positives,
+};
 
 /// The terms of some views, the rows.
 #[derive(Debug, Clone)]
@@ -16,18 +18,24 @@ pub(crate) struct Sampled {
 }
 
 impl Sampled {
-    /// `positives` are those of the rows of `pairs`, and `similarity` `[rows, 1]` the similarities to them, as the
+    /// `log_others` `[rows, 1]` is the logarithm of the sum over other images; then come the labels of the rows and
+    /// of all views; `positives` are those of the rows, and `similarity` `[rows, 1]` the similarities to them, as the
     /// formulation has them.
-    pub(crate) fn new(loss: &MclLoss, pairs: &Pairs, positives: &Positives, similarity: Tensor<2>) -> Self {
+    pub(crate) fn new(
+        loss: &MclLoss,
+        log_others: &Tensor<2>,
+        [rows, columns]: [&ViewLabels; 2],
+        positives: &Positives,
+        similarity: Tensor<2>,
+    ) -> Self {
         let missing = positives.missing.clone();
         let similarity = similarity.mask_fill(missing.clone(), 0.0);
-        let log_others = pairs.log_others.clone();
         let released = (loss.formulation == Formulation::Released).then(|| {
-            let mask = PairLabels::paired(&pairs.rows, &pairs.columns.select(&positives.index));
+            let mask = PairLabels::paired(rows, &columns.select(&positives.index));
             let mask = mask.mask(loss.mask_weights(), &similarity);
             ReleasedSum::new(loss, log_others.clone(), similarity.clone(), mask)
         });
-        Self { similarity, missing, log_others, released }
+        Self { similarity, missing, log_others: log_others.clone(), released }
     }
 
     /// The terms of the mean, `[rows, 1]`.
