@@ -1,15 +1,14 @@
-"""PyTorch's side of `cargo bench -p mcl-model --features flex --bench train_step`: the same network, batch and loss.
+"""The Python side of benches/train_step.rs: the same network, batch (WIDTH, BATCH) and loss."""
 
-    pip install torch torchvision
-    python tools/bench/train_step.py [width] [batch] [steps] [threads]
-"""
-
-import sys
-import time
+import os
 
 import torch
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
+
+from common import THREADS, measure, report
+
+WIDTH, BATCH = int(os.environ.get("WIDTH", "64")), int(os.environ.get("BATCH", "64"))
 
 
 def resnet18(width):
@@ -26,39 +25,20 @@ def resnet18(width):
     return model
 
 
-def best(steps, run):
-    """The best of some runs, in seconds: wall, processor."""
-    run()
-    wall, processor = float("inf"), float("inf")
-    for _ in range(steps):
-        before = time.perf_counter(), time.process_time()
-        run()
-        wall = min(wall, time.perf_counter() - before[0])
-        processor = min(processor, time.process_time() - before[1])
-    return wall, processor
+torch.set_num_threads(THREADS)
+results = {}
+for name, layout in [("channels last", torch.channels_last), ("contiguous", torch.contiguous_format)]:
+    model = resnet18(WIDTH).to(memory_format=layout)
+    images = torch.rand(BATCH, 3, 32, 32).contiguous(memory_format=layout)
 
+    def train():
+        features = model.train()(images)
+        (features * features).mean().backward()
 
-def main():
-    width, batch, steps, threads = [int(n) for n in sys.argv[1:]] + [16, 256, 3, torch.get_num_threads()][len(sys.argv) - 1 :]
-    torch.set_num_threads(threads)
-    print(f"PyTorch {torch.__version__}, {threads} threads: ResNet-18, CIFAR stem, width {width}, batch {batch}, f32")
-    for name, layout in [("channels last", torch.channels_last), ("contiguous", torch.contiguous_format)]:
-        model = resnet18(width).to(memory_format=layout)
-        images = torch.rand(batch, 3, 32, 32).contiguous(memory_format=layout)
+    def infer():
+        with torch.no_grad():
+            model.eval()(images)
 
-        def train():
-            features = model.train()(images)
-            (features * features).mean().backward()
-
-        def infer():
-            with torch.no_grad():
-                model.eval()(images)
-
-        for what, run in [("train", train), ("infer", infer)]:
-            wall, processor = best(steps, run)
-            line = f"{what}, PyTorch {name}"
-            print(f"{line:32} {batch / wall:8.1f} images/s   {batch / processor:8.1f} images/s of one core", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    results[f"train_step, PyTorch {name}"] = measure(train, seconds=4)
+    results[f"inference, PyTorch {name}"] = measure(infer)
+report(results)

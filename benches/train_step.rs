@@ -1,20 +1,21 @@
-//! Training step (forward and backward) and inference of ResNet-18 with the CIFAR stem on the CPU, beside the same network
-//! put together from burn-nn's layers.
+//! Training step (forward and backward) and inference of ResNet-18 with the CIFAR stem on the CPU.
+//!
+//! `burn-nn` is the same network put together from burn-nn's layers.
 //!
 //! ```text
-//! cargo bench -p mcl-model --features flex --bench train_step -- [width] [batch] [steps]
+//! [WIDTH=64] [BATCH=64] cargo bench --workspace --bench train_step
 //! ```
-//!
-//! Prints images per second of wall time and per second of processor time (of one core, which other programs disturb less).
 
-use std::time::Instant;
+mod ratio;
 
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Distribution, Tensor};
-use mcl_model::{MclModelConfig, ResNetConfig, ResNetDepth};
+use burn_mcl::model::{MclModelConfig, ResNetConfig, ResNetDepth};
+use criterion::Throughput;
+use ratio::{Bench, HERE};
 
 #[derive(Module, Debug)]
 struct Layer {
@@ -78,66 +79,32 @@ impl BurnResNet {
     }
 }
 
-/// Processor seconds of all threads so far.
-fn processor_seconds() -> f64 {
-    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return f64::NAN };
-    tasks
-        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok())
-        .filter_map(|text| text.split(' ').next()?.parse::<f64>().ok())
-        .sum::<f64>()
-        * 1e-9
-}
-
-/// The best of some runs, in seconds: wall, processor.
-fn best(steps: usize, mut run: impl FnMut()) -> (f64, f64) {
-    run();
-    let mut best = (f64::MAX, f64::MAX);
-    for _ in 0..steps {
-        let (wall, processor) = (Instant::now(), processor_seconds());
-        run();
-        best = (best.0.min(wall.elapsed().as_secs_f64()), best.1.min(processor_seconds() - processor));
-    }
-    best
-}
-
-fn report(what: &str, images: usize, (wall, processor): (f64, f64)) {
-    let images = images as f64;
-    println!("{what:32} {:8.1} images/s   {:8.1} images/s of one core", images / wall, images / processor);
-}
-
 fn main() {
-    let numbers: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
-    let at = |index: usize, otherwise: usize| numbers.get(index).copied().unwrap_or(otherwise);
-    let (width, batch, steps) = (at(0, 16), at(1, 256), at(2, 3));
+    let mut bench = Bench::new();
+    let number = |name, otherwise| std::env::var(name).map_or(otherwise, |value| value.parse().expect(name));
+    let (width, batch) = (number("WIDTH", 64), number("BATCH", 64));
     println!("ResNet-18, CIFAR stem, width {width}, batch {batch}, f32");
     let device = Device::flex().autodiff();
     let images = Tensor::<4>::random([batch, 3, 32, 32], Distribution::Uniform(0.0, 1.0), &Device::flex());
 
     let resnet = ResNetConfig::new(ResNetDepth::ResNet18).with_width(width);
     let ours = MclModelConfig::new(resnet).with_hidden(8).with_projection_dim(8).init_seeded(0, &device);
+    let theirs = BurnResNet::new(width, &device);
     let train = |forward: &dyn Fn(Tensor<4>) -> Tensor<2>| {
         let features = forward(Tensor::from_inner(images.clone()));
-        drop((features.clone() * features).mean().backward());
+        (features.clone() * features).mean().backward()
     };
-    let ours_train = best(steps, || train(&|x| ours.forward(x).features));
-    report("train, mcl-model", batch, ours_train);
-    let valid = ours.valid();
-    let ours_infer = best(steps, || drop(valid.forward(images.clone()).features));
-    report("infer, mcl-model", batch, ours_infer);
-    if at(3, 1) == 0 {
-        return;
-    }
-    let theirs = BurnResNet::new(width, &device);
-    let theirs_train = best(steps, || train(&|x| theirs.forward(x)));
-    report("train, burn-nn", batch, theirs_train);
-    let valid = theirs.valid();
-    let theirs_infer = best(steps, || drop(valid.forward(images.clone())));
-    report("infer, burn-nn", batch, theirs_infer);
-    println!(
-        "ratio: train {:.2}, infer {:.2}; of processor time {:.2}, {:.2}",
-        theirs_train.0 / ours_train.0,
-        theirs_infer.0 / ours_infer.0,
-        theirs_train.1 / ours_train.1,
-        theirs_infer.1 / ours_infer.1
-    );
+    let mut group = bench.group("train_step");
+    group.throughput(Throughput::Elements(batch as u64));
+    group.bench_function(HERE, |b| b.iter(|| train(&|x| ours.forward(x).features)));
+    group.bench_function("burn-nn", |b| b.iter(|| train(&|x| theirs.forward(x))));
+    group.finish();
+
+    let (ours, theirs) = (ours.valid(), theirs.valid());
+    let mut group = bench.group("inference");
+    group.throughput(Throughput::Elements(batch as u64));
+    group.bench_function(HERE, |b| b.iter(|| ours.forward(images.clone()).features));
+    group.bench_function("burn-nn", |b| b.iter(|| theirs.forward(images.clone())));
+    group.finish();
+    bench.finish();
 }
