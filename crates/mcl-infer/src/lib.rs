@@ -42,6 +42,9 @@ mod aggregation;
 mod config;
 mod covariance;
 mod error;
+mod gaussians;
+#[cfg(feature = "flex")]
+mod host;
 pub mod metrics;
 mod moments;
 mod record;

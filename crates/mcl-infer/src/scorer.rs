@@ -1,13 +1,13 @@
 //! The Mahalanobis score of every view under every class: what self-ensemble inference (Eq. 19-20) combines.
 
 use core::fmt;
-use core::ops::Range;
 
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
-use nalgebra::DMatrix;
 
-use crate::error::{Cluster, InferError};
-use crate::whitening::whitening;
+use crate::error::InferError;
+use crate::gaussians::{FAR, Gaussians};
+#[cfg(feature = "flex")]
+use crate::host::HostGaussians;
 use crate::{Distance, MahalanobisConfig, MahalanobisRecord};
 
 /// Numbers in the largest intermediate tensor, `[classes, images, dim]`: images are scored in chunks of that
@@ -19,10 +19,6 @@ const CHUNK_NUMBERS: usize = 1 << 18;
 /// Images in the smallest chunk, however many the classes: fewer make poor matrix products.
 const CHUNK_IMAGES: usize = 64;
 
-/// Raw embeddings are cut off here. Nothing this far is told apart anyway, as d² overflows f32 already at
-/// 2e19, and below it no intermediate result overflows.
-const FAR: f32 = 1e18;
-
 /// Scores embeddings by their distance to class Gaussians.
 ///
 /// Made by [`GaussianStatistics::fit`](crate::GaussianStatistics::fit), stored as a [`MahalanobisRecord`].
@@ -33,18 +29,9 @@ pub struct MahalanobisScorer {
     device: Device,
     /// One entry an auxiliary class.
     gaussians: Vec<Gaussians>,
-}
-
-/// The Gaussians of all classes for one auxiliary class, on the device.
-#[derive(Clone)]
-struct Gaussians {
-    /// The means in two parts whose sum has about twice the digits of an f32, both [classes, 1, dim].
-    /// Subtracting a mean rounded to f32 would leave an error that the whitening of a tight cluster blows up;
-    /// `x - mean_high` is rounded relative to the (small) difference itself.
-    mean_high: Tensor<3>,
-    mean_low: Tensor<3>,
-    /// Transposed whitening matrices, [classes, dim, dim], or [1, dim, dim] when all classes share one.
-    whitening: Tensor<3>,
+    /// The same for the CPU, if that is where scores are computed.
+    #[cfg(feature = "flex")]
+    host: Option<HostGaussians>,
 }
 
 impl MahalanobisScorer {
@@ -54,7 +41,15 @@ impl MahalanobisScorer {
         let gaussians = (0..record.aux_classes)
             .map(|aux| Gaussians::new(&record, aux, &device))
             .collect::<Result<_, _>>()?;
-        Ok(Self { record, device, gaussians })
+        #[cfg(feature = "flex")]
+        let host = (device == Device::flex()).then(|| HostGaussians::new(&record)).transpose()?;
+        Ok(Self {
+            record,
+            device,
+            gaussians,
+            #[cfg(feature = "flex")]
+            host,
+        })
     }
 
     /// Scores each view under each class: -d² or -d ([`Distance`]), never positive, higher = more normal.
@@ -80,6 +75,36 @@ impl MahalanobisScorer {
         if images == 0 {
             return Ok(Tensor::zeros([0, views, self.classes()], &self.device));
         }
+        let embeddings = embeddings.without_autodiff().to_device(&self.device).cast(FloatDType::F32);
+        let squared = match self.on_host(&embeddings, view_aux) {
+            Some(squared) => squared,
+            None => self.on_device(embeddings, view_aux)?,
+        };
+        let squared = squared.clamp_max(f32::MAX);
+        Ok(match self.record.config.distance {
+            Distance::Squared => squared.neg(),
+            Distance::Root => squared.sqrt().neg(),
+        })
+    }
+
+    /// d² by the loops for the CPU; `None` elsewhere, and for embeddings that the general way finds the fault of.
+    #[cfg(feature = "flex")]
+    fn on_host(&self, embeddings: &Tensor<3>, view_aux: &[usize]) -> Option<Tensor<3>> {
+        let host = self.host.as_ref()?;
+        let [images, views, _] = embeddings.dims();
+        let embeddings = embeddings.clone().into_data();
+        let squared = host.squared_distances(embeddings.as_slice().ok()?, view_aux)?;
+        Some(Tensor::from_data(TensorData::new(squared, [images, views, self.classes()]), &self.device))
+    }
+
+    #[cfg(not(feature = "flex"))]
+    fn on_host(&self, _embeddings: &Tensor<3>, _view_aux: &[usize]) -> Option<Tensor<3>> {
+        None
+    }
+
+    /// d² by tensor operations, [images, views, dim] -> [images, views, classes].
+    fn on_device(&self, embeddings: Tensor<3>, view_aux: &[usize]) -> Result<Tensor<3>, InferError> {
+        let [images, _, dim] = embeddings.dims();
         let embeddings = self.prepare(embeddings)?;
         // A multiple of 8, which is what matrix kernels are best at.
         let chunk = (CHUNK_NUMBERS / (self.classes() * dim) / 8 * 8).max(CHUNK_IMAGES);
@@ -90,12 +115,7 @@ impl MahalanobisScorer {
             });
             Tensor::cat(chunks.collect(), 0) // [images, 1, classes]
         };
-        let squared = Tensor::cat(view_aux.iter().enumerate().map(score_view).collect(), 1);
-        let squared = squared.clamp_max(f32::MAX);
-        Ok(match self.record.config.distance {
-            Distance::Squared => squared.neg(),
-            Distance::Root => squared.sqrt().neg(),
-        })
+        Ok(Tensor::cat(view_aux.iter().enumerate().map(score_view).collect(), 1))
     }
 
     /// Means of the Gaussians, `[classes, aux_classes, dim]`.
@@ -152,9 +172,8 @@ impl MahalanobisScorer {
         }
     }
 
-    /// Checks the embeddings and brings them to the device, to f32 and, if asked, to unit length.
+    /// Checks the embeddings and brings them to unit length, if asked.
     fn prepare(&self, embeddings: Tensor<3>) -> Result<Tensor<3>, InferError> {
-        let embeddings = embeddings.without_autodiff().to_device(&self.device).cast(FloatDType::F32);
         let normalize = self.record.config.normalize;
 
         // The mean magnitude of a row: a sum, since sums carry NaN along on every backend and maxima do not;
@@ -200,52 +219,6 @@ fn locate_unsound(magnitude: Tensor<3>) -> InferError {
     }
 }
 
-impl Gaussians {
-    fn new(record: &MahalanobisRecord, aux: usize, device: &Device) -> Result<Self, InferError> {
-        let &MahalanobisRecord { classes, aux_classes, dim, .. } = record;
-        let mean = |class| &record.means[(class * aux_classes + aux) * dim..][..dim];
-        let covariance = |class| &record.covariances[(class * aux_classes + aux) * dim * dim..][..dim * dim];
-
-        let means = (0..classes).flat_map(mean).copied();
-        let (mean_high, mean_low) = means.map(two_parts).unzip();
-
-        let shared = (1..classes).all(|class| covariance(class) == covariance(0));
-        let matrices = if shared { 1 } else { classes };
-        let mut transposed = Vec::with_capacity(matrices * dim * dim);
-        for class in 0..matrices {
-            let covariance = DMatrix::from_row_slice(dim, dim, covariance(class));
-            let whitening = whitening(&covariance).ok_or_else(|| InferError::NotPositiveDefinite {
-                cluster: Cluster { class: (!shared || classes == 1).then_some(class), aux },
-                ridge: record.config.ridge,
-            })?;
-            // Column-major W, read row by row, is Wᵀ.
-            transposed.extend(whitening.iter().map(|&value| value as f32));
-        }
-
-        let tensor =
-            |values: Vec<f32>, shape: [usize; 3]| Tensor::from_data(TensorData::new(values, shape), device);
-        Ok(Self {
-            mean_high: tensor(mean_high, [classes, 1, dim]),
-            mean_low: tensor(mean_low, [classes, 1, dim]),
-            whitening: tensor(transposed, [matrices, dim, dim]),
-        })
-    }
-
-    /// d² of the given images for one view: [images, views, dim] -> [rows, 1, classes].
-    fn squared_distances(&self, embeddings: &Tensor<3>, rows: Range<usize>, view: usize) -> Tensor<3> {
-        let x = embeddings.clone().slice([rows, view..view + 1]).swap_dims(0, 1); // [1, rows, dim]
-        let centred = x - self.mean_high.clone() - self.mean_low.clone(); // [classes, rows, dim]
-        let white = centred.matmul(self.whitening.clone()); // [classes, rows, dim]
-        white.square().sum_dim(2).permute([1, 2, 0])
-    }
-}
-
-/// A number as the sum of two f32.
-fn two_parts(value: f64) -> (f32, f32) {
-    let high = value as f32;
-    (high, (value - f64::from(high)) as f32)
-}
-
 impl fmt::Debug for MahalanobisScorer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MahalanobisScorer")
@@ -255,5 +228,41 @@ impl fmt::Debug for MahalanobisScorer {
             .field("dim", &self.dim())
             .field("device", &self.device)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::GaussianStatistics;
+    use burn::tensor::Distribution;
+
+    #[test]
+    fn host_and_device_agree() {
+        let device = Device::flex();
+        // Blocks that are full and not, strips that are full and not, one class and several.
+        for (images, classes, dim, normalize) in
+            [(1, 1, 1, false), (33, 2, 3, true), (70, 3, 8, true), (64, 2, 17, false)]
+        {
+            let random = |rows: usize| {
+                Tensor::<2>::random([rows, dim], Distribution::Normal(0.3, 1.0), &device).into_data()
+            };
+            let samples = 40 * classes * 2;
+            let mut statistics = GaussianStatistics::with_normalize(classes, 2, dim, normalize);
+            let class: Vec<usize> = (0..samples).map(|i| i % classes).collect();
+            let aux: Vec<usize> = (0..samples).map(|i| i / classes % 2).collect();
+            statistics.update(random(samples).as_slice().unwrap(), &class, &aux).unwrap();
+            let config = MahalanobisConfig::new().with_normalize(normalize);
+            let scorer = statistics.fit(&config, &device).unwrap();
+
+            let view_aux = [1, 0, 1];
+            let embeddings = Tensor::<2>::from_data(random(images * 3), &device).reshape([images, 3, dim]);
+            let host = scorer.on_host(&embeddings, &view_aux).unwrap().into_data();
+            let general = scorer.on_device(embeddings, &view_aux).unwrap().into_data();
+            assert_eq!(host.num_elements(), general.num_elements());
+            for (host, general) in host.iter::<f32>().zip(general.iter::<f32>()) {
+                assert!((host - general).abs() <= 1e-4 * general, "{host} {general} of dimension {dim}");
+            }
+        }
     }
 }
