@@ -44,6 +44,8 @@ fn cut(path: &Path) {
     fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
 }
 
+type Damage<'a> = &'a dyn Fn(&Path);
+
 #[test]
 fn a_damaged_checkpoint_is_set_aside_for_the_one_before() {
     let whole = tempfile::tempdir().unwrap();
@@ -55,7 +57,7 @@ fn a_damaged_checkpoint_is_set_aside_for_the_one_before() {
         bytes[middle] ^= 4;
         fs::write(path, bytes).unwrap();
     };
-    let damages: [(&str, &dyn Fn(&Path)); 6] = [
+    let damages: [(&str, Damage); 6] = [
         ("model.bpk", &cut),
         ("model.bpk", &flip),
         ("optimizer.bpk", &flip),
@@ -67,6 +69,7 @@ fn a_damaged_checkpoint_is_set_aside_for_the_one_before() {
         let dir = tempfile::tempdir().unwrap();
         run_until(dir.path(), tiny_run(9), 7); // checkpoints at 6 and 7
         assert_eq!(checkpoints(dir.path()), ["00000006", "00000007"]);
+        fs::create_dir(dir.path().join("checkpoints/00000008.partial")).unwrap(); // from a kill
         damage(&dir.path().join("checkpoints/00000007").join(file));
 
         let mut first = None;
@@ -90,9 +93,10 @@ fn without_any_whole_checkpoint_a_run_does_not_start_over_in_silence() {
         cut(&dir.path().join("checkpoints").join(steps).join("model.bpk"));
     }
     match run(dir.path(), tiny_run(4)) {
-        Err(TrainError::NoCheckpoint { count: 2, newest: ArtifactError::Changed { path, .. }, .. }) => {
-            assert!(path.ends_with("00000004/model.bpk"), "{path:?}");
-        }
+        Err(TrainError::NoCheckpoint { count: 2, newest, .. }) => match *newest {
+            ArtifactError::Changed { path, .. } => assert!(path.ends_with("00000004/model.bpk"), "{path:?}"),
+            other => panic!("{other}"),
+        },
         other => panic!("{other:?}"),
     }
     assert_eq!(checkpoints(dir.path()), ["00000002", "00000004"], "nothing was renamed or deleted");

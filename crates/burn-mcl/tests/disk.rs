@@ -83,7 +83,7 @@ fn a_place_that_cannot_be_written_is_named() {
     let trainer = Trainer::new(tiny_run(2), &Device::flex()).unwrap().run_dir(file.join("run"));
     match trainer.fit(&corners(16, 0)) {
         Err(TrainError::RunDir(ArtifactError::Io(error))) => {
-            assert!(error.path.starts_with(&file), "{error}")
+            assert!(error.path.starts_with(&file), "{error}");
         }
         other => panic!("{other:?}"),
     }

@@ -121,6 +121,7 @@ impl Detector {
             let reason = format!("the threshold is {}, but the scores give {threshold}", settings.threshold);
             return Err(artifact.unusable(SETTINGS, reason).into());
         }
+        tracing::info!(path = %path.as_ref().display(), "detector loaded");
         Ok(Self {
             model,
             model_config: settings.model,

@@ -87,7 +87,7 @@ pub enum TrainError {
         /// How many there are.
         count: usize,
         /// What is wrong with the newest.
-        newest: ArtifactError,
+        newest: Box<ArtifactError>,
     },
     /// The run directory cannot be read or written.
     #[error(transparent)]

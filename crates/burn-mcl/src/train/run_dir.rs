@@ -57,6 +57,7 @@ impl RunDir {
         let lock = lock(root)?;
         same_or_new(root, "config.json", "", config)?;
         same_or_new(root, "data.json", " of the images", images)?;
+        remove_rests(&checkpoints)?;
         let path = root.join("train.jsonl");
         let log =
             OpenOptions::new().create(true).append(true).open(&path).map_err(FileError::on("open", &path))?;
@@ -137,7 +138,7 @@ impl RunDir {
             Some((_, newest)) => Err(TrainError::NoCheckpoint {
                 path: self.root.join("checkpoints"),
                 count: steps.len(),
-                newest,
+                newest: Box::new(newest),
             }),
             None => {
                 self.truncate_log(0)?;
@@ -200,6 +201,17 @@ impl RunDir {
         };
         cut().map_err(FileError::on("cut", &path))
     }
+}
+
+/// Removes what a killed run had begun to write.
+fn remove_rests(checkpoints: &Path) -> Result<(), FileError> {
+    for entry in fs::read_dir(checkpoints).map_err(FileError::on("list", checkpoints))? {
+        let path = entry.map_err(FileError::on("list", checkpoints))?.path();
+        if path.extension().is_some_and(|extension| extension == "partial") {
+            files::remove_dir(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes the lock of a run directory.
