@@ -3,9 +3,9 @@
 //! Beside its files each holds a `manifest.json` with what it is, the format, the version of the library that wrote
 //! it, and size and SHA-256 of every file.
 //!
-//! A new directory is filled under the name `NAME.partial`, forced to disk, and renamed. A directory cannot be renamed
-//! over another, so an old one steps aside to `NAME.previous` for the moment between two renames; reading finds it
-//! there when the process was killed in that moment.
+//! A new directory is filled under the name `.NAME.partial`, forced to disk, and renamed. A directory cannot be renamed
+//! over another, so an old one steps aside to `.NAME.previous` for the moment between two renames; reading finds it
+//! there when the process was killed in that moment. Only a directory of the same kind is ever replaced.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -126,6 +126,7 @@ pub(crate) struct ArtifactWriter {
 impl ArtifactWriter {
     /// Begins the directory that will be `target`.
     pub(crate) fn new(target: &Path, kind: Kind) -> Result<Self, FileError> {
+        may_replace(target, kind)?;
         let partial = files::beside(target, ".partial");
         files::remove_dir(&partial)?;
         fs::create_dir_all(&partial).map_err(FileError::on("create", &partial))?;
@@ -180,6 +181,21 @@ impl Drop for ArtifactWriter {
         // After a commit there is nothing; after an error the disk may be full. Nothing more can be done about a rest.
         let _ = fs::remove_dir_all(&self.partial);
     }
+}
+
+/// Refuses a place where something else is, which replacing would delete: a folder of pictures, say.
+fn may_replace(target: &Path, kind: Kind) -> Result<(), FileError> {
+    let empty = || fs::read_dir(target).is_ok_and(|mut entries| entries.next().is_none());
+    let same_kind = || {
+        let bytes = fs::read(target.join(MANIFEST)).ok()?;
+        let json: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+        Some(json.get("kind")? == kind.name)
+    };
+    if !target.exists() || empty() || same_kind() == Some(true) {
+        return Ok(());
+    }
+    let reason = format!("it is there, and is no {}: choose another place, or move it", kind.name);
+    Err(FileError::on("replace", target)(io::Error::new(io::ErrorKind::AlreadyExists, reason)))
 }
 
 /// A directory whose files are all there and as they were saved.
