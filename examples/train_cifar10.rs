@@ -7,21 +7,18 @@
 //! DIR holds `cifar-10-batches-bin/`, and beside it what there is to compare with: `cifar-100-binary/`,
 //! `test_32x32.mat` (SVHN), `LSUN_fix/`, `Imagenet_fix/`. Without `--data` it looks in `data/`, downloads (with
 //! `--features download`), or falls back to the embedded shapes and a small network: about three minutes on two cores.
+//! Ctrl-C saves a checkpoint; the same command goes on from it.
 
-use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
-use std::{env, fs};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::{env, error::Error, fs, ops::ControlFlow, process, time::Instant};
 
 use burn::tensor::Device;
-use burn_mcl::Progress;
-use burn_mcl::data::{self, ImageSet, Split, augment::SimClrAugmentConfig, shapes::ShapesSplit};
-use burn_mcl::detector::fit_gaussians;
-use burn_mcl::evaluation::evaluate;
-use burn_mcl::infer::MahalanobisConfig;
+use burn_mcl::data::{self, ImageSet, Split, augment::SimClrAugmentConfig, cifar10, shapes::ShapesSplit};
 use burn_mcl::loss::{Formulation, MclLossConfig, NtXentLossConfig, SupConLossConfig};
 use burn_mcl::model::{MclModelConfig, ResNetConfig, ResNetDepth};
-use burn_mcl::train::{Objective, TrainConfig, Trainer};
+use burn_mcl::train::{Objective, StepReport, TrainConfig, TrainError, Trainer};
+use burn_mcl::{Progress, detector::fit_gaussians, evaluation::evaluate, infer::MahalanobisConfig};
 use clap::{Parser, ValueEnum};
 
 #[derive(Parser)]
@@ -82,6 +79,9 @@ struct Sets {
     ood: Vec<(&'static str, ImageSet)>,
 }
 
+/// Set by Ctrl-C, and read after each step.
+static STOP: AtomicBool = AtomicBool::new(false);
+
 fn main() -> Result<(), Box<dyn Error>> {
     let mut settings = Settings::parse();
     let device = Device::default();
@@ -89,29 +89,33 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(root) => cifar10_sets(&root)?,
         None => shapes_sets(&mut settings),
     };
-    if let Some(images) = settings.images {
-        sets.train = sets.train.take(images);
-    }
+    sets.train = sets.train.take(settings.images.unwrap_or(usize::MAX));
 
     let config = train_config(&settings)?;
-    let (images, views) = (sets.train.len(), config.views_per_batch());
-    println!("{images} training images, {} steps of {views} views on {device:?}", config.total_steps(images));
+    let (images, steps) = (sets.train.len(), config.total_steps(sets.train.len()));
+    println!("{images} training images, {steps} steps of {} views on {device:?}", config.views_per_batch());
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Relaxed) {
+            process::exit(130); // pressed again, or after training
+        }
+        eprintln!("\nstopping after this step; Ctrl-C again ends at once");
+    })?;
+    let stop =
+        |_: &StepReport| if STOP.load(Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
     let started = Instant::now();
-    let model = Trainer::new(config, &device)?
-        .run_dir(&settings.run)
-        .progress(Progress::Terminal)
-        .fit(&sets.train)?;
+    let trainer = Trainer::new(config, &device)?.run_dir(&settings.run).progress(Progress::Terminal);
+    let model = trainer.observer(stop).fit(&sets.train).unwrap_or_else(|error| {
+        eprintln!("{error}");
+        process::exit(if matches!(error, TrainError::Stopped { .. }) { 130 } else { 1 });
+    });
+    STOP.store(true, Relaxed);
     println!("trained in {:.0?}", started.elapsed());
 
-    let started = Instant::now();
     let gaussians = fit_gaussians(&model, &sets.train, &MahalanobisConfig::new(), 256, Progress::Terminal)?;
     let ood: Vec<(&str, &ImageSet)> = sets.ood.iter().map(|(name, set)| (*name, set)).collect();
     let evaluation = evaluate(&model, &gaussians, &sets.test, &ood, 128, Progress::Terminal)?;
-    println!("evaluated in {:.0?}\n\n{evaluation}\n", started.elapsed());
-
-    let results = settings.run.join("results.json");
-    fs::write(&results, serde_json::to_string_pretty(&evaluation)?)?;
-    println!("{}", results.display());
+    println!("\n{evaluation}\n");
+    fs::write(settings.run.join("results.json"), serde_json::to_string_pretty(&evaluation)?)?;
     Ok(())
 }
 
@@ -122,11 +126,10 @@ fn train_config(settings: &Settings) -> Result<TrainConfig, Box<dyn Error>> {
         50 => ResNetDepth::ResNet50,
         other => return Err(format!("--depth is {other}, but must be 18, 34 or 50").into()),
     };
+    let released = MclLossConfig::new().with_beta(2.0).with_formulation(Formulation::Released);
     let objective = match settings.loss {
         Loss::Mcl => Objective::Mcl(MclLossConfig::new()),
-        Loss::Released => {
-            Objective::Mcl(MclLossConfig::new().with_beta(2.0).with_formulation(Formulation::Released))
-        }
+        Loss::Released => Objective::Mcl(released),
         Loss::NtXent => Objective::NtXent(NtXentLossConfig::new()),
         Loss::SupCon => Objective::SupCon(SupConLossConfig::new()),
     };
@@ -174,8 +177,7 @@ fn cifar10_sets(root: &Path) -> Result<Sets, Box<dyn Error>> {
             Err(error) => eprintln!("without {name}: {error}"),
         }
     }
-    let load = |split| data::cifar10::load(root, split);
-    Ok(Sets { train: load(Split::Train)?, test: load(Split::Test)?, ood })
+    Ok(Sets { train: cifar10::load(root, Split::Train)?, test: cifar10::load(root, Split::Test)?, ood })
 }
 
 /// The embedded set, and settings small enough for it.
@@ -187,13 +189,11 @@ fn shapes_sets(settings: &mut Settings) -> Sets {
     let small = "_ --run runs/shapes --depth 18 --width 8 --hidden 128 --batch 32 --steps 300 \
                  --warmup-steps 10 --learning-rate 0.1 --min-crop 0.5";
     *settings = Settings::parse_from(small.split(' ').map(Into::into).chain(env::args_os().skip(1)));
+    let ood = [("near shapes", ShapesSplit::NearOod), ("far textures", ShapesSplit::FarOod)];
     let generate = |split, per_class| data::shapes::generate(split, per_class, 0);
     Sets {
         train: generate(ShapesSplit::Train, 200),
         test: generate(ShapesSplit::Test, 50),
-        ood: vec![
-            ("near shapes", generate(ShapesSplit::NearOod, 50)),
-            ("far textures", generate(ShapesSplit::FarOod, 50)),
-        ],
+        ood: ood.map(|(name, split)| (name, generate(split, 50))).into(),
     }
 }

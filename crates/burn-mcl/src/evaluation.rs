@@ -69,6 +69,7 @@ pub fn evaluate(
     batch_size: usize,
     progress: Progress,
 ) -> Result<Evaluation, DetectorError> {
+    tracing::info!(test = test.len(), sets = ood.len(), "evaluating");
     let views = TestTimeViews::RotationsAndFlips;
     let test_scores = view_scores(scorer, &embed(model, test, views, batch_size, progress)?)?;
     let ood_scores = ood
@@ -83,6 +84,7 @@ pub fn evaluate(
             if views == TestTimeViews::Identity { &Aggregation::ALL[..1] } else { &Aggregation::ALL };
         for &aggregation in aggregations {
             let (predicted, normal) = aggregate(&test_scores, views, aggregation);
+            tracing::debug!(?views, ?aggregation, "scored");
             let results = ood.iter().zip(&ood_scores).map(|((name, _), scores)| {
                 let (_, anomalous) = aggregate(scores, views, aggregation);
                 Ok(OodResult { set: name.to_string(), metrics: OodMetrics::new(&normal, &anomalous)? })

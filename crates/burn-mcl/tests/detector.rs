@@ -1,15 +1,13 @@
-//! A detector from training to disk and back, and what it says to bad input.
+//! What a detector says, of good input and of bad.
 
 mod common;
-
-use std::fs;
 
 use burn::tensor::{Device, Tensor};
 use burn_mcl::Progress;
 use burn_mcl::data::ImageSet;
 use burn_mcl::detector::{Detector, DetectorConfig, DetectorError};
 use burn_mcl::evaluation::evaluate;
-use burn_mcl::infer::{Aggregation, MahalanobisConfig, TestTimeViews};
+use burn_mcl::infer::{Aggregation, Calibration, InferError, MahalanobisConfig, TestTimeViews};
 use burn_mcl::train::Trainer;
 use common::{corners, tiny_run};
 
@@ -17,28 +15,11 @@ fn detector(config: DetectorConfig) -> Detector {
     let (train, held_out) = (corners(40, 0), corners(20, 1));
     let run = tiny_run(12);
     let model = Trainer::new(run.clone(), &Device::flex()).unwrap().fit(&train).unwrap();
-    Detector::fit(&model, run.model, &train, &held_out, config).unwrap()
+    Detector::fit(&model, run.model, &train, &held_out, config, Progress::Hidden).unwrap()
 }
 
 fn config() -> DetectorConfig {
     DetectorConfig::new().with_gaussians(MahalanobisConfig::new().with_ridge(1e-4))
-}
-
-#[test]
-fn loaded_scores_equal_saved_scores_bit_for_bit() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("detector");
-    let set = corners(10, 2);
-    let saved = detector(config());
-    saved.save(&path).unwrap();
-    saved.save(&path).unwrap(); // replaces
-    let loaded = Detector::load(&path, &Device::flex()).unwrap();
-
-    assert_eq!(loaded.detect_set(&set).unwrap(), saved.detect_set(&set).unwrap());
-    assert_eq!(loaded.threshold().to_bits(), saved.threshold().to_bits());
-    assert_eq!(loaded.class_names(), ["left", "right"]);
-    assert_eq!(loaded.config(), saved.config());
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left behind");
 }
 
 #[test]
@@ -47,6 +28,33 @@ fn the_share_of_calibration_images_above_the_threshold_is_the_one_asked_for() {
     let found = detector.detect_set(&corners(20, 1)).unwrap(); // the calibration images
     let passed = found.iter().filter(|detection| !detection.is_anomaly).count();
     assert_eq!(passed, 40 - 8 + 1); // the 8th lowest of 40 is the threshold, and passes
+}
+
+#[test]
+fn p_values_and_the_threshold_say_the_same() {
+    let detector = detector(config());
+    let found = detector.detect_set(&corners(20, 3)).unwrap();
+    assert!(found.iter().all(|found| found.is_anomaly == (found.p_value <= 0.05 + 1e-12)));
+    assert_eq!(detector.calibration().scores().len(), 40);
+    let stricter = detector.with_tpr(0.5).unwrap();
+    assert_eq!(stricter.threshold(), stricter.calibration().scores()[20 - 1]); // floor(41 / 2) = 20
+    assert!(matches!(stricter.with_tpr(2.0), Err(DetectorError::Config { setting: "tpr", .. })));
+}
+
+#[test]
+fn an_image_is_its_own_nearest_neighbour() {
+    let detector = detector(config());
+    let train = corners(40, 0);
+    let index = detector.index(&train).unwrap();
+    let asked = train.subset(&[7, 30, 31]).unwrap();
+    let near = detector.neighbours(&index, &asked, 3).unwrap();
+    for (near, image) in near.iter().zip([7, 30, 31]) {
+        assert_eq!((near.len(), near[0].index), (3, image));
+        assert!((near[0].similarity - 1.0).abs() < 1e-6);
+        assert_eq!(train.label(near[1].index), train.label(image), "the nearest other is of the same class");
+    }
+    let large = ImageSet::new(vec![0; 3 * 81], (9, 9), vec![0], vec!["only".into()]).unwrap();
+    assert!(matches!(detector.neighbours(&index, &large, 3), Err(DetectorError::ImageShape { .. })));
 }
 
 #[test]
@@ -78,7 +86,7 @@ fn bad_settings_and_too_few_images_are_errors() {
     let train = corners(40, 0);
     let model = Trainer::new(run.clone(), &Device::flex()).unwrap().fit(&train).unwrap();
     let fit = |train: &ImageSet, held_out: ImageSet, config| {
-        Detector::fit(&model, run.model.clone(), train, &held_out, config)
+        Detector::fit(&model, run.model.clone(), train, &held_out, config, Progress::Hidden)
     };
     let setting = |result| match result {
         Err(DetectorError::Config { setting, .. }) => setting,
@@ -87,43 +95,71 @@ fn bad_settings_and_too_few_images_are_errors() {
     assert_eq!(setting(fit(&train, corners(20, 1), config().with_tpr(1.0))), "tpr");
     assert_eq!(setting(fit(&train, corners(20, 1), config().with_batch_size(0))), "batch_size");
     let few = fit(&train, corners(5, 1), config());
-    assert!(matches!(few, Err(DetectorError::TooFewForThreshold { images: 10, needed: 19, .. })), "{few:?}");
+    let Err(DetectorError::Infer(few)) = few else { panic!("{few:?}") };
+    assert!(matches!(few, InferError::TooFewToCalibrate { scores: 10, needed: 19, .. }), "{few:?}");
     let few = fit(&train.take(1), corners(20, 1), config());
-    assert!(matches!(few, Err(DetectorError::Infer(_))), "{few:?}");
+    assert!(matches!(few, Err(DetectorError::Class { .. })), "{few:?}");
 }
 
 #[test]
-fn damaged_artifacts_are_errors_that_name_the_file() {
-    let dir = tempfile::tempdir().unwrap();
-    let saved = detector(config());
-    let load = |damage: &dyn Fn(&std::path::Path)| {
-        let path = dir.path().join("detector");
-        saved.save(&path).unwrap();
-        damage(&path);
-        Detector::load(&path, &Device::flex()).unwrap_err()
+fn a_class_of_one_image_and_images_all_alike_are_named() {
+    let model = tiny_run(1).model.try_init_seeded(1, &Device::flex()).unwrap();
+    let fit = |train: &ImageSet| {
+        let model_config = tiny_run(1).model;
+        Detector::fit(&model, model_config, train, &corners(20, 1), config(), Progress::Hidden).unwrap_err()
     };
-    let cut = |file: &'static str| {
-        move |path: &std::path::Path| {
-            let bytes = fs::read(path.join(file)).unwrap();
-            fs::write(path.join(file), &bytes[..bytes.len() * 2 / 3]).unwrap();
+    let set = corners(40, 0);
+    let lefts: Vec<usize> = (0..80).step_by(2).collect();
+    let lonely = set.subset(&[&lefts[..], &[1]].concat()).unwrap(); // 40 left, one right
+    match fit(&lonely) {
+        DetectorError::Class { name, source: InferError::TooFewSamples { count: 1, .. } } => {
+            assert_eq!(name, "right");
         }
-    };
-    for file in ["detector.json", "gaussians.safetensors", "model.safetensors"] {
-        let error = load(&cut(file));
-        assert!(error.to_string().contains(file), "{file}: {error}");
-        let error = load(&|path| fs::remove_file(path.join(file)).unwrap());
-        assert!(error.to_string().contains(file), "{file}: {error}");
+        other => panic!("{other:?}"),
     }
-    let error = load(&|path| {
-        let text = fs::read_to_string(path.join("detector.json")).unwrap();
-        fs::write(path.join("detector.json"), text.replace("\"format\": 1", "\"format\": 2")).unwrap();
-    });
-    assert!(matches!(error, DetectorError::Format { found: 2, newest: 1, .. }), "{error}");
-    let error = load(&|path| {
-        let text = fs::read_to_string(path.join("detector.json")).unwrap();
-        fs::write(path.join("detector.json"), text.replace("\"right\"", "\"right\", \"up\"")).unwrap();
-    });
-    assert!(matches!(error, DetectorError::Artifact { .. }), "{error}");
+    let alike = set.subset(&[&lefts[..], &[1; 40]].concat()).unwrap();
+    match fit(&alike) {
+        DetectorError::Class { name, source: InferError::NoSpread { count: 40, .. } } => {
+            assert_eq!(name, "right");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn settings_of_another_network_are_refused() {
+    let model = tiny_run(1).model.try_init_seeded(1, &Device::flex()).unwrap();
+    let (train, held_out) = (corners(40, 0), corners(20, 1));
+    let other = tiny_run(1).model.with_hidden(9);
+    let result = Detector::fit(&model, other, &train, &held_out, config(), Progress::Hidden);
+    assert!(matches!(result, Err(DetectorError::Config { setting: "model_config", .. })), "{result:?}");
+}
+
+/// The promise on real scores: those of 400 normal images under a trained network, split again and again into
+/// calibration images and new ones.
+#[test]
+fn false_alarms_on_real_scores_keep_the_promise() {
+    let scores: Vec<f64> =
+        detector(config()).detect_set(&corners(200, 9)).unwrap().iter().map(|found| found.score).collect();
+    let (splits, calibration) = (500, 99);
+    let mut state = 1u64;
+    for alpha in [0.05, 0.2] {
+        let mut alarms = 0;
+        for _ in 0..splits {
+            let mut shuffled = scores.clone();
+            for i in (1..shuffled.len()).rev() {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                shuffled.swap(i, (state >> 33) as usize % (i + 1));
+            }
+            let (held_out, new) = shuffled.split_at(calibration);
+            let promise = Calibration::new(held_out.to_vec()).unwrap();
+            alarms += new.iter().filter(|&&score| promise.p_value(score) <= alpha).count();
+        }
+        let rate = alarms as f64 / (splits * (scores.len() - calibration)) as f64;
+        // The rate of one split is Beta-Binomial of mean alpha (scores without ties); 500 of them are averaged.
+        let spread = (alpha * (1.0 - alpha) * (1.0 / 100.0 + 1.0 / 301.0) / splits as f64).sqrt();
+        assert!((rate - alpha).abs() < 4.0 * spread, "{rate} at level {alpha}");
+    }
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 mod config;
 mod error;
+mod fingerprint;
 mod objective;
+mod optimizer;
 mod report;
 mod run_dir;
 mod schedule;
