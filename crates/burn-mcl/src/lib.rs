@@ -5,6 +5,8 @@ pub mod detector;
 pub mod embed;
 pub mod evaluation;
 mod progress;
+pub mod report;
+pub mod scored;
 pub mod train;
 
 pub use mcl_data as data;

@@ -2,6 +2,7 @@
 
 mod config;
 mod error;
+mod history;
 mod objective;
 mod report;
 mod run_dir;
@@ -10,6 +11,7 @@ mod trainer;
 
 pub use config::{ROTATIONS, TrainConfig};
 pub use error::TrainError;
+pub use history::read_history;
 pub use objective::Objective;
 pub use report::StepReport;
 pub use schedule::Schedule;
