@@ -9,7 +9,7 @@ use burn_mcl::Progress;
 use burn_mcl::data::ImageSet;
 use burn_mcl::detector::{Detector, DetectorConfig, DetectorError};
 use burn_mcl::evaluation::evaluate;
-use burn_mcl::infer::{Aggregation, MahalanobisConfig, TestTimeViews};
+use burn_mcl::infer::{Aggregation, InferError, MahalanobisConfig, TestTimeViews};
 use burn_mcl::train::Trainer;
 use common::{corners, tiny_run};
 
@@ -17,7 +17,7 @@ fn detector(config: DetectorConfig) -> Detector {
     let (train, held_out) = (corners(40, 0), corners(20, 1));
     let run = tiny_run(12);
     let model = Trainer::new(run.clone(), &Device::flex()).unwrap().fit(&train).unwrap();
-    Detector::fit(&model, run.model, &train, &held_out, config).unwrap()
+    Detector::fit(&model, run.model, &train, &held_out, config, Progress::Hidden).unwrap()
 }
 
 fn config() -> DetectorConfig {
@@ -50,6 +50,33 @@ fn the_share_of_calibration_images_above_the_threshold_is_the_one_asked_for() {
 }
 
 #[test]
+fn p_values_and_the_threshold_say_the_same() {
+    let detector = detector(config());
+    let found = detector.detect_set(&corners(20, 3)).unwrap();
+    assert!(found.iter().all(|found| found.is_anomaly == (found.p_value <= 0.05 + 1e-12)));
+    assert_eq!(detector.calibration().scores().len(), 40);
+    let stricter = detector.with_tpr(0.5).unwrap();
+    assert_eq!(stricter.threshold(), stricter.calibration().scores()[20 - 1]); // floor(41 / 2) = 20
+    assert!(matches!(stricter.with_tpr(2.0), Err(DetectorError::Config { setting: "tpr", .. })));
+}
+
+#[test]
+fn an_image_is_its_own_nearest_neighbour() {
+    let detector = detector(config());
+    let train = corners(40, 0);
+    let index = detector.index(&train).unwrap();
+    let asked = train.subset(&[7, 30, 31]).unwrap();
+    let near = detector.neighbours(&index, &asked, 3).unwrap();
+    for (near, image) in near.iter().zip([7, 30, 31]) {
+        assert_eq!((near.len(), near[0].index), (3, image));
+        assert!((near[0].similarity - 1.0).abs() < 1e-6);
+        assert_eq!(train.label(near[1].index), train.label(image), "the nearest other is of the same class");
+    }
+    let large = ImageSet::new(vec![0; 3 * 81], (9, 9), vec![0], vec!["only".into()]).unwrap();
+    assert!(matches!(detector.neighbours(&index, &large, 3), Err(DetectorError::ImageShape { .. })));
+}
+
+#[test]
 fn flat_images_are_anomalies() {
     let detector = detector(config());
     let flat = |value: f32| Tensor::<4>::full([8, 3, 8, 8], value, &Device::flex());
@@ -78,7 +105,7 @@ fn bad_settings_and_too_few_images_are_errors() {
     let train = corners(40, 0);
     let model = Trainer::new(run.clone(), &Device::flex()).unwrap().fit(&train).unwrap();
     let fit = |train: &ImageSet, held_out: ImageSet, config| {
-        Detector::fit(&model, run.model.clone(), train, &held_out, config)
+        Detector::fit(&model, run.model.clone(), train, &held_out, config, Progress::Hidden)
     };
     let setting = |result| match result {
         Err(DetectorError::Config { setting, .. }) => setting,
@@ -87,7 +114,8 @@ fn bad_settings_and_too_few_images_are_errors() {
     assert_eq!(setting(fit(&train, corners(20, 1), config().with_tpr(1.0))), "tpr");
     assert_eq!(setting(fit(&train, corners(20, 1), config().with_batch_size(0))), "batch_size");
     let few = fit(&train, corners(5, 1), config());
-    assert!(matches!(few, Err(DetectorError::TooFewForThreshold { images: 10, needed: 19, .. })), "{few:?}");
+    let Err(DetectorError::Infer(few)) = few else { panic!("{few:?}") };
+    assert!(matches!(few, InferError::TooFewToCalibrate { scores: 10, needed: 19, .. }), "{few:?}");
     let few = fit(&train.take(1), corners(20, 1), config());
     assert!(matches!(few, Err(DetectorError::Infer(_))), "{few:?}");
 }

@@ -11,6 +11,7 @@ mod common;
 use std::ops::ControlFlow;
 
 use burn::tensor::Device;
+use burn_mcl::Progress;
 use burn_mcl::detector::{Detector, DetectorConfig};
 use burn_mcl::infer::MahalanobisConfig;
 use burn_mcl::train::Trainer;
@@ -46,7 +47,7 @@ fn a_detector_scores_as_on_the_cpu() {
     let run = tiny_run(12);
     let model = Trainer::new(run.clone(), &Device::flex()).unwrap().fit(&train).unwrap();
     let config = DetectorConfig::new().with_gaussians(MahalanobisConfig::new().with_ridge(1e-4));
-    let on_cpu = Detector::fit(&model, run.model, &train, &held_out, config).unwrap();
+    let on_cpu = Detector::fit(&model, run.model, &train, &held_out, config, Progress::Hidden).unwrap();
     on_cpu.save(dir.path().join("detector")).unwrap();
 
     let on_device = Detector::load(dir.path().join("detector"), &Device::default()).unwrap();

@@ -276,6 +276,36 @@ pub enum InferError {
         value: f64,
     },
 
+    /// A calibration score is NaN or infinite.
+    #[error("calibration score {position} is {score}: check that the images and the weights are finite")]
+    CalibrationScore {
+        /// Position of the score.
+        position: usize,
+        /// The score.
+        score: f64,
+    },
+
+    /// A rate is not above 0 and below 1.
+    #[error("a true positive rate of {rate} is not above 0 and below 1")]
+    Rate {
+        /// The rate.
+        rate: f64,
+    },
+
+    /// There are too few calibration scores for a threshold.
+    #[error(
+        "{scores} calibration scores cannot place a threshold at a true positive rate of {tpr}: give at least \
+         {needed}, of images held out from training"
+    )]
+    TooFewToCalibrate {
+        /// Scores given.
+        scores: usize,
+        /// Scores needed.
+        needed: usize,
+        /// The true positive rate asked for.
+        tpr: f64,
+    },
+
     /// The device could not run or return the computation.
     #[error("the device failed: {0}")]
     Device(String),

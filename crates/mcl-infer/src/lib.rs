@@ -7,6 +7,8 @@
 //! | Mahalanobis score of each view under each class | [`MahalanobisScorer::score`] |
 //! | self-ensemble inference: the 1, 4 or 8 views of a test image | [`TestTimeViews`] |
 //! | self-ensemble inference: one score from all views (Eq. 19-20) | [`Aggregation`] |
+//! | a threshold with a promise, p-values | [`Calibration`] |
+//! | nearest training images (Fig. 4) | [`NeighbourIndex`] |
 //! | AUROC and the other metrics of the paper's tables | [`metrics`] |
 //!
 //! Everywhere a **higher** score means **more normal** (more in-distribution).
@@ -39,11 +41,13 @@
 #![forbid(unsafe_code)]
 
 mod aggregation;
+mod calibration;
 mod config;
 mod covariance;
 mod error;
 pub mod metrics;
 mod moments;
+mod neighbours;
 mod record;
 mod scorer;
 mod statistics;
@@ -51,8 +55,10 @@ mod views;
 mod whitening;
 
 pub use aggregation::{Aggregation, Prediction};
+pub use calibration::Calibration;
 pub use config::{Covariance, Distance, MahalanobisConfig};
 pub use error::{Cluster, InferError};
+pub use neighbours::{Neighbour, NeighbourIndex};
 pub use record::MahalanobisRecord;
 pub use scorer::MahalanobisScorer;
 pub use statistics::GaussianStatistics;

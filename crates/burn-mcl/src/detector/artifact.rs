@@ -29,6 +29,8 @@ struct Manifest {
     class_names: Vec<String>,
     image_size: (usize, usize),
     threshold: f64,
+    calibration: Vec<f64>,
+    training: Option<crate::train::TrainConfig>,
 }
 
 impl Detector {
@@ -57,6 +59,8 @@ impl Detector {
             class_names: self.class_names.clone(),
             image_size: self.image_size,
             threshold: self.threshold,
+            calibration: self.calibration.scores().to_vec(),
+            training: self.train_config.clone(),
         };
         let json = serde_json::to_vec_pretty(&manifest).expect("a manifest is plain data");
         let file = partial.join("detector.json");
@@ -109,6 +113,9 @@ impl Detector {
             class_names: manifest.class_names,
             image_size: manifest.image_size,
             threshold: manifest.threshold,
+            calibration: mcl_infer::Calibration::new(manifest.calibration)?,
+            train_config: manifest.training,
+            progress: crate::Progress::Hidden,
         })
     }
 }

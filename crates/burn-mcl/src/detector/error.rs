@@ -21,19 +21,6 @@ pub enum DetectorError {
         /// The values it may have.
         expected: &'static str,
     },
-    /// There are too few images to choose a threshold from.
-    #[error(
-        "{images} calibration images cannot place a threshold at a true positive rate of {tpr}: give at least \
-         {needed}, held out from training"
-    )]
-    TooFewForThreshold {
-        /// Calibration images given.
-        images: usize,
-        /// Images needed.
-        needed: usize,
-        /// The true positive rate asked for.
-        tpr: f64,
-    },
     /// Images of another size than the detector was trained on.
     #[error(
         "images are {found:?} (channels, height, width), but this detector takes {expected:?}; resize them"

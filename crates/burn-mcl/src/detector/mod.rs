@@ -13,10 +13,12 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use mcl_data::ImageSet;
 use mcl_data::batch::eval_batches;
-use mcl_infer::MahalanobisScorer;
+use mcl_infer::{Calibration, MahalanobisScorer, Neighbour, NeighbourIndex, TestTimeViews};
 use mcl_model::{MclModel, MclModelConfig};
 
+use crate::embed::embed;
 use crate::progress::Progress;
+use crate::train::TrainConfig;
 
 /// What a detector says of one image.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,6 +27,10 @@ pub struct Detection {
     pub label: usize,
     /// Negative distance to that class; higher is more normal.
     pub score: f64,
+    /// How unusual the score is among normal images, above 0 and at most 1: flagging all images with a p-value of at
+    /// most 0.01 flags at most 1% of normal images, on average over draws of the calibration images
+    /// ([`Calibration::p_value`]).
+    pub p_value: f64,
     /// Whether the score is below the detector's threshold.
     pub is_anomaly: bool,
 }
@@ -33,6 +39,7 @@ pub struct Detection {
 ///
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use burn_mcl::Progress;
 /// use burn_mcl::data::{Split, cifar10};
 /// use burn_mcl::detector::{Detector, DetectorConfig};
 /// use burn_mcl::train::{TrainConfig, Trainer};
@@ -43,10 +50,12 @@ pub struct Detection {
 /// let (train, held_out) = (train.take(45_000), train.subset(&(45_000..50_000).collect::<Vec<_>>())?);
 ///
 /// let model = Trainer::new(config.clone(), &device)?.fit(&train)?;
-/// let detector = Detector::fit(&model, config.model, &train, &held_out, DetectorConfig::new())?;
-/// detector.save("detector")?;
-/// for detection in Detector::load("detector", &device)?.detect_set(&held_out)? {
-///     println!("class {}, score {:.2}, anomaly: {}", detection.label, detection.score, detection.is_anomaly);
+/// let settings = DetectorConfig::new();
+/// let detector =
+///     Detector::fit(&model, config.model.clone(), &train, &held_out, settings, Progress::Terminal)?;
+/// detector.with_train_config(config).save("detector")?;
+/// for found in Detector::load("detector", &device)?.detect_set(&held_out)? {
+///     println!("class {}, p-value {:.3}, anomaly: {}", found.label, found.p_value, found.is_anomaly);
 /// }
 /// # Ok(())
 /// # }
@@ -60,6 +69,9 @@ pub struct Detector {
     class_names: Vec<String>,
     image_size: (usize, usize),
     threshold: f64,
+    calibration: Calibration,
+    train_config: Option<TrainConfig>,
+    progress: Progress,
 }
 
 impl Detector {
@@ -67,7 +79,7 @@ impl Detector {
     ///
     /// `calibration` holds normal images that the network was not trained on: on training images its scores
     /// are higher than they will ever be again. `model_config` is what `model` was made with; it is saved
-    /// with the detector.
+    /// with the detector. `progress` is for the fit and for later calls of [`detect_set`](Self::detect_set).
     ///
     /// # Errors
     ///
@@ -79,10 +91,11 @@ impl Detector {
         train: &ImageSet,
         calibration: &ImageSet,
         config: DetectorConfig,
+        progress: Progress,
     ) -> Result<Self, DetectorError> {
         config.validate()?;
         let model = model.valid();
-        let scorer = fit_gaussians(&model, train, &config.gaussians, config.batch_size, Progress::Hidden)?;
+        let scorer = fit_gaussians(&model, train, &config.gaussians, config.batch_size, progress)?;
         let mut detector = Self {
             model,
             model_config,
@@ -91,9 +104,13 @@ impl Detector {
             class_names: train.class_names().to_vec(),
             image_size: train.size(),
             threshold: f64::NEG_INFINITY,
+            calibration: Calibration::new(Vec::new())?,
+            train_config: None,
+            progress,
         };
-        let scores: Vec<f64> = detector.detect_set(calibration)?.iter().map(|found| found.score).collect();
-        detector.threshold = threshold(scores, detector.config.tpr)?;
+        let scores = detector.detect_set(calibration)?.iter().map(|found| found.score).collect();
+        detector.calibration = Calibration::new(scores)?;
+        detector.threshold = detector.calibration.threshold(detector.config.tpr)?;
         Ok(detector)
     }
 
@@ -105,10 +122,7 @@ impl Detector {
     /// [`DetectorError::NonFiniteScore`] when a pixel is not a number.
     pub fn detect(&self, images: Tensor<4>) -> Result<Vec<Detection>, DetectorError> {
         let [n, channels, height, width] = images.dims();
-        let expected = [3, self.image_size.0, self.image_size.1];
-        if [channels, height, width] != expected {
-            return Err(DetectorError::ImageShape { found: [channels, height, width], expected });
-        }
+        self.check_shape([channels, height, width])?;
         if n == 0 {
             return Ok(Vec::new());
         }
@@ -129,7 +143,12 @@ impl Detector {
                 if !score.is_finite() {
                     return Err(DetectorError::NonFiniteScore { image, score });
                 }
-                Ok(Detection { label: label as usize, score, is_anomaly: score < self.threshold })
+                Ok(Detection {
+                    label: label as usize,
+                    score,
+                    p_value: self.calibration.p_value(score),
+                    is_anomaly: score < self.threshold,
+                })
             })
             .collect()
     }
@@ -142,10 +161,84 @@ impl Detector {
     pub fn detect_set(&self, set: &ImageSet) -> Result<Vec<Detection>, DetectorError> {
         let device = self.model.device();
         let mut detections = Vec::with_capacity(set.len());
+        let bar = self.progress.bar("scoring", set.len(), 0);
         for batch in eval_batches(set, self.config.batch_size, &device)? {
-            detections.extend(self.detect(batch.images)?);
+            let found = self.detect(batch.images)?;
+            bar.inc(found.len() as u64);
+            detections.extend(found);
         }
+        bar.finish_and_clear();
         Ok(detections)
+    }
+
+    /// An index of the projections of `images`, in which [`neighbours`](Self::neighbours) looks: of the training
+    /// images, to see what an image was taken for (Fig. 4 of the paper). It is not saved with the detector.
+    ///
+    /// # Errors
+    ///
+    /// [`DetectorError::ImageShape`] when the images are of another size than the detector's, and
+    /// [`DetectorError::Infer`] when a projection is zero or not finite.
+    pub fn index(&self, images: &ImageSet) -> Result<NeighbourIndex, DetectorError> {
+        Ok(NeighbourIndex::new(self.project(images)?)?)
+    }
+
+    /// For each image of `images` the `k` images of the index that are nearest to it, nearest first.
+    /// [`Neighbour::index`] counts the images that the index was made of.
+    ///
+    /// # Errors
+    ///
+    /// As [`index`](Self::index).
+    pub fn neighbours(
+        &self,
+        index: &NeighbourIndex,
+        images: &ImageSet,
+        k: usize,
+    ) -> Result<Vec<Vec<Neighbour>>, DetectorError> {
+        Ok(index.search(self.project(images)?, k)?)
+    }
+
+    /// Projections of the images as they are: [images, dim].
+    fn project(&self, images: &ImageSet) -> Result<Tensor<2>, DetectorError> {
+        let (height, width) = images.size();
+        self.check_shape([3, height, width])?;
+        let embeddings =
+            embed(&self.model, images, TestTimeViews::Identity, self.config.batch_size, self.progress)?;
+        let dim = self.scorer.dim();
+        Ok(embeddings.tensor(0, images.len(), &self.model.device()).reshape([images.len(), dim]))
+    }
+
+    fn check_shape(&self, found: [usize; 3]) -> Result<(), DetectorError> {
+        let expected = [3, self.image_size.0, self.image_size.1];
+        if found == expected { Ok(()) } else { Err(DetectorError::ImageShape { found, expected }) }
+    }
+
+    /// The same detector, with the settings that its network was trained with: they are saved with it, for the
+    /// record.
+    #[must_use]
+    pub fn with_train_config(mut self, config: TrainConfig) -> Self {
+        self.train_config = Some(config);
+        self
+    }
+
+    /// The same detector, showing progress in [`detect_set`](Self::detect_set) and [`index`](Self::index), or not.
+    #[must_use]
+    pub fn with_progress(mut self, progress: Progress) -> Self {
+        self.progress = progress;
+        self
+    }
+
+    /// The same detector with the threshold at another share of normal images that are to pass, from the
+    /// calibration scores it keeps.
+    ///
+    /// # Errors
+    ///
+    /// [`DetectorError::Config`] when `tpr` is not above 0 and below 1, [`DetectorError::Infer`] when there are too
+    /// few calibration scores for it.
+    pub fn with_tpr(mut self, tpr: f64) -> Result<Self, DetectorError> {
+        self.config.tpr = tpr;
+        self.config.validate()?;
+        self.threshold = self.calibration.threshold(tpr)?;
+        Ok(self)
     }
 
     /// Names of the classes, in the order of [`Detection::label`].
@@ -153,21 +246,34 @@ impl Detector {
         &self.class_names
     }
 
-    /// Scores below this are anomalies.
+    /// Height and width of the images that it takes.
+    pub fn image_size(&self) -> (usize, usize) {
+        self.image_size
+    }
+
+    /// Scores below this are anomalies: those with a p-value of at most `1 - tpr`.
     pub fn threshold(&self) -> f64 {
         self.threshold
     }
 
-    /// The same detector with another threshold.
-    #[must_use]
-    pub fn with_threshold(mut self, threshold: f64) -> Self {
-        self.threshold = threshold;
-        self
+    /// The scores of the held-out images, which the threshold and the p-values come from.
+    pub fn calibration(&self) -> &Calibration {
+        &self.calibration
     }
 
     /// The settings it was fitted with.
     pub fn config(&self) -> &DetectorConfig {
         &self.config
+    }
+
+    /// The settings its network was trained with, if they were [given](Self::with_train_config).
+    pub fn train_config(&self) -> Option<&TrainConfig> {
+        self.train_config.as_ref()
+    }
+
+    /// What its network was made with.
+    pub fn model_config(&self) -> &MclModelConfig {
+        &self.model_config
     }
 
     /// The network, in evaluation mode.
@@ -178,39 +284,5 @@ impl Detector {
     /// The Gaussians.
     pub fn scorer(&self) -> &MahalanobisScorer {
         &self.scorer
-    }
-}
-
-/// The highest threshold that at least a share `tpr` of new normal images passes, on average over draws of the
-/// calibration scores: the split-conformal quantile. Scores equal to the threshold pass.
-fn threshold(mut scores: Vec<f64>, tpr: f64) -> Result<f64, DetectorError> {
-    // Of n scores in ascending order, a new one falls below the k-th with probability at most k / (n + 1).
-    let k = ((scores.len() + 1) as f64 * (1.0 - tpr) + 1e-9).floor() as usize;
-    if k == 0 {
-        let needed = (1.0 / (1.0 - tpr) - 1.0 - 1e-9).ceil() as usize;
-        return Err(DetectorError::TooFewForThreshold { images: scores.len(), needed, tpr });
-    }
-    scores.sort_unstable_by(f64::total_cmp);
-    Ok(scores[k - 1])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn threshold_is_the_conformal_quantile() {
-        let scores: Vec<f64> = (0..99).rev().map(f64::from).collect();
-        assert_eq!(threshold(scores.clone(), 0.95).unwrap(), 4.0); // k = 5 of 99
-        assert_eq!(threshold(scores, 0.99).unwrap(), 0.0); // k = 1
-    }
-
-    #[test]
-    fn too_few_calibration_images_say_how_many_are_needed() {
-        match threshold(vec![0.0; 18], 0.95) {
-            Err(DetectorError::TooFewForThreshold { images: 18, needed: 19, .. }) => {}
-            other => panic!("{other:?}"),
-        }
-        assert!(threshold(vec![0.0; 19], 0.95).is_ok());
     }
 }
