@@ -32,7 +32,7 @@ use clap::Parser;
 /// What can be said on the command line.
 #[derive(Parser)]
 #[command(about = "Learns what your pictures look like, then finds those that look otherwise")]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Normal pictures to learn from
     train: PathBuf,
     /// Other normal pictures, to count false alarms
@@ -100,7 +100,11 @@ fn main() -> ExitCode {
 }
 
 /// Everything from the folders to the report. Training stops with a checkpoint once `stop` is set.
-pub fn run(settings: &Settings, device: &Device, stop: &AtomicBool) -> Result<Summary, Box<dyn Error>> {
+pub(crate) fn run(
+    settings: &Settings,
+    device: &Device,
+    stop: &AtomicBool,
+) -> Result<Summary, Box<dyn Error>> {
     let config = train_config(settings)?;
     let all = load(settings, &settings.train)?;
     let normal = load(settings, &settings.normal)?;

@@ -4,9 +4,9 @@
 //! of log(-score), turned so that more normal stays to the right.
 
 /// Bins of a histogram.
-const BINS: usize = 48;
+const BINS: usize = 36;
 /// Bins below the smoothed density.
-const FINE: usize = 240;
+const FINE: usize = 216;
 
 /// How scores become places on the axis.
 #[derive(Debug, Clone, Copy, PartialEq)]

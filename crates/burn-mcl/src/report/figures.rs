@@ -158,8 +158,8 @@ pub(super) fn thresholds(report: &Report, summary: &Summary) -> Vec<Figure> {
             "Precision and recall",
             "How many of the flagged images are anomalies, for how many of the anomalies found. It depends on how \
              many anomalies there are among the images: here, as many as in the sets.",
-            "anomalies found (recall)",
-            "anomalies among the flagged (precision)",
+            "recall: anomalies found",
+            "precision",
             curves_of(curves::precision_recall),
             names(
                 &|i| summary.anomalous[i].metrics.average_precision.out_of_distribution,
@@ -193,7 +193,9 @@ pub(super) fn projections(report: &Report) -> Figure {
         Mark::Anomaly(set) => report.anomalous[set].name.clone(),
     };
     let mut chart = Chart::new(Axis::bare("", (-0.02, 1.02)), Axis::bare("", (-0.02, 1.02)));
-    for (&pick, place) in picks.iter().zip(&places) {
+    // Anomalies first: what is drawn later lies on top, and the classes are what the eye looks for.
+    let (normal, anomalous): (Vec<_>, Vec<_>) = picks.iter().zip(&places).partition(|(pick, _)| pick.0 == 0);
+    for (&pick, place) in anomalous.into_iter().chain(normal) {
         let name = parts[pick.0].image_name(pick.1);
         chart.mark((place[0], place[1]), mark(pick), &format!("{}: {name}", group(pick)));
     }

@@ -78,20 +78,10 @@ fn summary_section(report: &Report, summary: &Summary) -> String {
         n => format!("{n} classes"),
     };
     put(&mut out, format_args!("<p>Trained on {} images of {classes}.</p>\n", report.train.len()));
-    let head = ["set", "images", "AUROC", "FPR at 95% TPR", "average precision", "flagged", ""];
-    let flagged = match summary.false_alarms_promised {
-        Some(promised) => format!("false alarms; {} promised on average", percent(Some(promised))),
-        None => String::new(),
-    };
-    let mut rows = vec![vec![
-        summary.normal.clone(),
-        summary.images.to_string(),
-        "–".into(),
-        "–".into(),
-        "–".into(),
-        percent(summary.false_alarms),
-        flagged,
-    ]];
+    let head = ["set", "images", "AUROC", "FPR at 95% TPR", "average precision", "flagged"];
+    let normal =
+        [&summary.normal, &summary.images.to_string(), "–", "–", "–", &percent(summary.false_alarms)];
+    let mut rows = vec![normal.map(String::from).to_vec()];
     for row in &summary.anomalous {
         rows.push(vec![
             row.set.clone(),
@@ -100,20 +90,23 @@ fn summary_section(report: &Report, summary: &Summary) -> String {
             percent(Some(row.metrics.fpr_at_95_tpr.in_distribution)),
             percent(Some(row.metrics.average_precision.out_of_distribution)),
             percent(row.found),
-            if row.found.is_some() { "anomalies found".into() } else { String::new() },
         ]);
     }
     out.push_str(&table("Summary", &head.map(String::from), &rows));
+    if let (Some(threshold), Some(promised)) = (summary.threshold, summary.false_alarms_promised) {
+        let (threshold, promised) = (number(threshold), percent(Some(promised)));
+        put(
+            &mut out,
+            format_args!(
+                "<p>An image is flagged as an anomaly when its score is below {threshold}. Of normal images, {promised} at \
+                 most were promised to be flagged on average, and {} were.</p>\n",
+                percent(summary.false_alarms)
+            ),
+        );
+    }
     if let Some(accuracy) = summary.accuracy {
         let accuracy = percent(Some(accuracy));
         put(&mut out, format_args!("<p>Of the normal images, {accuracy} are given their class.</p>\n"));
-    }
-    if let Some(threshold) = summary.threshold {
-        let threshold = number(threshold);
-        put(
-            &mut out,
-            format_args!("<p>An image is flagged as an anomaly when its score is below {threshold}.</p>\n"),
-        );
     }
     for note in &report.notes {
         put(&mut out, format_args!("<p>{}</p>\n", escape(note)));

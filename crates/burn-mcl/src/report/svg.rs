@@ -9,7 +9,7 @@ use super::text::escape;
 const WIDTH: f64 = 440.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 52.0;
-const RIGHT: f64 = 12.0;
+const RIGHT: f64 = 20.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 44.0;
 
@@ -162,7 +162,9 @@ impl Chart {
                 y + 4.0
             ));
         }
-        put(format_args!(r#"<path class="axis" d="M{LEFT} {TOP}V{bottom}H{right}"/>"#));
+        if !(self.x.ticks.is_empty() && self.y.ticks.is_empty()) {
+            put(format_args!(r#"<path class="axis" d="M{LEFT} {TOP}V{bottom}H{right}"/>"#));
+        }
         let middle = f64::midpoint(LEFT, right);
         put(format_args!(
             r#"<text x="{middle}" y="{:.1}" text-anchor="middle">{}</text>"#,
