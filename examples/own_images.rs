@@ -20,7 +20,7 @@ use burn::tensor::Device;
 use burn_mcl::Progress;
 use burn_mcl::data::augment::SimClrAugmentConfig;
 use burn_mcl::data::image_folder::{ImageFolder, ImageFolderConfig};
-use burn_mcl::detector::{Detector, DetectorConfig};
+use burn_mcl::detector::{Detector, DetectorConfig, DetectorError};
 use burn_mcl::embed::embed;
 use burn_mcl::infer::{MahalanobisConfig, TestTimeViews};
 use burn_mcl::model::{MclModelConfig, ResNetConfig, ResNetDepth, Stem};
@@ -135,49 +135,36 @@ pub(crate) fn run(
         })?;
     println!("trained in {:.0?}", started.elapsed());
 
-    let judge = DetectorConfig::new()
+    let judging = DetectorConfig::new()
         .with_gaussians(MahalanobisConfig::new().with_ridge(settings.ridge))
         .with_tpr(settings.tpr);
-    let (views, batch) = (judge.views, judge.batch_size);
+    let batch = judging.batch_size;
     let detector =
-        Detector::fit(&model, config.model.clone(), &train, &held_out, judge.clone(), Progress::Terminal)?
+        Detector::fit(&model, config.model.clone(), &train, &held_out, judging, Progress::Terminal)?
             .with_train_config(config.clone());
     let artifact = settings.run.join("detector");
     detector.save(&artifact)?;
 
-    let score = |folder: &ImageFolder| {
-        let scorer = detector.scorer();
-        ScoredSet::new(detector.model(), scorer, &folder.images, views, batch, Progress::Terminal)
-    };
-    let normal_scores = score(&normal)?;
-    let anomalous_scores = anomalous.iter().map(score).collect::<Result<Vec<_>, _>>()?;
+    let judge = |path: &Path, folder| judge(path, folder, &detector);
+    let normal = judge(&settings.normal, &normal)?;
+    let anomalous = settings.anomalous.iter().zip(&anomalous).map(|(path, folder)| judge(path, folder));
+    let anomalous = anomalous.collect::<Result<Vec<_>, _>>()?;
     let projections = embed(detector.model(), &train, TestTimeViews::Identity, batch, Progress::Terminal)?;
-
-    let part = |path: &Path, folder, scores| part(path, folder, scores, &detector);
-    let mut report = Report::new(
-        format!("Anomalies among {}", name(&settings.train)),
-        &train,
-        &projections,
-        part(&settings.normal, &normal, &normal_scores),
-    )
-    .threshold(detector.threshold(), settings.tpr)
-    .calibration(detector.calibration())
-    .history(read_history(&settings.run)?)
-    .settings("Training", &config)
-    .settings("Detector", &judge);
-    for ((path, folder), scores) in settings.anomalous.iter().zip(&anomalous).zip(&anomalous_scores) {
-        report = report.anomalous(part(path, folder, scores));
-    }
+    let report =
+        Report::new(format!("Anomalies among {}", name(&settings.train)), &train, &projections, normal)
+            .anomalous(anomalous)
+            .threshold(detector.threshold(), settings.tpr)
+            .calibration(detector.calibration())
+            .history(read_history(&settings.run)?)
+            .settings("Training", &config)
+            .settings("Detector", detector.config());
     let page = report.write(settings.run.join("report"))?;
 
     let summary = report.summary()?;
     println!("\n{summary}\n");
-    for ((path, folder), scores) in settings.anomalous.iter().zip(&anomalous).zip(&anomalous_scores) {
-        println!("most anomalous of {}:", path.display());
-        let part = part(path, folder, scores);
-        let mut order: Vec<usize> = (0..part.scores().len()).collect();
-        order.sort_by(|&a, &b| part.scores()[a].total_cmp(&part.scores()[b]));
-        for &i in order.iter().take(5) {
+    for part in report.anomalous_sets() {
+        println!("most anomalous of {}:", part.name());
+        for i in part.most_anomalous().into_iter().take(5) {
             println!("  {:>12.1}  {}", part.scores()[i], part.image_name(i));
         }
     }
@@ -185,9 +172,12 @@ pub(crate) fn run(
     Ok(summary)
 }
 
-fn part<'a>(path: &Path, folder: &'a ImageFolder, scores: &'a ScoredSet, detector: &Detector) -> Part<'a> {
-    let config = detector.config();
-    Part::new(name(path), &folder.images, scores, config.views, config.aggregation).files(&folder.files)
+/// The pictures of a folder as the detector sees them.
+fn judge<'a>(path: &Path, folder: &'a ImageFolder, detector: &Detector) -> Result<Part<'a>, DetectorError> {
+    let DetectorConfig { views, aggregation, batch_size, .. } = *detector.config();
+    let (model, scorer) = (detector.model(), detector.scorer());
+    let scored = ScoredSet::new(model, scorer, &folder.images, views, batch_size, Progress::Terminal)?;
+    Ok(Part::new(name(path), &folder.images, scored).judged(views, aggregation).files(&folder.files))
 }
 
 /// Reads one folder, and says what was passed over and where the cache lies.
@@ -209,12 +199,7 @@ fn train_config(settings: &Settings) -> Result<TrainConfig, Box<dyn Error>> {
     if settings.size == 0 || !settings.size.is_multiple_of(32) {
         return Err(format!("--size is {}, but must be a multiple of 32", settings.size).into());
     }
-    let depth = match settings.depth {
-        18 => ResNetDepth::ResNet18,
-        34 => ResNetDepth::ResNet34,
-        50 => ResNetDepth::ResNet50,
-        other => return Err(format!("--depth is {other}, but must be 18, 34 or 50").into()),
-    };
+    let depth = ResNetDepth::from_layers(settings.depth).ok_or("--depth must be 18, 34 or 50")?;
     // The stem for small pictures keeps every pixel; the one for large pictures makes them a fourth as wide first.
     let stem = if settings.size < 96 { Stem::Cifar } else { Stem::ImageNet };
     let resnet = ResNetConfig::new(depth).with_width(settings.width).with_stem(stem);

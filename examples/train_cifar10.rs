@@ -14,14 +14,14 @@ use std::time::Instant;
 use std::{env, fs};
 
 use burn::tensor::Device;
-use burn_mcl::Progress;
 use burn_mcl::data::{self, ImageSet, Split, augment::SimClrAugmentConfig, shapes::ShapesSplit};
 use burn_mcl::detector::fit_gaussians;
-use burn_mcl::evaluation::evaluate;
-use burn_mcl::infer::MahalanobisConfig;
+use burn_mcl::infer::{MahalanobisConfig, TestTimeViews};
 use burn_mcl::loss::{Formulation, MclLossConfig, NtXentLossConfig, SupConLossConfig};
 use burn_mcl::model::{MclModelConfig, ResNetConfig, ResNetDepth};
-use burn_mcl::train::{Objective, TrainConfig, Trainer};
+use burn_mcl::report::{Part, Report};
+use burn_mcl::train::{Objective, TrainConfig, Trainer, read_history};
+use burn_mcl::{Progress, embed::embed, evaluation::Evaluation};
 use clap::{Parser, ValueEnum};
 
 #[derive(Parser)]
@@ -89,39 +89,39 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(root) => cifar10_sets(&root)?,
         None => shapes_sets(&mut settings),
     };
-    if let Some(images) = settings.images {
-        sets.train = sets.train.take(images);
-    }
+    sets.train = sets.train.take(settings.images.unwrap_or(usize::MAX));
 
     let config = train_config(&settings)?;
     let (images, views) = (sets.train.len(), config.views_per_batch());
     println!("{images} training images, {} steps of {views} views on {device:?}", config.total_steps(images));
     let started = Instant::now();
-    let model = Trainer::new(config, &device)?
+    let model = Trainer::new(config.clone(), &device)?
         .run_dir(&settings.run)
         .progress(Progress::Terminal)
         .fit(&sets.train)?;
     println!("trained in {:.0?}", started.elapsed());
 
-    let started = Instant::now();
-    let gaussians = fit_gaussians(&model, &sets.train, &MahalanobisConfig::new(), 256, Progress::Terminal)?;
-    let ood: Vec<(&str, &ImageSet)> = sets.ood.iter().map(|(name, set)| (*name, set)).collect();
-    let evaluation = evaluate(&model, &gaussians, &sets.test, &ood, 128, Progress::Terminal)?;
-    println!("evaluated in {:.0?}\n\n{evaluation}\n", started.elapsed());
+    let show = Progress::Terminal;
+    let gaussians = fit_gaussians(&model, &sets.train, &MahalanobisConfig::new(), 256, show)?;
+    let score = |name: &str, set| Part::score(name, set, &model, &gaussians, 128, show);
+    let test = score("test", &sets.test)?;
+    let ood = sets.ood.iter().map(|(name, set)| score(name, set)).collect::<Result<Vec<_>, _>>()?;
+    let evaluation = Evaluation::new(&test, &ood)?;
+    println!("\n{evaluation}\n");
+    fs::write(settings.run.join("results.json"), serde_json::to_string_pretty(&evaluation)?)?;
 
-    let results = settings.run.join("results.json");
-    fs::write(&results, serde_json::to_string_pretty(&evaluation)?)?;
-    println!("{}", results.display());
+    let projections = embed(&model, &sets.train, TestTimeViews::Identity, 256, show)?;
+    let report = Report::new("train_cifar10", &sets.train, &projections, test)
+        .anomalous(ood)
+        .history(read_history(&settings.run)?)
+        .settings("Training", &config)
+        .settings("All ways of scoring", &evaluation);
+    println!("{}", report.write(settings.run.join("report"))?.display());
     Ok(())
 }
 
 fn train_config(settings: &Settings) -> Result<TrainConfig, Box<dyn Error>> {
-    let depth = match settings.depth {
-        18 => ResNetDepth::ResNet18,
-        34 => ResNetDepth::ResNet34,
-        50 => ResNetDepth::ResNet50,
-        other => return Err(format!("--depth is {other}, but must be 18, 34 or 50").into()),
-    };
+    let depth = ResNetDepth::from_layers(settings.depth).ok_or("--depth must be 18, 34 or 50")?;
     let objective = match settings.loss {
         Loss::Mcl => Objective::Mcl(MclLossConfig::new()),
         Loss::Released => {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::detector::DetectorError;
 use crate::progress::Progress;
-use crate::scored::ScoredSet;
+use crate::report::Part;
 
 /// How well one out-of-distribution set is told from the test set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,49 +65,42 @@ pub fn evaluate(
     batch_size: usize,
     progress: Progress,
 ) -> Result<Evaluation, DetectorError> {
-    let views = TestTimeViews::RotationsAndFlips;
-    let score = |set| ScoredSet::new(model, scorer, set, views, batch_size, progress);
-    let test_scores = score(test)?;
-    let ood = ood.iter().map(|(name, set)| Ok((*name, score(set)?)));
-    let ood = ood.collect::<Result<Vec<_>, DetectorError>>()?;
-    Evaluation::new(&test_scores, test.labels(), &ood)
+    let score = |name: &str, set| Part::score(name, set, model, scorer, batch_size, progress);
+    let ood = ood.iter().map(|(name, set)| score(name, set)).collect::<Result<Vec<_>, _>>()?;
+    Evaluation::new(&score("test", test)?, &ood)
 }
 
 impl Evaluation {
-    /// The same from scores of all eight views. `labels` are the classes of the test images.
+    /// The same from sets that have been scored in all eight views.
     ///
     /// # Errors
     ///
-    /// [`DetectorError`] when a set is empty or there is not one label for each test image.
+    /// [`DetectorError`] when a set is empty.
     ///
     /// # Panics
     ///
     /// When a set was scored in fewer than eight views.
-    pub fn new(
-        test: &ScoredSet,
-        labels: &[usize],
-        ood: &[(impl AsRef<str>, ScoredSet)],
-    ) -> Result<Self, DetectorError> {
+    pub fn new(test: &Part, ood: &[Part]) -> Result<Self, DetectorError> {
         let mut rows = Vec::new();
         for views in TestTimeViews::ALL {
             let aggregations: &[Aggregation] =
                 if views == TestTimeViews::Identity { &Aggregation::ALL[..1] } else { &Aggregation::ALL };
             for &aggregation in aggregations {
-                let (predicted, normal) = test.judge(views, aggregation);
-                let results = ood.iter().map(|(name, scored)| {
-                    let (_, anomalous) = scored.judge(views, aggregation);
+                let (predicted, normal) = test.scored().judge(views, aggregation);
+                let results = ood.iter().map(|part| {
+                    let (_, anomalous) = part.scored().judge(views, aggregation);
                     let metrics = OodMetrics::new(&normal, &anomalous)?;
-                    Ok(OodResult { set: name.as_ref().to_string(), metrics })
+                    Ok(OodResult { set: part.name().to_string(), metrics })
                 });
                 rows.push(EvaluationRow {
                     views,
                     aggregation: (views != TestTimeViews::Identity).then_some(aggregation),
-                    accuracy: accuracy(&predicted, labels)?,
+                    accuracy: accuracy(&predicted, test.images().labels())?,
                     ood: results.collect::<Result<_, DetectorError>>()?,
                 });
             }
         }
-        Ok(Self { test_images: test.len(), rows })
+        Ok(Self { test_images: test.images().len(), rows })
     }
 }
 

@@ -67,6 +67,11 @@ impl ScoredSet {
         self.images == 0
     }
 
+    /// The views that were scored.
+    pub fn views(&self) -> TestTimeViews {
+        self.views
+    }
+
     /// The projection of each image in its first view, which is the image as it is: `[images, dim]`, row-major, not
     /// normalised.
     pub fn projections(&self) -> &[f32] {

@@ -50,8 +50,7 @@ fn scored(detector: &Detector, set: &burn_mcl::data::ImageSet) -> ScoredSet {
 
 impl Example {
     fn part(&self, name: &str) -> Part<'_> {
-        let config = self.detector.config();
-        Part::new(name, &self.test, &self.scores, config.views, config.aggregation).files(&self.files)
+        Part::new(name, &self.test, self.scores.clone()).files(&self.files)
     }
 
     fn report(&self) -> Report<'_> {
@@ -117,15 +116,9 @@ fn the_page_is_well_formed_alone_and_whole() {
     let example = example();
     let other = corners(9, 7).select_classes(&[1]).unwrap();
     let other_scores = scored(&example.detector, &other);
-    let config = example.detector.config();
     let folder = tempfile::tempdir().unwrap();
-    let report = example.report().anomalous(example.part("itself")).anomalous(Part::new(
-        "other",
-        &other,
-        &other_scores,
-        config.views,
-        config.aggregation,
-    ));
+    let others = [example.part("itself"), Part::new("other", &other, other_scores)];
+    let report = example.report().anomalous(others);
     let index = report.write(folder.path().join("new/report")).unwrap();
     let html = fs::read_to_string(&index).unwrap();
     check_well_formed(&html);
@@ -177,12 +170,11 @@ fn sets_of_one_image_and_foreign_classes_have_a_page() {
     let example = example();
     let one = corners(1, 9).take(1);
     let scores = scored(&example.detector, &one);
-    let config = example.detector.config();
     let named = burn_mcl::data::ImageSet::new(one.all_pixels().to_vec(), (8, 8), vec![0], vec!["new".into()])
         .unwrap();
-    let part = |name| Part::new(name, &named, &scores, config.views, config.aggregation);
+    let part = |name| Part::new(name, &named, scores.clone());
     let folder = tempfile::tempdir().unwrap();
-    let report = Report::new("One", &example.train, &example.projections, part("a")).anomalous(part("b"));
+    let report = Report::new("One", &example.train, &example.projections, part("a")).anomalous([part("b")]);
     assert_eq!(report.summary().unwrap().accuracy, None);
     let html = fs::read_to_string(report.write(folder.path()).unwrap()).unwrap();
     check_well_formed(&html);

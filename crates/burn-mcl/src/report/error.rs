@@ -33,6 +33,18 @@ pub enum ReportError {
         /// Number of training classes.
         classes: usize,
     },
+    /// Projections of another network than those of the training images.
+    #[error(
+        "the projections of the set `{set}` have {found} dimensions, those of the training images {expected}"
+    )]
+    Dimension {
+        /// Name of the set.
+        set: String,
+        /// Dimensions of its projections.
+        found: usize,
+        /// Dimensions of those of the training images.
+        expected: usize,
+    },
     /// A score or threshold that is not a number.
     #[error("{what} is {value}: a report needs finite numbers")]
     NonFinite {

@@ -179,8 +179,7 @@ pub(super) fn projections(report: &Report) -> Figure {
         .enumerate()
         .flat_map(|(p, part)| map::spread(part.scores.len(), limit).into_iter().map(move |i| (p, i)))
         .collect();
-    let rows: Vec<f32> =
-        picks.iter().flat_map(|&(p, i)| parts[p].projections[i * dim..][..dim].to_vec()).collect();
+    let rows: Vec<f32> = picks.iter().flat_map(|&(p, i)| parts[p].projection(i).to_vec()).collect();
     let places = map::embed(&rows, dim);
 
     let classes = report.normal.images.class_names();

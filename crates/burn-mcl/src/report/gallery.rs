@@ -106,8 +106,7 @@ pub(super) fn gallery(
         if picks.is_empty() {
             continue;
         }
-        let queries =
-            picks.iter().flat_map(|&(part, image)| parts[part].projections[image * dim..][..dim].to_vec());
+        let queries = picks.iter().flat_map(|&(part, image)| parts[part].projection(image).to_vec());
         let nearest = index.search(tensor(queries.collect()), NEIGHBOURS)?;
         let items = picks.iter().zip(nearest).map(|(&(part, image), nearest)| {
             let of = parts[part];

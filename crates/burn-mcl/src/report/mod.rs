@@ -53,13 +53,12 @@ use crate::train::StepReport;
 /// # use burn_mcl::{Progress, data::ImageSet, detector::Detector, embed::embed, infer::TestTimeViews};
 /// # use burn_mcl::{report::{Part, Report}, scored::ScoredSet, train::read_history};
 /// # let (detector, train, test, other): (Detector, ImageSet, ImageSet, ImageSet) = todo!();
-/// let (views, aggregation) = (detector.config().views, detector.config().aggregation);
+/// let views = TestTimeViews::RotationsAndFlips;
 /// let score = |set| ScoredSet::new(detector.model(), detector.scorer(), set, views, 256, Progress::Terminal);
-/// let (test_scores, other_scores) = (score(&test)?, score(&other)?);
 /// let projections = embed(detector.model(), &train, TestTimeViews::Identity, 256, Progress::Terminal)?;
 ///
-/// let report = Report::new("Screws", &train, &projections, Part::new("test", &test, &test_scores, views, aggregation))
-///     .anomalous(Part::new("scratched", &other, &other_scores, views, aggregation))
+/// let report = Report::new("Screws", &train, &projections, Part::new("test", &test, score(&test)?))
+///     .anomalous([Part::new("scratched", &other, score(&other)?)])
 ///     .threshold(detector.threshold(), detector.config().tpr)
 ///     .history(read_history("run")?);
 /// println!("{}", report.summary()?);
@@ -106,10 +105,10 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Adds a set of anomalies.
+    /// Adds sets of anomalies.
     #[must_use]
-    pub fn anomalous(mut self, part: Part<'a>) -> Self {
-        self.anomalous.push(part);
+    pub fn anomalous(mut self, parts: impl IntoIterator<Item = Part<'a>>) -> Self {
+        self.anomalous.extend(parts);
         self
     }
 
@@ -192,6 +191,11 @@ impl<'a> Report<'a> {
         Ok(index)
     }
 
+    /// The sets of anomalies, as given.
+    pub fn anomalous_sets(&self) -> &[Part<'a>] {
+        &self.anomalous
+    }
+
     /// The normal set, then the anomalous ones.
     fn parts(&self) -> Vec<&Part<'a>> {
         [&self.normal].into_iter().chain(&self.anomalous).collect()
@@ -211,8 +215,10 @@ impl<'a> Report<'a> {
         count("train", self.train.len(), "projections", self.projections.images)?;
         for part in self.parts() {
             part.validate(self.train.class_names().len())?;
-            let rows = part.projections.len() / self.projections.dim.max(1);
-            count(&part.name, part.images.len(), "projections of the training images' dimension", rows)?;
+            let (own, dim) = (part.scored().dim(), self.projections.dim);
+            if own != dim {
+                return Err(ReportError::Dimension { set: part.name.clone(), found: own, expected: dim });
+            }
         }
         match self.threshold {
             Some(value) if !value.is_finite() => {

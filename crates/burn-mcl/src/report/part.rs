@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 
 use mcl_data::ImageSet;
-use mcl_infer::{Aggregation, TestTimeViews};
+use mcl_infer::{Aggregation, MahalanobisScorer, TestTimeViews};
+use mcl_model::MclModel;
 
 use super::ReportError;
+use crate::detector::DetectorError;
+use crate::progress::Progress;
 use crate::scored::ScoredSet;
 
 /// A set of judged images.
@@ -18,25 +21,44 @@ pub struct Part<'a> {
     pub(super) predicted: Vec<usize>,
     /// Higher = more normal.
     pub(super) scores: Vec<f64>,
-    /// `[images, dim]`, row-major.
-    pub(super) projections: &'a [f32],
+    scored: ScoredSet,
 }
 
 impl<'a> Part<'a> {
-    /// Images as `scored` judges them with these views and this aggregation.
+    /// Images as `scored` judges them by all its views with the weighted average of the paper.
+    pub fn new(name: impl Into<String>, images: &'a ImageSet, scored: ScoredSet) -> Self {
+        let part =
+            Self { name: name.into(), images, files: &[], predicted: Vec::new(), scores: Vec::new(), scored };
+        let views = part.scored.views();
+        part.judged(views, Aggregation::WeightedAverage)
+    }
+
+    /// Scores all eight views of the images, and judges them as [`new`](Self::new) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`ScoredSet::new`].
+    pub fn score(
+        name: impl Into<String>,
+        images: &'a ImageSet,
+        model: &MclModel,
+        scorer: &MahalanobisScorer,
+        batch_size: usize,
+        progress: Progress,
+    ) -> Result<Self, DetectorError> {
+        let views = TestTimeViews::RotationsAndFlips;
+        Ok(Self::new(name, images, ScoredSet::new(model, scorer, images, views, batch_size, progress)?))
+    }
+
+    /// The same, judged by other views or another aggregation.
     ///
     /// # Panics
     ///
     /// When fewer views were scored.
-    pub fn new(
-        name: impl Into<String>,
-        images: &'a ImageSet,
-        scored: &'a ScoredSet,
-        views: TestTimeViews,
-        aggregation: Aggregation,
-    ) -> Self {
-        let (predicted, scores) = scored.judge(views, aggregation);
-        Self { name: name.into(), images, files: &[], predicted, scores, projections: scored.projections() }
+    #[must_use]
+    pub fn judged(mut self, views: TestTimeViews, aggregation: Aggregation) -> Self {
+        (self.predicted, self.scores) = self.scored.judge(views, aggregation);
+        self
     }
 
     /// The file of each image, for the lists.
@@ -49,6 +71,29 @@ impl<'a> Part<'a> {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its images.
+    pub fn images(&self) -> &'a ImageSet {
+        self.images
+    }
+
+    /// The scores of every view.
+    pub fn scored(&self) -> &ScoredSet {
+        &self.scored
+    }
+
+    /// All images by score, the most anomalous first.
+    pub fn most_anomalous(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.scores.len()).collect();
+        order.sort_by(|&a, &b| self.scores[a].total_cmp(&self.scores[b]));
+        order
+    }
+
+    /// The projection of image `i`.
+    pub(super) fn projection(&self, i: usize) -> &[f32] {
+        let dim = self.scored.dim();
+        &self.scored.projections()[i * dim..][..dim]
     }
 
     /// The score of each image; higher = more normal.

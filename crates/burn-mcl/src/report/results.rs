@@ -45,9 +45,7 @@ pub(super) fn csv(report: &Report) -> String {
     let classes = report.train.class_names();
     let mut out = String::from("set,image,class,predicted,score,p_value,is_anomaly\n");
     for part in report.parts() {
-        let mut order: Vec<usize> = (0..part.scores.len()).collect();
-        order.sort_by(|&a, &b| part.scores[a].total_cmp(&part.scores[b]));
-        for i in order {
+        for i in part.most_anomalous() {
             let score = part.scores[i];
             let own = &part.images.class_names()[part.images.label(i)];
             let p_value = report.calibration.map(|calibration| calibration.p_value(score).to_string());
