@@ -57,8 +57,7 @@ fn one_flat_class_is_enough_and_large_pictures_take_the_large_stem() {
     let root = folder.path();
     folders(root);
     let summary =
-        run(&settings(root, "train/arrow", "--size 96 --steps 1"), &Device::flex(), &AtomicBool::new(false))
-            .unwrap();
+        run(&settings(root, "train/arrow", "--size 96"), &Device::flex(), &AtomicBool::new(false)).unwrap();
     assert_eq!((summary.accuracy, summary.images), (None, 12));
     let config = fs::read_to_string(root.join("run/config.json")).unwrap();
     assert!(config.contains("ImageNet"), "{config}");
