@@ -87,7 +87,13 @@ fn main() -> ExitCode {
     let settings = Settings::parse();
     let stop = Arc::new(AtomicBool::new(false));
     let on_signal = Arc::clone(&stop);
-    if let Err(error) = ctrlc::set_handler(move || on_signal.store(true, Ordering::Relaxed)) {
+    let handler = move || {
+        if on_signal.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nstopping after this step; Ctrl-C again ends at once");
+    };
+    if let Err(error) = ctrlc::set_handler(handler) {
         eprintln!("Ctrl-C will end the run at once: {error}");
     }
     match run(&settings, &Device::default(), &stop) {
@@ -133,6 +139,7 @@ pub(crate) fn run(
             TrainError::Stopped { .. } => error.to_string().into(),
             error => Box::<dyn Error>::from(error),
         })?;
+    stop.store(true, Ordering::Relaxed); // from here on, Ctrl-C ends at once
     println!("trained in {:.0?}", started.elapsed());
 
     let judging = DetectorConfig::new()

@@ -7,21 +7,25 @@
 //! DIR holds `cifar-10-batches-bin/`, and beside it what there is to compare with: `cifar-100-binary/`,
 //! `test_32x32.mat` (SVHN), `LSUN_fix/`, `Imagenet_fix/`. Without `--data` it looks in `data/`, downloads (with
 //! `--features download`), or falls back to the embedded shapes and a small network: about three minutes on two cores.
+//! Ctrl-C saves a checkpoint; the same command goes on from it.
 
-use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
-use std::{env, fs};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::{
+    env,
+    error::Error,
+    ops::ControlFlow::{Break, Continue},
+    process,
+};
 
 use burn::tensor::Device;
-use burn_mcl::data::{self, ImageSet, Split, augment::SimClrAugmentConfig, shapes::ShapesSplit};
-use burn_mcl::detector::fit_gaussians;
+use burn_mcl::data::{self, ImageSet, Split, augment::SimClrAugmentConfig, cifar10, shapes::ShapesSplit};
 use burn_mcl::infer::{MahalanobisConfig, TestTimeViews};
 use burn_mcl::loss::{Formulation, MclLossConfig, NtXentLossConfig, SupConLossConfig};
 use burn_mcl::model::{MclModelConfig, ResNetConfig, ResNetDepth};
 use burn_mcl::report::{Part, Report};
-use burn_mcl::train::{Objective, TrainConfig, Trainer, read_history};
-use burn_mcl::{Progress, embed::embed, evaluation::Evaluation};
+use burn_mcl::train::{Objective, StepReport, TrainConfig, TrainError, Trainer, read_history};
+use burn_mcl::{Progress::Terminal, detector::fit_gaussians, embed::embed, evaluation::Evaluation};
 use clap::{Parser, ValueEnum};
 
 #[derive(Parser)]
@@ -82,6 +86,9 @@ struct Sets {
     ood: Vec<(&'static str, ImageSet)>,
 }
 
+/// Set by Ctrl-C, and read after each step.
+static STOP: AtomicBool = AtomicBool::new(false);
+
 fn main() -> Result<(), Box<dyn Error>> {
     let mut settings = Settings::parse();
     let device = Device::default();
@@ -92,41 +99,40 @@ fn main() -> Result<(), Box<dyn Error>> {
     sets.train = sets.train.take(settings.images.unwrap_or(usize::MAX));
 
     let config = train_config(&settings)?;
-    let (images, views) = (sets.train.len(), config.views_per_batch());
-    println!("{images} training images, {} steps of {views} views on {device:?}", config.total_steps(images));
-    let started = Instant::now();
-    let model = Trainer::new(config.clone(), &device)?
-        .run_dir(&settings.run)
-        .progress(Progress::Terminal)
-        .fit(&sets.train)?;
-    println!("trained in {:.0?}", started.elapsed());
+    println!("{} images, {} steps on {device:?}", sets.train.len(), config.total_steps(sets.train.len()));
+    ctrlc::set_handler(|| match STOP.swap(true, Relaxed) {
+        true => process::exit(130), // pressed again, or after training
+        false => eprintln!("\nstopping after this step; Ctrl-C again ends at once"),
+    })?;
+    let stop = |_: &StepReport| if STOP.load(Relaxed) { Break(()) } else { Continue(()) };
+    let trainer = Trainer::new(config.clone(), &device)?.run_dir(&settings.run).progress(Terminal);
+    let model = trainer.observer(stop).fit(&sets.train).unwrap_or_else(|error| {
+        eprintln!("{error}");
+        process::exit(if matches!(error, TrainError::Stopped { .. }) { 130 } else { 1 });
+    });
+    STOP.store(true, Relaxed);
 
-    let show = Progress::Terminal;
-    let gaussians = fit_gaussians(&model, &sets.train, &MahalanobisConfig::new(), 256, show)?;
-    let score = |name: &str, set| Part::score(name, set, &model, &gaussians, 128, show);
+    let gaussians = fit_gaussians(&model, &sets.train, &MahalanobisConfig::new(), 256, Terminal)?;
+    let score = |name: &str, set| Part::score(name, set, &model, &gaussians, 128, Terminal);
     let test = score("test", &sets.test)?;
     let ood = sets.ood.iter().map(|(name, set)| score(name, set)).collect::<Result<Vec<_>, _>>()?;
     let evaluation = Evaluation::new(&test, &ood)?;
-    println!("\n{evaluation}\n");
-    fs::write(settings.run.join("results.json"), serde_json::to_string_pretty(&evaluation)?)?;
-
-    let projections = embed(&model, &sets.train, TestTimeViews::Identity, 256, show)?;
+    let projections = embed(&model, &sets.train, TestTimeViews::Identity, 256, Terminal)?;
     let report = Report::new("train_cifar10", &sets.train, &projections, test)
         .anomalous(ood)
         .history(read_history(&settings.run)?)
         .settings("Training", &config)
         .settings("All ways of scoring", &evaluation);
-    println!("{}", report.write(settings.run.join("report"))?.display());
+    println!("\n{evaluation}\n\n{}", report.write(settings.run.join("report"))?.display());
     Ok(())
 }
 
 fn train_config(settings: &Settings) -> Result<TrainConfig, Box<dyn Error>> {
     let depth = ResNetDepth::from_layers(settings.depth).ok_or("--depth must be 18, 34 or 50")?;
+    let released = MclLossConfig::new().with_beta(2.0).with_formulation(Formulation::Released);
     let objective = match settings.loss {
         Loss::Mcl => Objective::Mcl(MclLossConfig::new()),
-        Loss::Released => {
-            Objective::Mcl(MclLossConfig::new().with_beta(2.0).with_formulation(Formulation::Released))
-        }
+        Loss::Released => Objective::Mcl(released),
         Loss::NtXent => Objective::NtXent(NtXentLossConfig::new()),
         Loss::SupCon => Objective::SupCon(SupConLossConfig::new()),
     };
@@ -167,15 +173,11 @@ fn cifar10_sets(root: &Path) -> Result<Sets, Box<dyn Error>> {
         ("ImageNet-Fix", data::imagenet_fix::load(root)),
         ("CIFAR-100", data::cifar100::load(root, Split::Test)),
     ];
-    let mut ood = Vec::new();
-    for (name, set) in candidates {
-        match set {
-            Ok(set) => ood.push((name, set)),
-            Err(error) => eprintln!("without {name}: {error}"),
-        }
-    }
-    let load = |split| data::cifar10::load(root, split);
-    Ok(Sets { train: load(Split::Train)?, test: load(Split::Test)?, ood })
+    let ood = candidates.into_iter().filter_map(|(name, set)| {
+        Some((name, set.inspect_err(|error| eprintln!("without {name}: {error}")).ok()?))
+    });
+    let load = |split| cifar10::load(root, split);
+    Ok(Sets { train: load(Split::Train)?, test: load(Split::Test)?, ood: ood.collect() })
 }
 
 /// The embedded set, and settings small enough for it.
@@ -187,13 +189,11 @@ fn shapes_sets(settings: &mut Settings) -> Sets {
     let small = "_ --run runs/shapes --depth 18 --width 8 --hidden 128 --batch 32 --steps 300 \
                  --warmup-steps 10 --learning-rate 0.1 --min-crop 0.5";
     *settings = Settings::parse_from(small.split(' ').map(Into::into).chain(env::args_os().skip(1)));
+    let ood = [("near shapes", ShapesSplit::NearOod), ("far textures", ShapesSplit::FarOod)];
     let generate = |split, per_class| data::shapes::generate(split, per_class, 0);
     Sets {
         train: generate(ShapesSplit::Train, 200),
         test: generate(ShapesSplit::Test, 50),
-        ood: vec![
-            ("near shapes", generate(ShapesSplit::NearOod, 50)),
-            ("far textures", generate(ShapesSplit::FarOod, 50)),
-        ],
+        ood: ood.map(|(name, split)| (name, generate(split, 50))).into(),
     }
 }

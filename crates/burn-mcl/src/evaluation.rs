@@ -65,6 +65,7 @@ pub fn evaluate(
     batch_size: usize,
     progress: Progress,
 ) -> Result<Evaluation, DetectorError> {
+    tracing::info!(test = test.len(), sets = ood.len(), "evaluating");
     let score = |name: &str, set| Part::score(name, set, model, scorer, batch_size, progress);
     let ood = ood.iter().map(|(name, set)| score(name, set)).collect::<Result<Vec<_>, _>>()?;
     Evaluation::new(&score("test", test)?, &ood)
@@ -87,6 +88,7 @@ impl Evaluation {
                 if views == TestTimeViews::Identity { &Aggregation::ALL[..1] } else { &Aggregation::ALL };
             for &aggregation in aggregations {
                 let (predicted, normal) = test.scored().judge(views, aggregation);
+                tracing::debug!(?views, ?aggregation, "scored");
                 let results = ood.iter().map(|part| {
                     let (_, anomalous) = part.scored().judge(views, aggregation);
                     let metrics = OodMetrics::new(&normal, &anomalous)?;

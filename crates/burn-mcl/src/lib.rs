@@ -1,14 +1,18 @@
 #![doc = include_str!("../../../README.md")]
 #![forbid(unsafe_code)]
 
+mod artifact;
 pub mod detector;
 pub mod embed;
 pub mod evaluation;
+mod files;
 mod progress;
 pub mod report;
 pub mod scored;
 pub mod train;
 
+pub use artifact::ArtifactError;
+pub use files::FileError;
 pub use mcl_data as data;
 pub use mcl_infer as infer;
 pub use mcl_loss as loss;

@@ -25,6 +25,15 @@ impl Progress {
         }
     }
 
+    /// Says what a person at the terminal should know; as an event for everyone else. Unlike a bar it is shown even
+    /// when standard error is a file.
+    pub(crate) fn warn(self, message: &str) {
+        tracing::warn!("{message}");
+        if self == Self::Terminal {
+            eprintln!("warning: {message}");
+        }
+    }
+
     /// A bar over `len` items, of which `done` lie behind.
     pub(crate) fn bar(self, what: &'static str, len: usize, done: usize) -> ProgressBar {
         let bar = match self {

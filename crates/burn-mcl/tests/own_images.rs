@@ -37,9 +37,10 @@ fn folders_become_a_detector_and_a_report_and_again() {
     let root = folder.path();
     folders(root);
     fs::write(root.join("train/arrow/damaged.png"), "no picture").unwrap();
-    let (device, go_on) = (Device::flex(), AtomicBool::new(false));
+    let device = Device::flex();
+    let again = || run(&settings(root, "train", ""), &device, &AtomicBool::new(false)).unwrap();
 
-    let summary = run(&settings(root, "train", ""), &device, &go_on).unwrap();
+    let summary = again();
     assert_eq!((summary.images, summary.anomalous[0].images), (12, 5));
     assert_eq!(summary.anomalous[0].set, "blobs");
     assert!(root.join("run/report/index.html").is_file());
@@ -48,7 +49,7 @@ fn folders_become_a_detector_and_a_report_and_again() {
     assert_eq!(fs::read_dir(root.join("run/cache")).unwrap().count(), 3);
 
     // The same command trains no more, and says the same.
-    assert_eq!(run(&settings(root, "train", ""), &device, &go_on).unwrap(), summary);
+    assert_eq!(again(), summary);
 }
 
 #[test]
@@ -84,6 +85,6 @@ fn what_is_wrong_is_said_before_anything_is_trained() {
     let error = |settings: &Settings| run(settings, &device, &go_on).unwrap_err().to_string();
     assert!(error(&settings(root, "train", "--size 33")).contains("multiple of 32"));
     assert!(error(&settings(root, "nowhere", "")).contains("nowhere"));
-    assert!(error(&settings(root, "train", "--depth 7")).contains("--depth is 7"));
+    assert!(error(&settings(root, "train", "--depth 7")).contains("--depth must be"));
     assert!(!root.join("run/checkpoints").exists());
 }

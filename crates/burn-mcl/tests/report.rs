@@ -199,5 +199,5 @@ fn what_does_not_fit_is_refused_and_nothing_written() {
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
     let error = refused(example.report(), &file);
-    assert!(matches!(&error, ReportError::Io { path, .. } if path.starts_with(&file)), "{error}");
+    assert!(matches!(&error, ReportError::File(error) if error.path.starts_with(&file)), "{error}");
 }

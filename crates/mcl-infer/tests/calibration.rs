@@ -52,7 +52,7 @@ fn false_alarms_keep_the_promise() {
                 alarms += usize::from(flagged);
             }
             let rate = alarms as f64 / TRIALS as f64;
-            let expected = (alpha * (n + 1) as f64 + 1e-9).floor() / (n + 1) as f64; // exact: no ties
+            let expected = (alpha * f64::from(n + 1) + 1e-9).floor() / f64::from(n + 1); // exact: no ties
             let four_sigma = 4.0 * (expected * (1.0 - expected) / TRIALS as f64).sqrt();
             assert!((rate - expected).abs() <= four_sigma, "n {n}, alpha {alpha}: {rate}, not {expected}");
             assert!(rate <= alpha + four_sigma, "n {n}, alpha {alpha}: {rate}");

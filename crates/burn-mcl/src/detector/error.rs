@@ -1,11 +1,11 @@
 //! What can go wrong while fitting, using, saving or loading a detector.
 
-use std::path::PathBuf;
-
 use mcl_data::DataError;
 use mcl_infer::InferError;
 use mcl_infer::metrics::MetricError;
 use mcl_model::{ModelError, WeightsError};
+
+use crate::artifact::ArtifactError;
 
 /// Errors of [`Detector`](super::Detector) and of [`evaluate`](crate::evaluation::evaluate).
 #[derive(Debug, thiserror::Error)]
@@ -39,34 +39,17 @@ pub enum DetectorError {
         /// The score.
         score: f64,
     },
-    /// A saved detector is damaged, or not one.
-    #[error("{} is not a detector that can be read: {reason}", .path.display())]
-    Artifact {
-        /// The file or directory.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
+    /// The Gaussian of a class cannot be fitted.
+    #[error("class `{name}`: {source}")]
+    Class {
+        /// Name of the class.
+        name: String,
+        /// Why not.
+        source: InferError,
     },
-    /// A saved detector is of a format that this version does not know.
-    #[error("{} has format {found}, but this version reads up to {newest}: update burn-mcl", .path.display())]
-    Format {
-        /// The file that says so.
-        path: PathBuf,
-        /// Its format.
-        found: u32,
-        /// Newest format that is known.
-        newest: u32,
-    },
-    /// A file could not be read or written.
-    #[error("cannot {action} {}: {source}", .path.display())]
-    Io {
-        /// What was being done.
-        action: &'static str,
-        /// The file or directory.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    /// A saved detector cannot be read, or one cannot be written.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
     /// The images are unfit.
     #[error(transparent)]
     Data(#[from] DataError),

@@ -1,7 +1,7 @@
 //! The Gaussians of a trained network: one for each (class, rotation).
 
 use mcl_data::ImageSet;
-use mcl_infer::{MahalanobisConfig, MahalanobisScorer, TestTimeViews};
+use mcl_infer::{InferError, MahalanobisConfig, MahalanobisScorer, TestTimeViews};
 use mcl_model::MclModel;
 
 use super::DetectorError;
@@ -17,7 +17,7 @@ const CHUNK: usize = 4096;
 ///
 /// # Errors
 ///
-/// [`DetectorError::Infer`] when a class has too few images for its covariance (it names the class), and
+/// [`DetectorError::Class`] when a class has too few images for its covariance, or they are all alike, and
 /// [`DetectorError::Data`] when the images are not square.
 pub fn fit_gaussians(
     model: &MclModel,
@@ -44,5 +44,20 @@ pub fn fit_gaussians(
     }
     bar.finish_and_clear();
     let statistics = statistics.unwrap_or_else(|| config.statistics(train.class_names().len(), aux.len(), 1));
-    Ok(statistics.fit(config, &model.device())?)
+    statistics.fit(config, &model.device()).map_err(|error| named(error, train.class_names()))
+}
+
+/// An error of fitting with the name of the class that it is about.
+fn named(error: InferError, class_names: &[String]) -> DetectorError {
+    let class = match &error {
+        InferError::TooFewSamples { cluster, .. }
+        | InferError::RankDeficient { cluster, .. }
+        | InferError::NoSpread { cluster, .. }
+        | InferError::NotPositiveDefinite { cluster, .. } => cluster.class,
+        _ => None,
+    };
+    match class.and_then(|class| class_names.get(class)) {
+        Some(name) => DetectorError::Class { name: name.clone(), source: error },
+        None => error.into(),
+    }
 }

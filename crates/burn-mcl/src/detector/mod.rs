@@ -1,9 +1,9 @@
 //! A trained network, its Gaussians and a threshold: images in, decisions out.
 
-mod artifact;
 mod config;
 mod error;
 mod gaussians;
+mod saved;
 
 pub use config::DetectorConfig;
 pub use error::DetectorError;
@@ -94,6 +94,8 @@ impl Detector {
         progress: Progress,
     ) -> Result<Self, DetectorError> {
         config.validate()?;
+        check_model(model, &model_config)?;
+        tracing::info!(images = train.len(), calibration = calibration.len(), "fitting a detector");
         let model = model.valid();
         let scorer = fit_gaussians(&model, train, &config.gaussians, config.batch_size, progress)?;
         let mut detector = Self {
@@ -111,6 +113,7 @@ impl Detector {
         let scores = detector.detect_set(calibration)?.iter().map(|found| found.score).collect();
         detector.calibration = Calibration::new(scores)?;
         detector.threshold = detector.calibration.threshold(detector.config.tpr)?;
+        tracing::info!(threshold = detector.threshold, tpr = detector.config.tpr, "detector fitted");
         Ok(detector)
     }
 
@@ -285,4 +288,18 @@ impl Detector {
     pub fn scorer(&self) -> &MahalanobisScorer {
         &self.scorer
     }
+}
+
+/// Whether the network can be the one that the settings make: a detector saved with others could not be loaded.
+fn check_model(model: &MclModel, config: &MclModelConfig) -> Result<(), DetectorError> {
+    let (found, expected) = (model.num_params(), config.try_init(&model.device())?.num_params());
+    let channels = config.resnet.in_channels;
+    if found == expected && channels == 3 {
+        return Ok(());
+    }
+    Err(DetectorError::Config {
+        setting: "model_config",
+        value: format!("a network of {expected} values for {channels} channels (the one given has {found})"),
+        expected: "what the network was made with, for 3 channels",
+    })
 }

@@ -1,9 +1,9 @@
 //! What can go wrong while a report is made.
 
-use std::path::PathBuf;
-
 use mcl_infer::InferError;
 use mcl_infer::metrics::MetricError;
+
+use crate::files::FileError;
 
 /// Errors of [`Report`](super::Report).
 #[derive(Debug, thiserror::Error)]
@@ -54,15 +54,8 @@ pub enum ReportError {
         value: f64,
     },
     /// A file could not be written.
-    #[error("cannot {action} {}: {source}", .path.display())]
-    Io {
-        /// What was being done.
-        action: &'static str,
-        /// The file or directory.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A metric is not defined, for instance of a set without images.
     #[error(transparent)]
     Metric(#[from] MetricError),

@@ -44,6 +44,7 @@ pub use part::Part;
 pub use summary::{Summary, SummaryRow};
 
 use crate::embed::Embeddings;
+use crate::files::{FileError, replace};
 use crate::train::StepReport;
 
 /// Gathers what a report shows, and writes it.
@@ -169,7 +170,7 @@ impl<'a> Report<'a> {
     ///
     /// # Errors
     ///
-    /// As [`summary`](Self::summary), and [`ReportError::Io`].
+    /// As [`summary`](Self::summary), and [`ReportError::File`].
     pub fn write(&self, path: impl AsRef<Path>) -> Result<PathBuf, ReportError> {
         let path = path.as_ref();
         let summary = self.summary()?;
@@ -183,7 +184,7 @@ impl<'a> Report<'a> {
         let results = results::json(self, &summary, &gallery);
         let page = page::html(self, &summary, &gallery);
 
-        fs::create_dir_all(path).map_err(io("create", path))?;
+        fs::create_dir_all(path).map_err(FileError::on("create", path))?;
         replace(&path.join("scores.csv"), results::csv(self).as_bytes())?;
         replace(&path.join("results.json"), results.as_bytes())?;
         let index = path.join("index.html");
@@ -227,18 +228,4 @@ impl<'a> Report<'a> {
             _ => Ok(()),
         }
     }
-}
-
-/// Writes a file beside its place and renames it.
-fn replace(path: &Path, content: &[u8]) -> Result<(), ReportError> {
-    let mut partial = path.as_os_str().to_os_string();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
-    fs::write(&partial, content).map_err(io("write", &partial))?;
-    fs::rename(&partial, path).map_err(io("rename", &partial))
-}
-
-fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> ReportError {
-    let path = path.to_path_buf();
-    move |source| ReportError::Io { action, path, source }
 }

@@ -6,6 +6,9 @@ use mcl_data::DataError;
 use mcl_loss::LossError;
 use mcl_model::ModelError;
 
+use crate::artifact::ArtifactError;
+use crate::files::FileError;
+
 /// Errors of [`Trainer`](super::Trainer).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -20,58 +23,75 @@ pub enum TrainError {
         /// The values it may have.
         expected: &'static str,
     },
-    /// The loss stopped being a number. The newest checkpoint in the run directory is from before.
+    /// The loss stopped being a number.
     #[error(
-        "the loss is {loss} at step {step}; the weights up to {} are good: resume from there with a lower \
-         learning rate, or with warm-up", last_good(*.checkpoint)
+        "the loss is {loss} after {step} steps: lower the learning rate or lengthen the warm-up, in another run \
+         directory ({})", last_good(.checkpoint)
     )]
     NonFiniteLoss {
         /// The value of the loss.
         loss: f32,
-        /// Step at which it appeared, counted from 0.
+        /// Steps done before it.
         step: usize,
-        /// Steps done at the newest checkpoint, if one was written.
-        checkpoint: Option<usize>,
+        /// The newest checkpoint from which a step still had a finite loss, if there is one.
+        checkpoint: Option<PathBuf>,
+    },
+    /// Weights or running statistics stopped being numbers.
+    #[error(
+        "the weights are not finite after {step} steps: lower the learning rate or lengthen the warm-up, in another \
+         run directory ({})", last_good(.checkpoint)
+    )]
+    NonFiniteWeights {
+        /// Steps done.
+        step: usize,
+        /// The newest checkpoint, if there is one.
+        checkpoint: Option<PathBuf>,
     },
     /// The observer asked the run to stop; it goes on from here when started again.
-    #[error("stopped after {step} steps; start the same run again to go on")]
+    #[error("stopped after {step} steps{}", goes_on(.checkpoint))]
     Stopped {
         /// Steps done.
         step: usize,
+        /// The checkpoint of this step, if the run has a directory.
+        checkpoint: Option<PathBuf>,
     },
-    /// The run directory belongs to a run with other settings.
+    /// Another process, or another trainer in this one, is using the run directory.
+    #[error("{} is in use by another run: wait for it, stop it, or use another directory", .path.display())]
+    InUse {
+        /// The run directory.
+        path: PathBuf,
+    },
+    /// The run directory belongs to a run with other settings or other images.
     #[error(
         "{} holds a run whose {setting} is {found}, and this run's is {expected}: use another directory, or \
-         the settings it was started with", .path.display()
+         what it was started with", .path.display()
     )]
     OtherRun {
         /// The run directory.
         path: PathBuf,
-        /// The first setting that differs.
+        /// The first setting or property of the images that differs.
         setting: String,
         /// Its value in the directory.
         found: String,
         /// Its value in this run.
         expected: String,
     },
-    /// A checkpoint cannot be read back.
-    #[error("the checkpoint {} cannot be read: {reason}; delete it to go on from the one before", .path.display())]
-    Checkpoint {
-        /// The checkpoint's directory.
+    /// There are checkpoints, and none is whole.
+    #[error(
+        "none of the {count} checkpoints in {} can be read, so the run cannot go on; delete the directory to start \
+         over. The newest: {newest}", .path.display()
+    )]
+    NoCheckpoint {
+        /// The directory of the checkpoints.
         path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
+        /// How many there are.
+        count: usize,
+        /// What is wrong with the newest.
+        newest: Box<ArtifactError>,
     },
-    /// A file of the run could not be read or written.
-    #[error("cannot {action} {}: {source}", .path.display())]
-    Io {
-        /// What was being done.
-        action: &'static str,
-        /// The file or directory.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    /// The run directory cannot be read or written.
+    #[error(transparent)]
+    RunDir(#[from] ArtifactError),
     /// The loss's settings are invalid.
     #[error(transparent)]
     Loss(#[from] LossError),
@@ -83,6 +103,22 @@ pub enum TrainError {
     Data(#[from] DataError),
 }
 
-fn last_good(checkpoint: Option<usize>) -> String {
-    checkpoint.map_or_else(|| "the start".to_string(), |step| format!("the checkpoint at step {step}"))
+impl From<FileError> for TrainError {
+    fn from(error: FileError) -> Self {
+        Self::RunDir(error.into())
+    }
+}
+
+fn last_good(checkpoint: &Option<PathBuf>) -> String {
+    match checkpoint {
+        Some(path) => format!("the last good weights are in {}", path.display()),
+        None => "there is no earlier checkpoint".into(),
+    }
+}
+
+fn goes_on(checkpoint: &Option<PathBuf>) -> String {
+    match checkpoint {
+        Some(path) => format!(", saved in {}: start the same run again to go on", path.display()),
+        None => ", without a run directory to keep them in".into(),
+    }
 }

@@ -4,16 +4,17 @@ use std::fs;
 use std::path::Path;
 
 use super::{StepReport, TrainError};
+use crate::files::FileError;
 
 /// Every step that a run has logged in its directory, in order. A line that is not whole, as a run leaves it when it is
 /// killed, ends the history.
 ///
 /// # Errors
 ///
-/// [`TrainError::Io`] when there is no log or it cannot be read.
+/// [`TrainError::RunDir`] when there is no log or it cannot be read.
 pub fn read_history(run_dir: impl AsRef<Path>) -> Result<Vec<StepReport>, TrainError> {
     let path = run_dir.as_ref().join("train.jsonl");
-    let text = fs::read(&path).map_err(|source| TrainError::Io { action: "read", path, source })?;
+    let text = fs::read(&path).map_err(FileError::on("read", &path))?;
     Ok(text.split(|&byte| byte == b'\n').map_while(|line| serde_json::from_slice(line).ok()).collect())
 }
 
@@ -40,6 +41,6 @@ mod tests {
         let text = format!("{}\n{}\n{}", lines[0], lines[1], &lines[2][..20]);
         fs::write(folder.path().join("train.jsonl"), text).unwrap();
         assert_eq!(read_history(folder.path()).unwrap(), [step(1), step(2)]);
-        assert!(matches!(read_history(folder.path().join("none")), Err(TrainError::Io { .. })));
+        assert!(matches!(read_history(folder.path().join("none")), Err(TrainError::RunDir(_))));
     }
 }

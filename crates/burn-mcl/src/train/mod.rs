@@ -2,8 +2,10 @@
 
 mod config;
 mod error;
+mod fingerprint;
 mod history;
 mod objective;
+mod optimizer;
 mod report;
 mod run_dir;
 mod schedule;

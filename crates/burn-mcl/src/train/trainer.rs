@@ -5,17 +5,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use burn::module::Module;
-use burn::optim::{
-    GradientsParams, ModuleOptimizer, SgdConfig, decay::WeightDecayConfig, momentum::MomentumConfig,
-};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor};
 use mcl_data::ImageSet;
 use mcl_data::batch::{BatchConfig, HostBatch, Position};
 use mcl_loss::MclLabels;
 use mcl_model::MclModel;
 
+use super::fingerprint::Fingerprint;
 use super::objective::Loss;
+use super::optimizer::optimizer;
 use super::run_dir::RunDir;
 use super::{ROTATIONS, StepReport, TrainConfig, TrainError};
 use crate::progress::Progress;
@@ -25,8 +25,8 @@ type Observer<'a> = Box<dyn FnMut(&StepReport) -> ControlFlow<()> + 'a>;
 /// Trains a network on labelled images.
 ///
 /// With a [run directory](Self::run_dir) the settings, a log and checkpoints are kept there, and the same call
-/// goes on where an earlier one stopped: on the CPU the resumed run ends with the same bits as one that was
-/// never stopped.
+/// goes on where an earlier one stopped, or was killed: on the CPU the resumed run ends with the same bits as one
+/// that was never stopped. A damaged checkpoint is set aside, with a warning, for the one before it.
 pub struct Trainer<'a> {
     config: TrainConfig,
     device: Device,
@@ -68,7 +68,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Calls `observer` after each step. When it breaks, the run writes a checkpoint and stops with
-    /// [`TrainError::Stopped`].
+    /// [`TrainError::Stopped`]: how to act on Ctrl-C, with a flag that the signal sets and the observer reads.
     #[must_use]
     pub fn observer(mut self, observer: impl FnMut(&StepReport) -> ControlFlow<()> + 'a) -> Self {
         self.observer = Box::new(observer);
@@ -80,9 +80,10 @@ impl<'a> Trainer<'a> {
     /// # Errors
     ///
     /// [`TrainError::Data`] when there are fewer images than a batch takes or they are not square,
-    /// [`TrainError::OtherRun`] when the run directory belongs to other settings or images,
-    /// [`TrainError::NonFiniteLoss`] when training diverges, [`TrainError::Stopped`] when the observer asked
-    /// for it, [`TrainError::Checkpoint`] and [`TrainError::Io`] when the run directory cannot be used.
+    /// [`TrainError::OtherRun`] when the run directory belongs to other settings or images, [`TrainError::InUse`]
+    /// when another run is using it, [`TrainError::NonFiniteLoss`] and [`TrainError::NonFiniteWeights`] when training
+    /// diverges, [`TrainError::Stopped`] when the observer asked for it, [`TrainError::NoCheckpoint`] when all
+    /// checkpoints are damaged, [`TrainError::RunDir`] when the run directory cannot be read or written.
     pub fn fit(mut self, images: &ImageSet) -> Result<MclModel, TrainError> {
         let count = images.len();
         let config = self.config.clone();
@@ -95,12 +96,14 @@ impl<'a> Trainer<'a> {
         let schedule = config.schedule(count);
 
         let mut model = config.model.try_init_seeded(config.seed, &self.device)?;
-        let mut optimizer = optimizer(&config);
-        let mut run_dir = self.run_dir.as_ref().map(|path| RunDir::open(path, &config)).transpose()?;
+        let mut optimizer = optimizer(&config, &self.device);
+        let open = |path: &PathBuf| RunDir::open(path, &config, &Fingerprint::of(images));
+        let mut run_dir = self.run_dir.as_ref().map(open).transpose()?;
         let mut done = 0;
         if let Some(dir) = &mut run_dir {
-            (done, model, optimizer) = dir.load(count, model, optimizer)?;
+            (done, model, optimizer) = dir.load(model, optimizer, self.progress)?;
         }
+        tracing::info!(images = count, step = done, total_steps, device = ?self.device, "training");
 
         let position = |step: usize| Position {
             epoch: step / batches.batches_per_epoch(),
@@ -119,7 +122,8 @@ impl<'a> Trainer<'a> {
             (model, values) = step(model, &mut optimizer, &loss, batch, learning_rate, &self.device);
             let [total, contrastive, attraction, concentration] = values;
             if !total.is_finite() {
-                let checkpoint = run_dir.as_ref().and_then(RunDir::newest);
+                let checkpoint = run_dir.as_ref().and_then(|dir| dir.last_good(done));
+                tracing::error!(step = done, loss = total, "the loss is not finite");
                 return Err(TrainError::NonFiniteLoss { loss: total, step: done, checkpoint });
             }
             done += 1;
@@ -139,36 +143,43 @@ impl<'a> Trainer<'a> {
             };
             bar.set_message(report.to_string());
             bar.inc(1);
+            tracing::debug!(step = done, loss = total, learning_rate, "step");
             let stop = (self.observer)(&report).is_break();
+            let mut checkpoint = None;
             if let Some(dir) = &mut run_dir {
                 dir.log(&report)?;
                 if stop || done == total_steps || done.is_multiple_of(config.checkpoint_every) {
-                    dir.save(done, count, &model, &optimizer)?;
+                    let model = finite(model.valid(), done, Some(dir))?;
+                    checkpoint = Some(dir.save(done, model, &optimizer)?);
                 }
             }
             if stop && done < total_steps {
-                return Err(TrainError::Stopped { step: done });
+                tracing::info!(step = done, "stopped by the observer");
+                return Err(TrainError::Stopped { step: done, checkpoint });
             }
         }
         bar.finish_and_clear();
-        Ok(model.valid())
+        tracing::info!(step = done, "trained");
+        finite(model.valid(), done, run_dir.as_ref())
     }
 }
 
-/// Stochastic gradient descent as the paper uses it. Burn's dampening is not 0 by default; the paper's is.
-fn optimizer(config: &TrainConfig) -> ModuleOptimizer {
-    let momentum = MomentumConfig::new()
-        .with_momentum(config.momentum)
-        .with_dampening(0.0)
-        .with_nesterov(config.nesterov);
-    let mut sgd = SgdConfig::new();
-    if config.momentum > 0.0 {
-        sgd = sgd.with_momentum(Some(momentum));
+/// The model, if all its weights and running statistics are numbers.
+fn finite(model: MclModel, step: usize, run_dir: Option<&RunDir>) -> Result<MclModel, TrainError> {
+    struct AllFinite(bool);
+    impl ModuleVisitor for AllFinite {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            // A sum: it carries NaN along on every backend. What overflows it is as good as infinite.
+            self.0 &= param.val().abs().sum().into_scalar::<f32>().is_finite();
+        }
     }
-    if config.weight_decay > 0.0 {
-        sgd = sgd.with_weight_decay(Some(WeightDecayConfig::new(config.weight_decay as f32)));
+    let mut all = AllFinite(true);
+    model.visit(&mut all);
+    if all.0 {
+        return Ok(model);
     }
-    sgd.init()
+    tracing::error!(step, "the weights are not finite");
+    Err(TrainError::NonFiniteWeights { step, checkpoint: run_dir.and_then(|dir| dir.last_good(step)) })
 }
 
 /// One step of gradient descent: the network after it, and (loss, contrastive, attraction, concentration) before it.

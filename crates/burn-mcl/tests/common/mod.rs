@@ -1,9 +1,13 @@
 //! A data set and a run that take seconds.
 #![allow(dead_code)] // each test binary uses its part
 
+use std::fs;
+use std::path::Path;
+
 use burn_mcl::data::ImageSet;
-use burn_mcl::model::{MclModelConfig, ResNetConfig, ResNetDepth};
+use burn_mcl::model::{MclModel, MclModelConfig, ResNetConfig, ResNetDepth};
 use burn_mcl::train::TrainConfig;
+use sha2::{Digest, Sha256};
 
 /// Two classes of 8 x 8 images, `per_class` each: a bright corner, left or right, on noise.
 pub(crate) fn corners(per_class: usize, seed: u64) -> ImageSet {
@@ -36,4 +40,24 @@ pub(crate) fn tiny_run(steps: usize) -> TrainConfig {
         .with_steps(Some(steps))
         .with_checkpoint_every(2)
         .with_seed(3)
+}
+
+/// Makes the manifest of a directory fit its files again, after one of them was rewritten.
+pub(crate) fn seal(path: &Path) {
+    let manifest = path.join("manifest.json");
+    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&manifest).unwrap()).unwrap();
+    for (name, entry) in json["files"].as_object_mut().unwrap() {
+        let bytes = fs::read(path.join(name)).unwrap();
+        let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        *entry = serde_json::json!({ "bytes": bytes.len(), "sha256": hash });
+    }
+    fs::write(manifest, serde_json::to_vec(&json).unwrap()).unwrap();
+}
+
+/// Every weight and running statistic, as bytes.
+pub(crate) fn bits(model: &MclModel) -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.safetensors");
+    model.save_safetensors(&path).unwrap();
+    fs::read(path).unwrap()
 }

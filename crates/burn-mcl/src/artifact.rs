@@ -1,0 +1,298 @@
+//! Directories that are written whole or not at all, and checked when they are read: detectors and checkpoints.
+//!
+//! Beside its files each holds a `manifest.json` with what it is, the format, the version of the library that wrote
+//! it, and size and SHA-256 of every file.
+//!
+//! A new directory is filled under the name `NAME.partial`, forced to disk, and renamed. A directory cannot be renamed
+//! over another, so an old one steps aside to `NAME.previous` for the moment between two renames; reading finds it
+//! there when the process was killed in that moment.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::files::{self, FileError};
+
+const MANIFEST: &str = "manifest.json";
+
+/// Bytes of the largest manifest and settings that are read.
+const LARGEST_JSON: u64 = 16 << 20;
+
+/// What a directory holds, and the newest format of it that this version knows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kind {
+    pub(crate) name: &'static str,
+    pub(crate) format: u32,
+}
+
+/// A saved detector or checkpoint that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArtifactError {
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Io(#[from] FileError),
+    /// The directory is something else.
+    #[error("{} holds a {found}, not a {expected}", .path.display())]
+    Kind {
+        /// The directory.
+        path: PathBuf,
+        /// What it says it is.
+        found: String,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// A newer version of the library wrote it, in a format that this one does not know.
+    #[error(
+        "{} has format {found}, written by {library}, but this version reads up to {newest}: update burn-mcl",
+        .path.display()
+    )]
+    Newer {
+        /// The directory.
+        path: PathBuf,
+        /// Its format.
+        found: u64,
+        /// Newest format that is known.
+        newest: u32,
+        /// Name and version of the library that wrote it.
+        library: String,
+    },
+    /// A file that belongs to it is not there.
+    #[error("{} is missing: the directory was not copied or kept as a whole", .path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file is there that does not belong to it. (Names that begin with a dot are let be.)
+    #[error("{} does not belong there: move it elsewhere", .path.display())]
+    Extra {
+        /// The file or directory.
+        path: PathBuf,
+    },
+    /// A file is not the one that was saved.
+    #[error(
+        "{} was cut, damaged or edited since it was saved: it has {found_bytes} bytes and SHA-256 {found}, \
+         and had {expected_bytes} bytes and {expected}",
+        .path.display()
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        found_bytes: u64,
+        /// Its SHA-256; empty when the length differs already.
+        found: String,
+        /// Length in the manifest.
+        expected_bytes: u64,
+        /// SHA-256 in the manifest.
+        expected: String,
+    },
+    /// A file is as it was saved, or is the manifest itself, and makes no sense.
+    #[error("{} cannot be used: {reason}", .path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Manifest {
+    kind: String,
+    format: u32,
+    library: String,
+    files: BTreeMap<String, Entry>,
+}
+
+#[derive(Serialize, Deserialize, PartialEq)]
+struct Entry {
+    bytes: u64,
+    sha256: String,
+}
+
+/// A directory on its way to disk. Dropped before [`commit`](Self::commit), it leaves nothing behind.
+pub(crate) struct ArtifactWriter {
+    kind: Kind,
+    target: PathBuf,
+    partial: PathBuf,
+    files: BTreeMap<String, Entry>,
+}
+
+impl ArtifactWriter {
+    /// Begins the directory that will be `target`.
+    pub(crate) fn new(target: &Path, kind: Kind) -> Result<Self, FileError> {
+        let partial = files::beside(target, ".partial");
+        files::remove_dir(&partial)?;
+        fs::create_dir_all(&partial).map_err(FileError::on("create", &partial))?;
+        Ok(Self { kind, target: target.to_path_buf(), partial, files: BTreeMap::new() })
+    }
+
+    /// Writes a file of it.
+    pub(crate) fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), FileError> {
+        files::write_synced(&self.partial.join(name), bytes)?;
+        self.adopt(name)
+    }
+
+    /// Where to write a file that this type cannot write itself; [`adopt`](Self::adopt) it then.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.partial.join(name)
+    }
+
+    /// Takes in a file that is on disk already.
+    pub(crate) fn adopt(&mut self, name: &str) -> Result<(), FileError> {
+        let path = self.path(name);
+        let (sha256, bytes) =
+            File::open(&path).and_then(files::sha256).map_err(FileError::on("read", &path))?;
+        self.files.insert(name.to_string(), Entry { bytes, sha256 });
+        Ok(())
+    }
+
+    /// Puts the directory in its place.
+    pub(crate) fn commit(mut self) -> Result<(), FileError> {
+        let manifest = Manifest {
+            kind: self.kind.name.to_string(),
+            format: self.kind.format,
+            library: concat!("burn-mcl ", env!("CARGO_PKG_VERSION")).to_string(),
+            files: std::mem::take(&mut self.files),
+        };
+        let json = serde_json::to_vec_pretty(&manifest).expect("a manifest is plain data");
+        files::write_synced(&self.path(MANIFEST), &json)?;
+        files::sync_dir(&self.partial)?;
+
+        let previous = files::beside(&self.target, ".previous");
+        if self.target.exists() {
+            files::remove_dir(&previous)?;
+            fs::rename(&self.target, &previous).map_err(FileError::on("rename", &self.target))?;
+        }
+        fs::rename(&self.partial, &self.target).map_err(FileError::on("rename", &self.partial))?;
+        files::sync_parent(&self.target)?;
+        files::remove_dir(&previous)
+    }
+}
+
+impl Drop for ArtifactWriter {
+    fn drop(&mut self) {
+        // After a commit there is nothing; after an error the disk may be full. Nothing more can be done about a rest.
+        let _ = fs::remove_dir_all(&self.partial);
+    }
+}
+
+/// A directory whose files are all there and as they were saved.
+#[derive(Debug)]
+pub(crate) struct Artifact {
+    path: PathBuf,
+}
+
+impl Artifact {
+    /// Opens the directory `path` and checks it: what it is, its format, and every file.
+    pub(crate) fn open(path: &Path, kind: Kind) -> Result<Self, ArtifactError> {
+        let previous = files::beside(path, ".previous");
+        let path = if !path.exists() && previous.join(MANIFEST).exists() {
+            tracing::warn!(path = %path.display(), "saving was cut short: the one from before is read");
+            previous
+        } else {
+            path.to_path_buf()
+        };
+        let artifact = Self { path };
+        let manifest = artifact.manifest(kind)?;
+        artifact.check_names(manifest.files.keys())?;
+        for (name, expected) in &manifest.files {
+            artifact.check_file(name, expected)?;
+        }
+        Ok(artifact)
+    }
+
+    /// The path of a file of it.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The bytes of a file, of which there should be at most `limit`.
+    pub(crate) fn bytes(&self, name: &str, limit: u64) -> Result<Vec<u8>, ArtifactError> {
+        let path = self.path(name);
+        let mut bytes = Vec::new();
+        let read = File::open(&path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ArtifactError::Missing { path }),
+            Err(error) => Err(FileError::on("read", &path)(error).into()),
+            Ok(length) if length as u64 > limit => {
+                Err(self.unusable(name, format!("it has more than {limit} bytes")))
+            }
+            Ok(_) => Ok(bytes),
+        }
+    }
+
+    /// What a JSON file holds.
+    pub(crate) fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T, ArtifactError> {
+        let bytes = self.bytes(name, LARGEST_JSON)?;
+        serde_json::from_slice(&bytes).map_err(|error| self.unusable(name, error.to_string()))
+    }
+
+    /// An error about what a file holds.
+    pub(crate) fn unusable(&self, name: &str, reason: impl Into<String>) -> ArtifactError {
+        ArtifactError::Content { path: self.path(name), reason: reason.into() }
+    }
+
+    fn manifest(&self, kind: Kind) -> Result<Manifest, ArtifactError> {
+        fs::metadata(&self.path).map_err(FileError::on("open", &self.path))?;
+        let json: serde_json::Value = self.json(MANIFEST)?;
+        let text = |key| json.get(key).and_then(serde_json::Value::as_str).unwrap_or("?").to_string();
+        let path = || self.path.clone();
+        if text("kind") != kind.name {
+            return Err(ArtifactError::Kind { path: path(), found: text("kind"), expected: kind.name });
+        }
+        let format = json.get("format").and_then(serde_json::Value::as_u64);
+        let format = format.ok_or_else(|| self.unusable(MANIFEST, "it names no format"))?;
+        if format > u64::from(kind.format) {
+            let (newest, library) = (kind.format, text("library"));
+            return Err(ArtifactError::Newer { path: path(), found: format, newest, library });
+        }
+        serde_json::from_value(json).map_err(|error| self.unusable(MANIFEST, error.to_string()))
+    }
+
+    /// Whether the directory holds these names and no others.
+    fn check_names<'a>(&self, names: impl Iterator<Item = &'a String>) -> Result<(), ArtifactError> {
+        let mut expected: BTreeSet<&str> = names.map(String::as_str).collect();
+        expected.insert(MANIFEST);
+        let entries = fs::read_dir(&self.path).map_err(FileError::on("list", &self.path))?;
+        let mut found = BTreeSet::new();
+        for entry in entries {
+            let name = entry.map_err(FileError::on("list", &self.path))?.file_name();
+            found.insert(name.to_string_lossy().into_owned());
+        }
+        if let Some(name) = expected.iter().find(|name| !found.contains(**name)) {
+            return Err(ArtifactError::Missing { path: self.path(name) });
+        }
+        match found.iter().find(|name| !expected.contains(name.as_str()) && !name.starts_with('.')) {
+            Some(name) => Err(ArtifactError::Extra { path: self.path(name) }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_file(&self, name: &str, expected: &Entry) -> Result<(), ArtifactError> {
+        let path = self.path(name);
+        let metadata = fs::metadata(&path).map_err(FileError::on("read", &path))?;
+        if !metadata.is_file() {
+            return Err(self.unusable(name, "it is not a file"));
+        }
+        let mut found = (String::new(), metadata.len());
+        if found.1 == expected.bytes {
+            found = File::open(&path).and_then(files::sha256).map_err(FileError::on("read", &path))?;
+            if found == (expected.sha256.clone(), expected.bytes) {
+                return Ok(());
+            }
+        }
+        Err(ArtifactError::Changed {
+            path,
+            found_bytes: found.1,
+            found: found.0,
+            expected_bytes: expected.bytes,
+            expected: expected.sha256.clone(),
+        })
+    }
+}

@@ -1,0 +1,182 @@
+//! kill -9 at any moment of a write, and Ctrl-C: nothing that was whole is lost.
+#![cfg(unix)]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+
+use burn::tensor::Device;
+use burn_mcl::detector::Detector;
+use burn_mcl::train::{StepReport, Trainer};
+use common::{bits, corners, tiny_run};
+
+const CHILD: &str = "MCL_TEST_KILLED_CHILD";
+const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/artifact-v1/detector");
+
+/// One of the functions below in a process of its own.
+fn spawn(test: &str, path: &Path) -> Child {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(["--exact", test]).env(CHILD, path).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap()
+}
+
+fn wait_until(what: &str, child: &mut Child, mut done: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !done() {
+        assert!(started.elapsed() < Duration::from_secs(60), "{what}: not within a minute");
+        assert!(child.try_wait().unwrap().is_none(), "{what}: the child ended before");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Not a test of its own: saves one detector after the other at the same place, until it is killed.
+#[test]
+fn saving_child() {
+    let Ok(path) = env::var(CHILD) else { return };
+    let load = || Detector::load(KEPT, &Device::flex()).unwrap();
+    let detectors = [load(), load().with_tpr(0.5).unwrap()];
+    for detector in detectors.iter().cycle() {
+        detector.save(&path).unwrap();
+    }
+}
+
+#[test]
+fn a_detector_survives_kills_while_it_is_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("detector");
+    let set = corners(2, 2);
+    let scores = |detector: &Detector| {
+        detector.detect_set(&set).unwrap().iter().map(|found| found.score).collect::<Vec<_>>()
+    };
+    let kept = Detector::load(KEPT, &Device::flex()).unwrap();
+    kept.save(&path).unwrap();
+    let expected = scores(&kept);
+    let (mut thresholds, mut interrupted) = (Vec::new(), 0);
+    for kill in 0..40 {
+        let mut child = spawn("saving_child", &path);
+        let manifest = path.join("manifest.json");
+        let before = fs::metadata(&manifest).and_then(|file| file.modified()).ok();
+        let changed = || fs::metadata(&manifest).and_then(|file| file.modified()).ok() != before;
+        wait_until("the first save", &mut child, changed);
+        thread::sleep(Duration::from_micros(700 * kill)); // further into a save each time
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let left = |suffix: &str| dir.path().join(format!("detector.{suffix}")).exists();
+        interrupted += usize::from(left("partial") || left("previous"));
+        let found =
+            Detector::load(&path, &Device::flex()).unwrap_or_else(|error| panic!("kill {kill}: {error}"));
+        assert_eq!(scores(&found), expected, "kill {kill}");
+        thresholds.push(found.threshold());
+    }
+    println!("{interrupted} of 40 kills fell into a save");
+    assert!(interrupted >= 20, "only {interrupted} of 40 kills fell into a save");
+    thresholds.dedup();
+    assert!(thresholds.len() > 1, "one of the two detectors was never there");
+}
+
+const STEPS: usize = 60;
+
+/// Not a test of its own: trains, with a checkpoint after each step.
+#[test]
+fn training_child() {
+    let Ok(path) = env::var(CHILD) else { return };
+    let config = tiny_run(STEPS).with_checkpoint_every(1);
+    Trainer::new(config, &Device::flex()).unwrap().run_dir(path).fit(&corners(16, 0)).unwrap();
+}
+
+#[test]
+fn a_run_survives_kills_while_it_writes_checkpoints() {
+    let whole = Trainer::new(tiny_run(STEPS), &Device::flex()).unwrap().fit(&corners(16, 0)).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("train.jsonl");
+    let steps = || fs::read_to_string(&log).map_or(0, |text| text.lines().count());
+    let (mut kills, mut interrupted) = (0, 0);
+    while kills < 25 {
+        let mut child = spawn("training_child", dir.path());
+        let started = Instant::now();
+        let before = steps();
+        // One or two steps further, then somewhere in a step or a checkpoint.
+        while steps() <= before && child.try_wait().unwrap().is_none() {
+            assert!(started.elapsed() < Duration::from_secs(60));
+            thread::sleep(Duration::from_micros(300));
+        }
+        thread::sleep(Duration::from_micros(900 * kills));
+        if child.try_wait().unwrap().is_some() {
+            break; // the run is at its end
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        kills += 1;
+        let names = fs::read_dir(dir.path().join("checkpoints")).unwrap();
+        let partial = |name: &str| name.ends_with(".partial");
+        interrupted +=
+            names.filter(|name| partial(name.as_ref().unwrap().file_name().to_str().unwrap())).count();
+    }
+    println!("{kills} kills, {interrupted} while a checkpoint was written");
+    assert!(kills >= 10 && interrupted > 0, "{kills} kills, {interrupted} while a checkpoint was written");
+
+    let config = tiny_run(STEPS).with_checkpoint_every(1);
+    let last =
+        Trainer::new(config, &Device::flex()).unwrap().run_dir(dir.path()).fit(&corners(16, 0)).unwrap();
+    assert!(bits(&last) == bits(&whole), "the run ended with other weights than one that was never killed");
+    let names = fs::read_dir(dir.path().join("checkpoints")).unwrap();
+    let names: Vec<_> = names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(names.len(), 2, "no checkpoint was damaged, no rest is left: {names:?}");
+    let logged: Vec<usize> = fs::read_to_string(&log)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str::<StepReport>(line).unwrap().step)
+        .collect();
+    assert_eq!(logged, (1..=STEPS).collect::<Vec<_>>());
+}
+
+/// The example beside this test, which `cargo test` and `cargo build --examples` build.
+fn example(name: &str) -> PathBuf {
+    let test = env::current_exe().unwrap();
+    let path = test.parent().and_then(Path::parent).unwrap().join("examples").join(name);
+    assert!(path.exists(), "{} is not there: build it with `cargo build --examples`", path.display());
+    path
+}
+
+/// Runs the example until it has done some more steps, presses Ctrl-C, and says how it ended.
+fn interrupted_example(dir: &Path) -> (ExitStatus, String) {
+    let log = dir.join("run/train.jsonl");
+    let steps = || fs::read_to_string(&log).map_or(0, |text| text.lines().count());
+    let before = steps();
+    let settings = "--run run --steps 5000 --width 2 --hidden 8 --batch 4 --images 64";
+    let mut child = Command::new(example("train_cifar10"))
+        .args(settings.split(' '))
+        .current_dir(dir)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_until("some steps", &mut child, || steps() >= before + 3);
+    let sent = Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status().unwrap();
+    assert!(sent.success());
+    let output = child.wait_with_output().unwrap();
+    (output.status, String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn ctrl_c_saves_a_checkpoint_and_the_same_command_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut before = 0;
+    for _ in 0..2 {
+        let (status, said) = interrupted_example(dir.path());
+        assert_eq!(status.code(), Some(130), "{said}");
+        assert!(said.contains("run/checkpoints/0") && said.contains("again"), "{said}");
+        assert!(!said.contains("panicked"), "{said}");
+        assert!(!said.contains("training ["), "a progress bar, and no terminal: {said}");
+        let log = fs::read_to_string(dir.path().join("run/train.jsonl")).unwrap();
+        let logged: Vec<usize> =
+            log.lines().map(|line| serde_json::from_str::<StepReport>(line).unwrap().step).collect();
+        assert_eq!(logged, (1..=logged.len()).collect::<Vec<_>>());
+        assert!(dir.path().join(format!("run/checkpoints/{:08}/manifest.json", logged.len())).exists());
+        assert!(logged.len() > before);
+        before = logged.len();
+    }
+}
