@@ -11,14 +11,21 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::{env, error::Error, fs, ops::ControlFlow, process, time::Instant};
+use std::{
+    env,
+    error::Error,
+    ops::ControlFlow::{Break, Continue},
+    process,
+};
 
 use burn::tensor::Device;
 use burn_mcl::data::{self, ImageSet, Split, augment::SimClrAugmentConfig, cifar10, shapes::ShapesSplit};
+use burn_mcl::infer::{MahalanobisConfig, TestTimeViews};
 use burn_mcl::loss::{Formulation, MclLossConfig, NtXentLossConfig, SupConLossConfig};
 use burn_mcl::model::{MclModelConfig, ResNetConfig, ResNetDepth};
-use burn_mcl::train::{Objective, StepReport, TrainConfig, TrainError, Trainer};
-use burn_mcl::{Progress, detector::fit_gaussians, evaluation::evaluate, infer::MahalanobisConfig};
+use burn_mcl::report::{Part, Report};
+use burn_mcl::train::{Objective, StepReport, TrainConfig, TrainError, Trainer, read_history};
+use burn_mcl::{Progress::Terminal, detector::fit_gaussians, embed::embed, evaluation::Evaluation};
 use clap::{Parser, ValueEnum};
 
 #[derive(Parser)]
@@ -92,40 +99,36 @@ fn main() -> Result<(), Box<dyn Error>> {
     sets.train = sets.train.take(settings.images.unwrap_or(usize::MAX));
 
     let config = train_config(&settings)?;
-    let (images, steps) = (sets.train.len(), config.total_steps(sets.train.len()));
-    println!("{images} training images, {steps} steps of {} views on {device:?}", config.views_per_batch());
-    ctrlc::set_handler(|| {
-        if STOP.swap(true, Relaxed) {
-            process::exit(130); // pressed again, or after training
-        }
-        eprintln!("\nstopping after this step; Ctrl-C again ends at once");
+    println!("{} images, {} steps on {device:?}", sets.train.len(), config.total_steps(sets.train.len()));
+    ctrlc::set_handler(|| match STOP.swap(true, Relaxed) {
+        true => process::exit(130), // pressed again, or after training
+        false => eprintln!("\nstopping after this step; Ctrl-C again ends at once"),
     })?;
-    let stop =
-        |_: &StepReport| if STOP.load(Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-    let started = Instant::now();
-    let trainer = Trainer::new(config, &device)?.run_dir(&settings.run).progress(Progress::Terminal);
+    let stop = |_: &StepReport| if STOP.load(Relaxed) { Break(()) } else { Continue(()) };
+    let trainer = Trainer::new(config.clone(), &device)?.run_dir(&settings.run).progress(Terminal);
     let model = trainer.observer(stop).fit(&sets.train).unwrap_or_else(|error| {
         eprintln!("{error}");
         process::exit(if matches!(error, TrainError::Stopped { .. }) { 130 } else { 1 });
     });
     STOP.store(true, Relaxed);
-    println!("trained in {:.0?}", started.elapsed());
 
-    let gaussians = fit_gaussians(&model, &sets.train, &MahalanobisConfig::new(), 256, Progress::Terminal)?;
-    let ood: Vec<(&str, &ImageSet)> = sets.ood.iter().map(|(name, set)| (*name, set)).collect();
-    let evaluation = evaluate(&model, &gaussians, &sets.test, &ood, 128, Progress::Terminal)?;
-    println!("\n{evaluation}\n");
-    fs::write(settings.run.join("results.json"), serde_json::to_string_pretty(&evaluation)?)?;
+    let gaussians = fit_gaussians(&model, &sets.train, &MahalanobisConfig::new(), 256, Terminal)?;
+    let score = |name: &str, set| Part::score(name, set, &model, &gaussians, 128, Terminal);
+    let test = score("test", &sets.test)?;
+    let ood = sets.ood.iter().map(|(name, set)| score(name, set)).collect::<Result<Vec<_>, _>>()?;
+    let evaluation = Evaluation::new(&test, &ood)?;
+    let projections = embed(&model, &sets.train, TestTimeViews::Identity, 256, Terminal)?;
+    let report = Report::new("train_cifar10", &sets.train, &projections, test)
+        .anomalous(ood)
+        .history(read_history(&settings.run)?)
+        .settings("Training", &config)
+        .settings("All ways of scoring", &evaluation);
+    println!("\n{evaluation}\n\n{}", report.write(settings.run.join("report"))?.display());
     Ok(())
 }
 
 fn train_config(settings: &Settings) -> Result<TrainConfig, Box<dyn Error>> {
-    let depth = match settings.depth {
-        18 => ResNetDepth::ResNet18,
-        34 => ResNetDepth::ResNet34,
-        50 => ResNetDepth::ResNet50,
-        other => return Err(format!("--depth is {other}, but must be 18, 34 or 50").into()),
-    };
+    let depth = ResNetDepth::from_layers(settings.depth).ok_or("--depth must be 18, 34 or 50")?;
     let released = MclLossConfig::new().with_beta(2.0).with_formulation(Formulation::Released);
     let objective = match settings.loss {
         Loss::Mcl => Objective::Mcl(MclLossConfig::new()),
@@ -170,14 +173,11 @@ fn cifar10_sets(root: &Path) -> Result<Sets, Box<dyn Error>> {
         ("ImageNet-Fix", data::imagenet_fix::load(root)),
         ("CIFAR-100", data::cifar100::load(root, Split::Test)),
     ];
-    let mut ood = Vec::new();
-    for (name, set) in candidates {
-        match set {
-            Ok(set) => ood.push((name, set)),
-            Err(error) => eprintln!("without {name}: {error}"),
-        }
-    }
-    Ok(Sets { train: cifar10::load(root, Split::Train)?, test: cifar10::load(root, Split::Test)?, ood })
+    let ood = candidates.into_iter().filter_map(|(name, set)| {
+        Some((name, set.inspect_err(|error| eprintln!("without {name}: {error}")).ok()?))
+    });
+    let load = |split| cifar10::load(root, split);
+    Ok(Sets { train: load(Split::Train)?, test: load(Split::Test)?, ood: ood.collect() })
 }
 
 /// The embedded set, and settings small enough for it.

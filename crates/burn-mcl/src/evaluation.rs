@@ -3,7 +3,6 @@
 
 use std::fmt;
 
-use burn::tensor::Tensor;
 use mcl_data::ImageSet;
 use mcl_infer::metrics::{OodMetrics, accuracy};
 use mcl_infer::{Aggregation, MahalanobisScorer, TestTimeViews};
@@ -11,11 +10,8 @@ use mcl_model::MclModel;
 use serde::{Deserialize, Serialize};
 
 use crate::detector::DetectorError;
-use crate::embed::{Embeddings, embed};
 use crate::progress::Progress;
-
-/// Images whose scores are computed at once.
-const SCORE_BATCH: usize = 1024;
+use crate::report::Part;
 
 /// How well one out-of-distribution set is told from the test set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,57 +66,44 @@ pub fn evaluate(
     progress: Progress,
 ) -> Result<Evaluation, DetectorError> {
     tracing::info!(test = test.len(), sets = ood.len(), "evaluating");
-    let views = TestTimeViews::RotationsAndFlips;
-    let test_scores = view_scores(scorer, &embed(model, test, views, batch_size, progress)?)?;
-    let ood_scores = ood
-        .iter()
-        .map(|(_, set)| view_scores(scorer, &embed(model, set, views, batch_size, progress)?))
-        .collect::<Result<Vec<_>, DetectorError>>()?;
-    let labels: Vec<usize> = test.labels().to_vec();
+    let score = |name: &str, set| Part::score(name, set, model, scorer, batch_size, progress);
+    let ood = ood.iter().map(|(name, set)| score(name, set)).collect::<Result<Vec<_>, _>>()?;
+    Evaluation::new(&score("test", test)?, &ood)
+}
 
-    let mut rows = Vec::new();
-    for views in TestTimeViews::ALL {
-        let aggregations: &[Aggregation] =
-            if views == TestTimeViews::Identity { &Aggregation::ALL[..1] } else { &Aggregation::ALL };
-        for &aggregation in aggregations {
-            let (predicted, normal) = aggregate(&test_scores, views, aggregation);
-            tracing::debug!(?views, ?aggregation, "scored");
-            let results = ood.iter().zip(&ood_scores).map(|((name, _), scores)| {
-                let (_, anomalous) = aggregate(scores, views, aggregation);
-                Ok(OodResult { set: name.to_string(), metrics: OodMetrics::new(&normal, &anomalous)? })
-            });
-            rows.push(EvaluationRow {
-                views,
-                aggregation: (views != TestTimeViews::Identity).then_some(aggregation),
-                accuracy: accuracy(&predicted, &labels)?,
-                ood: results.collect::<Result<_, DetectorError>>()?,
-            });
+impl Evaluation {
+    /// The same from sets that have been scored in all eight views.
+    ///
+    /// # Errors
+    ///
+    /// [`DetectorError`] when a set is empty.
+    ///
+    /// # Panics
+    ///
+    /// When a set was scored in fewer than eight views.
+    pub fn new(test: &Part, ood: &[Part]) -> Result<Self, DetectorError> {
+        let mut rows = Vec::new();
+        for views in TestTimeViews::ALL {
+            let aggregations: &[Aggregation] =
+                if views == TestTimeViews::Identity { &Aggregation::ALL[..1] } else { &Aggregation::ALL };
+            for &aggregation in aggregations {
+                let (predicted, normal) = test.scored().judge(views, aggregation);
+                tracing::debug!(?views, ?aggregation, "scored");
+                let results = ood.iter().map(|part| {
+                    let (_, anomalous) = part.scored().judge(views, aggregation);
+                    let metrics = OodMetrics::new(&normal, &anomalous)?;
+                    Ok(OodResult { set: part.name().to_string(), metrics })
+                });
+                rows.push(EvaluationRow {
+                    views,
+                    aggregation: (views != TestTimeViews::Identity).then_some(aggregation),
+                    accuracy: accuracy(&predicted, test.images().labels())?,
+                    ood: results.collect::<Result<_, DetectorError>>()?,
+                });
+            }
         }
+        Ok(Self { test_images: test.images().len(), rows })
     }
-    Ok(Evaluation { test_images: test.len(), rows })
-}
-
-/// Scores of all views: chunks of [images, views, classes].
-fn view_scores(scorer: &MahalanobisScorer, embeddings: &Embeddings) -> Result<Vec<Tensor<3>>, DetectorError> {
-    (0..embeddings.images)
-        .step_by(SCORE_BATCH)
-        .map(|start| {
-            let end = (start + SCORE_BATCH).min(embeddings.images);
-            let chunk = embeddings.tensor(start, end, scorer.device());
-            Ok(scorer.score(chunk, TestTimeViews::RotationsAndFlips.aux())?)
-        })
-        .collect()
-}
-
-/// Labels and scores of all images from the first views of `scores`: the four rotations come before the flips.
-fn aggregate(scores: &[Tensor<3>], views: TestTimeViews, aggregation: Aggregation) -> (Vec<usize>, Vec<f64>) {
-    let (mut labels, mut values) = (Vec::new(), Vec::new());
-    for chunk in scores {
-        let prediction = aggregation.apply(chunk.clone().narrow(1, 0, views.aux().len()));
-        labels.extend(prediction.label.into_data().iter::<i64>().map(|label| label as usize));
-        values.extend(prediction.score.into_data().iter::<f64>());
-    }
-    (labels, values)
 }
 
 impl fmt::Display for Evaluation {

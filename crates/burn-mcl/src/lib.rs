@@ -7,6 +7,8 @@ pub mod embed;
 pub mod evaluation;
 mod files;
 mod progress;
+pub mod report;
+pub mod scored;
 pub mod train;
 
 pub use artifact::ArtifactError;

@@ -13,6 +13,18 @@ pub enum Progress {
 }
 
 impl Progress {
+    /// A bar for work that reports how many of how many items are done, from any thread.
+    pub fn observer(self, what: &'static str) -> impl Fn(usize, usize) + Sync {
+        let bar = std::sync::OnceLock::new();
+        move |done, len| {
+            let bar: &ProgressBar = bar.get_or_init(|| self.bar(what, len, 0));
+            bar.inc(1);
+            if done == len {
+                bar.finish_and_clear();
+            }
+        }
+    }
+
     /// Says what a person at the terminal should know; as an event for everyone else. Unlike a bar it is shown even
     /// when standard error is a file.
     pub(crate) fn warn(self, message: &str) {

@@ -130,10 +130,60 @@ pub enum DataError {
     },
 
     /// A folder that should hold one folder a class and holds none.
-    #[error("no class folders in {}: expected one sub-folder of pictures for each class", path.display())]
+    #[error("no pictures in {}: expected one sub-folder of pictures for each class, or pictures, which are then one class", path.display())]
     NoClassFolders {
         /// The folder.
         path: PathBuf,
+    },
+
+    /// A folder with pictures of its own and folders too: what is a class?
+    #[error(
+        "{} holds pictures ({picture}) and folders ({folder}): expected either one sub-folder for each class, or \
+         pictures only, which are then one class; move one of the two elsewhere",
+        path.display()
+    )]
+    MixedFolder {
+        /// The folder.
+        path: PathBuf,
+        /// One of its pictures.
+        picture: String,
+        /// One of its folders.
+        folder: String,
+    },
+
+    /// More files that cannot be read as pictures than may be passed over.
+    #[error(
+        "{unreadable} of {pictures} pictures in {} cannot be read, the limit is {limit}: remove or repair them, or raise \
+         the limit. The first: {}",
+        path.display(), first.join("; ")
+    )]
+    TooManyUnreadable {
+        /// The folder.
+        path: PathBuf,
+        /// Files that cannot be read.
+        unreadable: usize,
+        /// Files that look like pictures by their names.
+        pictures: usize,
+        /// How many may be passed over.
+        limit: usize,
+        /// The first of them, with the reasons.
+        first: Vec<String>,
+    },
+
+    /// More pixels than fit into memory.
+    #[error(
+        "{pictures} pictures of {height} x {width} take {} MiB, which this machine does not give: make them smaller or fewer",
+        bytes >> 20
+    )]
+    OutOfMemory {
+        /// Number of pictures.
+        pictures: usize,
+        /// Height asked for.
+        height: usize,
+        /// Width asked for.
+        width: usize,
+        /// Bytes that they would take.
+        bytes: u64,
     },
 
     /// An archive with an entry that is refused: absolute, leading outside the target, a link or a device.

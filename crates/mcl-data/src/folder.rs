@@ -70,6 +70,7 @@ pub(crate) fn name(path: &Path) -> String {
 }
 
 /// Decodes pictures in parallel. The order is that of `pictures`, and of several faulty ones the first is reported.
+/// ([`image_folder`](crate::image_folder) has a loader that passes over faulty ones.)
 pub(crate) fn load(
     pictures: &[(PathBuf, usize)],
     class_names: Vec<String>,

@@ -1,12 +1,49 @@
-//! One's own pictures: a folder with one sub-folder a class.
+//! One's own pictures: a folder with one sub-folder a class, or a folder of pictures that are one class.
+//!
+//! [`load`] is strict: the first file that is not a picture ends it. [`ImageFolderConfig`] is for folders as they are
+//! found: it passes over a few unreadable files and names them, and keeps the resized pixels in a cache file.
 
-use std::path::Path;
+mod cache;
+mod config;
+mod fingerprint;
+mod listing;
+
+use std::path::{Path, PathBuf};
+
+pub use cache::CacheUse;
+pub use config::ImageFolderConfig;
 
 use crate::folder::{self, Fit};
 use crate::{DataError, ImageSet};
+use listing::Listing;
 
-/// Loads `root/<class>/*`: the classes are the sub-folders sorted by name, the images of a class its picture files
-/// sorted by name (bmp, gif, jpeg, png, pnm, tiff, webp; other files and hidden ones are passed over).
+/// A folder of pictures, decoded.
+#[derive(Debug, Clone)]
+pub struct ImageFolder {
+    /// The pictures that could be read.
+    pub images: ImageSet,
+    /// The file of each image.
+    pub files: Vec<PathBuf>,
+    /// The files that could not be read.
+    pub unreadable: Vec<Unreadable>,
+    /// What became of the cache.
+    pub cache: CacheUse,
+}
+
+/// A file that looks like a picture by its name and could not be read as one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The file.
+    pub path: PathBuf,
+    /// Why, as a sentence that names the file.
+    pub reason: String,
+}
+
+/// Loads `root/<class>/**`, or `root/*` as one class, and fails at the first file that is not a picture.
+///
+/// The classes are the sub-folders sorted by name; the images of a class are its picture files, in folders below it too,
+/// sorted by name (bmp, gif, jpeg, png, pnm, tiff, webp; other files and hidden ones are passed over). A root without
+/// sub-folders is one class of the root's name.
 ///
 /// Pictures are turned upright as their EXIF block says, transparency is laid over white, grey becomes RGB and 16 bits
 /// become 8; then they are stretched to `size` (height, width) with an antialiased bilinear filter. Decoding runs on all
@@ -14,6 +51,7 @@ use crate::{DataError, ImageSet};
 ///
 /// # Errors
 /// - [`DataError::NoClassFolders`], [`DataError::EmptyFolder`] if there is no class or a class without a picture
+/// - [`DataError::MixedFolder`] if there are pictures both in `root` and in folders
 /// - [`DataError::Undecodable`], [`DataError::OverLimit`] for the first picture that is not one or too large
 /// - [`DataError::Io`], [`DataError::Setting`] (a zero size)
 ///
@@ -23,12 +61,8 @@ use crate::{DataError, ImageSet};
 /// # Ok::<(), mcl_data::DataError>(())
 /// ```
 pub fn load(root: &Path, size: (usize, usize)) -> Result<ImageSet, DataError> {
-    let folders = folder::folders(root)?;
-    if folders.is_empty() {
-        return Err(DataError::NoClassFolders { path: root.to_path_buf() });
-    }
-    let class_names = folders.iter().map(|path| folder::name(path)).collect();
-    folder::load_classes(&folders, class_names, size, Fit::Stretch)
+    let Listing { class_names, files, .. } = Listing::read(root)?;
+    folder::load(&files, class_names, size, Fit::Stretch)
 }
 
 #[cfg(test)]
@@ -105,5 +139,24 @@ mod tests {
             matches!(&error, DataError::Undecodable { path, .. } if path.ends_with("zebra/3.png")),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_flat_folder_is_one_class_and_folders_below_a_class_belong_to_it() {
+        let root = tempfile::tempdir().unwrap();
+        let flat = root.path().join("flat");
+        std::fs::create_dir(&flat).unwrap();
+        picture(1).save(flat.join("a.png")).unwrap();
+        picture(2).save(flat.join("b.png")).unwrap();
+        let set = load(&flat, (2, 2)).unwrap();
+        assert_eq!((set.class_names(), set.labels()), (&["flat".to_string()][..], &[0, 0][..]));
+
+        std::fs::create_dir_all(flat.join("monday/left")).unwrap();
+        let error = load(&flat, (2, 2)).unwrap_err();
+        assert!(matches!(&error, DataError::MixedFolder { path, .. } if path == &flat), "{error}");
+
+        picture(3).save(flat.join("monday/left/c.png")).unwrap();
+        let set = load(root.path(), (2, 2)).unwrap();
+        assert_eq!((set.class_names(), set.len()), (&["flat".to_string()][..], 3));
     }
 }

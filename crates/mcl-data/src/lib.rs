@@ -8,7 +8,7 @@
 //! | [`cifar10`], [`cifar100`] | the paper's in-distribution sets | official binary files, folders of PNGs |
 //! | [`svhn`] | house numbers, OOD | official `.mat` files |
 //! | [`lsun_fix`], [`imagenet_fix`] | scenes and objects without resizing artefacts, OOD | folders, archives, [`fix::make`] |
-//! | [`image_folder`] | one's own pictures | a folder with one sub-folder a class |
+//! | [`image_folder`] | one's own pictures | a folder with one sub-folder a class, cached |
 //! | [`shapes`] | ten signs, near and far OOD | drawn on the spot: no files, no network |
 //!
 //! With the feature `download`, the module `download` fetches CIFAR-10, CIFAR-100 and SVHN.
@@ -43,8 +43,10 @@ mod image_set;
 pub mod imagenet_fix;
 pub mod lsun_fix;
 mod mat;
+mod png;
 mod resize;
 pub mod shapes;
+mod split;
 pub mod svhn;
 
 pub use error::DataError;

@@ -27,6 +27,16 @@ pub enum ResNetDepth {
 }
 
 impl ResNetDepth {
+    /// The depth by its number of layers: 18, 34 or 50; `None` for any other.
+    pub fn from_layers(layers: u32) -> Option<Self> {
+        match layers {
+            18 => Some(Self::ResNet18),
+            34 => Some(Self::ResNet34),
+            50 => Some(Self::ResNet50),
+            _ => None,
+        }
+    }
+
     /// Blocks in each of the four layers.
     fn blocks(self) -> [usize; 4] {
         match self {

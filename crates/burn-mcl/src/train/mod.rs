@@ -3,6 +3,7 @@
 mod config;
 mod error;
 mod fingerprint;
+mod history;
 mod objective;
 mod optimizer;
 mod report;
@@ -12,6 +13,7 @@ mod trainer;
 
 pub use config::{ROTATIONS, TrainConfig};
 pub use error::TrainError;
+pub use history::read_history;
 pub use objective::Objective;
 pub use report::StepReport;
 pub use schedule::Schedule;

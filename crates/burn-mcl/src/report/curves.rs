@@ -1,0 +1,98 @@
+//! The curves behind AUROC and average precision: what every threshold finds, and at what price.
+
+/// Most points of a drawn curve: more than its pixels tell apart.
+const POINTS: usize = 400;
+
+/// A curve as (x, y) in [0, 1], from left to right.
+pub(super) type Curve = Vec<(f64, f64)>;
+
+/// (anomalies found, normal images flagged) at every threshold, from the strictest; equal scores are one threshold.
+fn sweep(normal: &[f64], anomalous: &[f64]) -> Vec<(usize, usize)> {
+    let mut all: Vec<(f64, bool)> = normal.iter().map(|&score| (score, false)).collect();
+    all.extend(anomalous.iter().map(|&score| (score, true)));
+    all.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    let (mut found, mut flagged, mut cuts) = (0, 0, Vec::new());
+    for (i, &(score, anomaly)) in all.iter().enumerate() {
+        if anomaly {
+            found += 1
+        } else {
+            flagged += 1
+        }
+        if all.get(i + 1).is_none_or(|next| next.0 != score) {
+            cuts.push((found, flagged));
+        }
+    }
+    cuts
+}
+
+/// Anomalies found (y) against normal images flagged (x), both as shares.
+pub(super) fn roc(normal: &[f64], anomalous: &[f64]) -> Curve {
+    let share = |(found, flagged): (usize, usize)| {
+        (flagged as f64 / normal.len() as f64, found as f64 / anomalous.len() as f64)
+    };
+    let curve: Curve = [(0, 0)].into_iter().chain(sweep(normal, anomalous)).map(share).collect();
+    thin(&without_straights(&curve))
+}
+
+/// The share of anomalies among the flagged (y, precision) against the anomalies found (x, recall).
+pub(super) fn precision_recall(normal: &[f64], anomalous: &[f64]) -> Curve {
+    let at = |(found, flagged): (usize, usize)| {
+        (found as f64 / anomalous.len() as f64, found as f64 / (found + flagged) as f64)
+    };
+    let mut curve: Curve = sweep(normal, anomalous).into_iter().map(at).collect();
+    curve.insert(0, (0.0, curve.first().map_or(1.0, |point| point.1)));
+    thin(&curve)
+}
+
+/// Drops the points in the middle of horizontal and vertical runs.
+fn without_straights(curve: &Curve) -> Curve {
+    let straight =
+        |w: &[(f64, f64)]| (w[0].0 == w[1].0 && w[1].0 == w[2].0) || (w[0].1 == w[1].1 && w[1].1 == w[2].1);
+    let inner = curve.windows(3).filter(|window| !straight(window)).map(|window| window[1]);
+    curve.first().copied().into_iter().chain(inner).chain(curve.last().copied()).collect()
+}
+
+/// At most [`POINTS`] points, evenly picked, the first and the last among them.
+fn thin(curve: &Curve) -> Curve {
+    if curve.len() <= POINTS {
+        return curve.clone();
+    }
+    (0..POINTS).map(|i| curve[i * (curve.len() - 1) / (POINTS - 1)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mcl_infer::metrics::{Positive, auroc, average_precision};
+
+    fn noise(n: usize, shift: f64) -> Vec<f64> {
+        (0..n).map(|i| (i as f64 * 0.618_034).fract() + shift - ((i * 7) % 5) as f64 * 0.1).collect()
+    }
+
+    #[test]
+    fn the_area_under_the_drawn_curve_is_the_metric() {
+        let (normal, anomalous) = (noise(150, 0.3), noise(120, 0.0));
+        let area = |curve: &Curve| -> f64 {
+            curve.windows(2).map(|w| (w[1].0 - w[0].0) * (w[0].1 + w[1].1) / 2.0).sum()
+        };
+        let exact = auroc(&normal, &anomalous).unwrap();
+        assert!((area(&roc(&normal, &anomalous)) - exact).abs() < 1e-12);
+        let steps: f64 =
+            precision_recall(&normal, &anomalous).windows(2).map(|w| (w[1].0 - w[0].0) * w[1].1).sum();
+        let exact = average_precision(&normal, &anomalous, Positive::OutOfDistribution).unwrap();
+        assert!((steps - exact).abs() < 1e-12);
+    }
+
+    #[test]
+    fn ties_are_one_threshold() {
+        assert_eq!(sweep(&[1.0, 2.0], &[1.0, 0.0]), [(1, 0), (2, 1), (2, 2)]);
+        assert_eq!(roc(&[1.0, 1.0], &[1.0]), [(0.0, 0.0), (1.0, 1.0)]);
+    }
+
+    #[test]
+    fn long_curves_keep_their_ends() {
+        let curve = roc(&noise(30_000, 0.2), &noise(30_000, 0.0));
+        assert!(curve.len() <= POINTS);
+        assert_eq!((curve[0], curve[curve.len() - 1]), ((0.0, 0.0), (1.0, 1.0)));
+    }
+}

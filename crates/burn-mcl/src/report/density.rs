@@ -1,0 +1,175 @@
+//! Score histograms with densities (Fig. 5 of the paper).
+//!
+//! Distances of anomalies may be a hundred times those of normal images: where all scores are negative the axis is that
+//! of log(-score), turned so that more normal stays to the right.
+
+/// Bins of a histogram.
+const BINS: usize = 36;
+/// Bins below the smoothed density.
+const FINE: usize = 216;
+
+/// How scores become places on the axis.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum ScoreScale {
+    Linear,
+    /// x = -log10(-score)
+    Log,
+}
+
+impl ScoreScale {
+    /// Logarithmic if every score is negative and they differ by more than a factor of ten.
+    pub(super) fn of(groups: &[&[f64]]) -> Self {
+        let all = || groups.iter().flat_map(|scores| scores.iter());
+        let (lowest, highest) = all().fold((f64::MAX, f64::MIN), |(low, high), &s| (low.min(s), high.max(s)));
+        if highest < 0.0 && lowest < 10.0 * highest { Self::Log } else { Self::Linear }
+    }
+
+    pub(super) fn place(self, score: f64) -> f64 {
+        match self {
+            Self::Linear => score,
+            Self::Log => -(-score).max(f64::MIN_POSITIVE).log10(),
+        }
+    }
+}
+
+/// One group of scores, as shares: `bars` and `line` integrate to 1 over the axis.
+#[derive(Debug, Clone)]
+pub(super) struct Density {
+    pub(super) name: String,
+    pub(super) images: usize,
+    /// Images in each bin.
+    pub(super) counts: Vec<usize>,
+    /// (place, density)
+    pub(super) line: Vec<(f64, f64)>,
+}
+
+/// Groups of scores over one axis.
+#[derive(Debug, Clone)]
+pub(super) struct Densities {
+    pub(super) scale: ScoreScale,
+    /// The lowest and highest place that is drawn.
+    pub(super) range: (f64, f64),
+    pub(super) groups: Vec<Density>,
+}
+
+impl Densities {
+    /// Empty groups are left out.
+    pub(super) fn new(groups: &[(&str, &[f64])], threshold: Option<f64>) -> Self {
+        let groups: Vec<_> = groups.iter().filter(|(_, scores)| !scores.is_empty()).collect();
+        let scale = ScoreScale::of(&groups.iter().map(|group| group.1).collect::<Vec<_>>());
+        let places: Vec<Vec<f64>> = groups
+            .iter()
+            .map(|(_, scores)| scores.iter().map(|&score| scale.place(score)).collect())
+            .collect();
+        let range = range(&places, threshold.map(|threshold| scale.place(threshold)));
+        let groups = groups.iter().zip(&places).map(|((name, _), places)| Density {
+            name: name.to_string(),
+            images: places.len(),
+            counts: histogram(places, range, BINS),
+            line: smooth(places, range),
+        });
+        Self { scale, range, groups: groups.collect() }
+    }
+
+    /// Left edge and width of bin `i`.
+    pub(super) fn bin(&self, i: usize) -> (f64, f64) {
+        let width = (self.range.1 - self.range.0) / BINS as f64;
+        (self.range.0 + i as f64 * width, width)
+    }
+
+    /// The density that a count in a bin stands for.
+    pub(super) fn height(&self, group: &Density, count: usize) -> f64 {
+        count as f64 / group.images as f64 / self.bin(0).1
+    }
+}
+
+/// From the 0.2% to the 99.8% quantile of every group, with the threshold, and some air.
+fn range(groups: &[Vec<f64>], threshold: Option<f64>) -> (f64, f64) {
+    let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+    for places in groups {
+        let mut sorted = places.clone();
+        sorted.sort_unstable_by(f64::total_cmp);
+        let at = |share: f64| sorted[(share * (sorted.len() - 1) as f64).round() as usize];
+        (low, high) = (low.min(at(0.002)), high.max(at(0.998)));
+    }
+    for place in threshold.into_iter().filter(|place| place.is_finite()) {
+        (low, high) = (low.min(place), high.max(place));
+    }
+    let air = 0.03 * (high - low);
+    match low.is_finite() && air > 0.0 {
+        true => (low - air, high + air),
+        false if low.is_finite() => (low - 0.5, high + 0.5), // all in one place
+        false => (0.0, 1.0),                                 // nothing at all
+    }
+}
+
+/// Counts; what lies outside goes to the first and the last bin.
+fn histogram(places: &[f64], (low, high): (f64, f64), bins: usize) -> Vec<usize> {
+    let mut counts = vec![0; bins];
+    for place in places {
+        let bin = ((place - low) / (high - low) * bins as f64).max(0.0) as usize;
+        counts[bin.min(bins - 1)] += 1;
+    }
+    counts
+}
+
+/// A Gaussian kernel density over fine bins, of Silverman's width.
+fn smooth(places: &[f64], (low, high): (f64, f64)) -> Vec<(f64, f64)> {
+    let counts = histogram(places, (low, high), FINE);
+    let step = (high - low) / FINE as f64;
+    let n = places.len() as f64;
+    let inside: Vec<f64> = places.iter().map(|place| place.clamp(low, high)).collect();
+    let mean = inside.iter().sum::<f64>() / n;
+    let deviation = (inside.iter().map(|place| (place - mean).powi(2)).sum::<f64>() / n).sqrt();
+    let width = (0.9 * deviation * n.powf(-0.2)).max(1.5 * step);
+    (0..FINE)
+        .map(|i| {
+            let kernel = |j: usize| (-0.5 * ((i as f64 - j as f64) * step / width).powi(2)).exp();
+            let sum: f64 =
+                counts.iter().enumerate().filter(|(_, c)| **c > 0).map(|(j, &c)| c as f64 * kernel(j)).sum();
+            let density = sum / (n * width * std::f64::consts::TAU.sqrt());
+            (low + (i as f64 + 0.5) * step, density)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_and_lines_integrate_to_one() {
+        let scores: Vec<f64> = (0..500).map(|i| -10.0 - (i as f64 * 0.618_034).fract() * 5.0).collect();
+        let densities = Densities::new(&[("a", &scores), ("none", &[])], Some(-12.0));
+        assert_eq!((densities.scale, densities.groups.len()), (ScoreScale::Linear, 1));
+        let group = &densities.groups[0];
+        assert_eq!(group.counts.iter().sum::<usize>(), 500);
+        let bars: f64 = group.counts.iter().map(|&c| densities.height(group, c) * densities.bin(0).1).sum();
+        assert!((bars - 1.0).abs() < 1e-12);
+        let step = group.line[1].0 - group.line[0].0;
+        let line: f64 = group.line.iter().map(|point| point.1 * step).sum();
+        assert!((line - 1.0).abs() < 0.05, "{line}"); // a little is smoothed over the edge
+    }
+
+    #[test]
+    fn far_scores_make_the_axis_logarithmic_with_normal_on_the_right() {
+        let densities = Densities::new(&[("near", &[-10.0, -12.0]), ("far", &[-5000.0])], None);
+        assert_eq!(densities.scale, ScoreScale::Log);
+        assert!(densities.scale.place(-10.0) > densities.scale.place(-5000.0));
+        assert_eq!(
+            Densities::new(&[("a", &[-10.0, 1.0]), ("b", &[-5000.0])], None).scale,
+            ScoreScale::Linear
+        );
+    }
+
+    #[test]
+    fn equal_scores_and_none_at_all_have_a_place() {
+        for scores in [&[-3.0, -3.0][..], &[]] {
+            let densities = Densities::new(&[("a", scores)], None);
+            assert!(densities.range.1 > densities.range.0);
+            assert!(
+                densities.groups.iter().flat_map(|g| &g.line).all(|p| p.0.is_finite() && p.1.is_finite())
+            );
+        }
+    }
+}

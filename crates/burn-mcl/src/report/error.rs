@@ -1,0 +1,65 @@
+//! What can go wrong while a report is made.
+
+use mcl_infer::InferError;
+use mcl_infer::metrics::MetricError;
+
+use crate::files::FileError;
+
+/// Errors of [`Report`](super::Report).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReportError {
+    /// Scores, labels, files or projections that are not one for each image.
+    #[error("the set `{set}` has {images} images, but {found} {what}")]
+    Count {
+        /// Name of the set.
+        set: String,
+        /// Its images.
+        images: usize,
+        /// What there should be one of for each image.
+        what: &'static str,
+        /// How many there are.
+        found: usize,
+    },
+    /// A class that the training images do not have.
+    #[error("image {image} of the set `{set}` has class {class}, but there are {classes} training classes")]
+    Class {
+        /// Name of the set.
+        set: String,
+        /// Index of the image.
+        image: usize,
+        /// Its class.
+        class: usize,
+        /// Number of training classes.
+        classes: usize,
+    },
+    /// Projections of another network than those of the training images.
+    #[error(
+        "the projections of the set `{set}` have {found} dimensions, those of the training images {expected}"
+    )]
+    Dimension {
+        /// Name of the set.
+        set: String,
+        /// Dimensions of its projections.
+        found: usize,
+        /// Dimensions of those of the training images.
+        expected: usize,
+    },
+    /// A score or threshold that is not a number.
+    #[error("{what} is {value}: a report needs finite numbers")]
+    NonFinite {
+        /// What it is.
+        what: String,
+        /// Its value.
+        value: f64,
+    },
+    /// A file could not be written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A metric is not defined, for instance of a set without images.
+    #[error(transparent)]
+    Metric(#[from] MetricError),
+    /// The nearest training images cannot be found.
+    #[error(transparent)]
+    Infer(#[from] InferError),
+}

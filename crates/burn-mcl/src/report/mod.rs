@@ -1,0 +1,231 @@
+//! What a detector does, to look at: one HTML file that works offline, and the same as data.
+//!
+//! ```text
+//! report/index.html      figures, pictures and settings; nothing is loaded from elsewhere
+//! report/results.json    the numbers behind it
+//! report/scores.csv      one line an image
+//! ```
+//!
+//! | section | figure of the paper |
+//! |---|---|
+//! | summary: AUROC, FPR at 95% TPR, precision, false alarms | Tables 1, 3, 4 |
+//! | score histograms with densities: correct, wrong, anomalous | Fig. 5 |
+//! | ROC and precision-recall curves | |
+//! | map of the projections | Fig. 1 |
+//! | confusion matrix | |
+//! | most confident mistakes with their nearest training images | Fig. 4 |
+//! | training curves, settings | |
+
+mod confusion;
+mod curves;
+mod density;
+mod error;
+mod figures;
+mod gallery;
+mod map;
+mod page;
+mod part;
+mod pictures;
+mod results;
+mod summary;
+mod svg;
+mod text;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use mcl_data::ImageSet;
+use mcl_infer::Calibration;
+use serde::Serialize;
+use serde_json::Value;
+
+pub use error::ReportError;
+pub use part::Part;
+pub use summary::{Summary, SummaryRow};
+
+use crate::embed::Embeddings;
+use crate::files::{FileError, replace};
+use crate::train::StepReport;
+
+/// Gathers what a report shows, and writes it.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use burn_mcl::{Progress, data::ImageSet, detector::Detector, embed::embed, infer::TestTimeViews};
+/// # use burn_mcl::{report::{Part, Report}, scored::ScoredSet, train::read_history};
+/// # let (detector, train, test, other): (Detector, ImageSet, ImageSet, ImageSet) = todo!();
+/// let views = TestTimeViews::RotationsAndFlips;
+/// let score = |set| ScoredSet::new(detector.model(), detector.scorer(), set, views, 256, Progress::Terminal);
+/// let projections = embed(detector.model(), &train, TestTimeViews::Identity, 256, Progress::Terminal)?;
+///
+/// let report = Report::new("Screws", &train, &projections, Part::new("test", &test, score(&test)?))
+///     .anomalous([Part::new("scratched", &other, score(&other)?)])
+///     .threshold(detector.threshold(), detector.config().tpr)
+///     .history(read_history("run")?);
+/// println!("{}", report.summary()?);
+/// report.write("run/report")?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Report<'a> {
+    title: String,
+    train: &'a ImageSet,
+    projections: &'a Embeddings,
+    normal: Part<'a>,
+    anomalous: Vec<Part<'a>>,
+    threshold: Option<f64>,
+    tpr: Option<f64>,
+    calibration: Option<&'a Calibration>,
+    history: Vec<StepReport>,
+    settings: Vec<(String, Value)>,
+    notes: Vec<String>,
+}
+
+impl<'a> Report<'a> {
+    /// A report on how normal images that the network has not seen are judged. `projections` are those of the training
+    /// images, in one view or several, of which the first counts.
+    pub fn new(
+        title: impl Into<String>,
+        train: &'a ImageSet,
+        projections: &'a Embeddings,
+        normal: Part<'a>,
+    ) -> Self {
+        Self {
+            title: title.into(),
+            train,
+            projections,
+            normal,
+            anomalous: Vec::new(),
+            threshold: None,
+            tpr: None,
+            calibration: None,
+            history: Vec::new(),
+            settings: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Adds sets of anomalies.
+    #[must_use]
+    pub fn anomalous(mut self, parts: impl IntoIterator<Item = Part<'a>>) -> Self {
+        self.anomalous.extend(parts);
+        self
+    }
+
+    /// Scores below `threshold` are anomalies, and at least a share `tpr` of normal images was to reach it.
+    #[must_use]
+    pub fn threshold(mut self, threshold: f64, tpr: f64) -> Self {
+        (self.threshold, self.tpr) = (Some(threshold), Some(tpr));
+        self
+    }
+
+    /// Where p-values come from, for `scores.csv`.
+    #[must_use]
+    pub fn calibration(mut self, calibration: &'a Calibration) -> Self {
+        self.calibration = Some(calibration);
+        self
+    }
+
+    /// The steps of the training run ([`read_history`](crate::train::read_history)).
+    #[must_use]
+    pub fn history(mut self, steps: Vec<StepReport>) -> Self {
+        self.history = steps;
+        self
+    }
+
+    /// Settings to show, under a name.
+    ///
+    /// # Panics
+    ///
+    /// When they cannot be JSON: maps whose keys are no strings.
+    #[must_use]
+    pub fn settings(mut self, name: impl Into<String>, settings: &impl Serialize) -> Self {
+        let value = serde_json::to_value(settings).expect("settings are plain data");
+        self.settings.push((name.into(), value));
+        self
+    }
+
+    /// A sentence to show below the summary.
+    #[must_use]
+    pub fn note(mut self, text: impl Into<String>) -> Self {
+        self.notes.push(text.into());
+        self
+    }
+
+    /// The numbers at its top.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Metric`] when a set is empty; [`ReportError::Count`], [`ReportError::Class`] or
+    /// [`ReportError::NonFinite`] when what was given does not fit together.
+    pub fn summary(&self) -> Result<Summary, ReportError> {
+        self.validate()?;
+        let classes = self.train.class_names();
+        Summary::new(&self.normal, &self.anomalous, classes, self.threshold, self.tpr)
+    }
+
+    /// Writes `index.html`, `results.json` and `scores.csv` into the folder `path` and returns the path of the first.
+    /// Each replaces an earlier one only when it is whole.
+    ///
+    /// # Errors
+    ///
+    /// As [`summary`](Self::summary), and [`ReportError::File`].
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<PathBuf, ReportError> {
+        let path = path.as_ref();
+        let summary = self.summary()?;
+        let gallery = gallery::gallery(
+            &self.parts(),
+            self.train.class_names(),
+            self.threshold,
+            &self.first_views(),
+            self.projections.dim,
+        )?;
+        let results = results::json(self, &summary, &gallery);
+        let page = page::html(self, &summary, &gallery);
+
+        fs::create_dir_all(path).map_err(FileError::on("create", path))?;
+        replace(&path.join("scores.csv"), results::csv(self).as_bytes())?;
+        replace(&path.join("results.json"), results.as_bytes())?;
+        let index = path.join("index.html");
+        replace(&index, page.as_bytes())?;
+        Ok(index)
+    }
+
+    /// The sets of anomalies, as given.
+    pub fn anomalous_sets(&self) -> &[Part<'a>] {
+        &self.anomalous
+    }
+
+    /// The normal set, then the anomalous ones.
+    fn parts(&self) -> Vec<&Part<'a>> {
+        [&self.normal].into_iter().chain(&self.anomalous).collect()
+    }
+
+    /// Projections of the training images as they are, `[n, dim]`.
+    fn first_views(&self) -> Vec<f32> {
+        let Embeddings { values, views, dim, .. } = self.projections;
+        values.chunks_exact((views * dim).max(1)).flat_map(|image| image[..*dim].to_vec()).collect()
+    }
+
+    fn validate(&self) -> Result<(), ReportError> {
+        let count = |set: &str, images, what, found| {
+            let set = set.to_string();
+            if images == found { Ok(()) } else { Err(ReportError::Count { set, images, what, found }) }
+        };
+        count("train", self.train.len(), "projections", self.projections.images)?;
+        for part in self.parts() {
+            part.validate(self.train.class_names().len())?;
+            let (own, dim) = (part.scored().dim(), self.projections.dim);
+            if own != dim {
+                return Err(ReportError::Dimension { set: part.name.clone(), found: own, expected: dim });
+            }
+        }
+        match self.threshold {
+            Some(value) if !value.is_finite() => {
+                Err(ReportError::NonFinite { what: "the threshold".into(), value })
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The report's page without a browser: well-formed, alone, whole, and free of what is not a number.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use burn_mcl::Progress;
+use burn_mcl::detector::{Detector, DetectorConfig};
+use burn_mcl::embed::{Embeddings, embed};
+use burn_mcl::infer::{MahalanobisConfig, TestTimeViews};
+use burn_mcl::report::{Part, Report, ReportError};
+use burn_mcl::scored::ScoredSet;
+use burn_mcl::train::{StepReport, Trainer};
+use common::{corners, tiny_run};
+
+struct Example {
+    detector: Detector,
+    train: burn_mcl::data::ImageSet,
+    projections: Embeddings,
+    test: burn_mcl::data::ImageSet,
+    scores: ScoredSet,
+    files: Vec<PathBuf>,
+    history: Vec<StepReport>,
+}
+
+fn example() -> Example {
+    let (train, test) = (corners(40, 0), corners(12, 4));
+    let run = tiny_run(6);
+    let mut history = Vec::new();
+    let trainer = Trainer::new(run.clone(), &Device::flex()).unwrap().observer(|step| {
+        history.push(*step);
+        std::ops::ControlFlow::Continue(())
+    });
+    let model = trainer.fit(&train).unwrap();
+    let config = DetectorConfig::new().with_gaussians(MahalanobisConfig::new().with_ridge(1e-3));
+    let detector =
+        Detector::fit(&model, run.model, &train, &corners(20, 1), config, Progress::Hidden).unwrap();
+    let scores = scored(&detector, &test);
+    let projections = embed(&model, &train, TestTimeViews::Identity, 32, Progress::Hidden).unwrap();
+    let files = (0..test.len()).map(|i| PathBuf::from(format!("a \"<b>\" & 'c',{i}.png"))).collect();
+    Example { detector, train, projections, test, scores, files, history }
+}
+
+fn scored(detector: &Detector, set: &burn_mcl::data::ImageSet) -> ScoredSet {
+    let views = detector.config().views;
+    ScoredSet::new(detector.model(), detector.scorer(), set, views, 32, Progress::Hidden).unwrap()
+}
+
+impl Example {
+    fn part(&self, name: &str) -> Part<'_> {
+        Part::new(name, &self.test, self.scores.clone()).files(&self.files)
+    }
+
+    fn report(&self) -> Report<'_> {
+        Report::new("A <title> & more", &self.train, &self.projections, self.part("normal"))
+            .threshold(self.detector.threshold(), 0.95)
+            .calibration(self.detector.calibration())
+            .history(self.history.clone())
+            .settings("Detector", self.detector.config())
+            .note("A note.")
+    }
+}
+
+/// Every tag is closed by its own kind, attributes are quoted, and no `<` or bare `&` is left in the text.
+fn check_well_formed(html: &str) {
+    let mut rest = html.strip_prefix("<!DOCTYPE html>").expect("an HTML5 page");
+    let style = rest.find("<style>").unwrap()..rest.find("</style>").unwrap();
+    let without_style = [&rest[..style.start + 7], &rest[style.end..]].concat();
+    rest = &without_style;
+    let mut open: Vec<&str> = Vec::new();
+    while let Some(start) = rest.find('<') {
+        let text = &rest[..start];
+        assert!(!text.contains('>'), "a stray > in {text:?}");
+        for entity in text.match_indices('&').map(|(i, _)| &text[i..]) {
+            assert!(
+                ["&amp;", "&lt;", "&gt;", "&quot;", "&#39;"].iter().any(|e| entity.starts_with(e)),
+                "{entity}"
+            );
+        }
+        let end = start + rest[start..].find('>').expect("the tag ends");
+        let tag = &rest[start + 1..end];
+        rest = &rest[end + 1..];
+        assert!(tag.matches('"').count() % 2 == 0, "quotes in <{tag}>");
+        if let Some(name) = tag.strip_prefix('/') {
+            assert_eq!(open.pop(), Some(name), "closed by </{name}>");
+        } else if !tag.ends_with('/') {
+            open.push(tag.split_whitespace().next().expect("a name"));
+        }
+    }
+    assert!(open.is_empty(), "left open: {open:?}");
+}
+
+fn check_alone_and_numeric(html: &str) {
+    for attribute in ["src=\"", "href=\"", "url("] {
+        for (i, _) in html.match_indices(attribute) {
+            let target = &html[i + attribute.len()..][..8];
+            assert!(
+                target.starts_with("data:") || target.starts_with('#'),
+                "{attribute}{target} leads elsewhere"
+            );
+        }
+    }
+    for forbidden in ["http:", "https:", "@import", "<script", "NaN", "inf\"", " inf", "Infinity"] {
+        assert!(!html.contains(forbidden), "the page contains {forbidden:?}");
+    }
+}
+
+fn ids(html: &str) -> Vec<&str> {
+    html.split(" id=\"").skip(1).map(|rest| &rest[..rest.find('"').unwrap()]).collect()
+}
+
+#[test]
+fn the_page_is_well_formed_alone_and_whole() {
+    let example = example();
+    let other = corners(9, 7).select_classes(&[1]).unwrap();
+    let other_scores = scored(&example.detector, &other);
+    let folder = tempfile::tempdir().unwrap();
+    let others = [example.part("itself"), Part::new("other", &other, other_scores)];
+    let report = example.report().anomalous(others);
+    let index = report.write(folder.path().join("new/report")).unwrap();
+    let html = fs::read_to_string(&index).unwrap();
+    check_well_formed(&html);
+    check_alone_and_numeric(&html);
+
+    let sections = ["summary", "scores", "thresholds", "map", "classes", "pictures", "training", "settings"];
+    assert_eq!(ids(&html), sections);
+    for id in sections {
+        assert!(html.contains(&format!("href=\"#{id}\"")), "{id} is reached from the top");
+    }
+    // Two score figures, ROC, precision, map, four training curves: each with a name, and with its data.
+    assert_eq!(html.matches("role=\"img\" aria-label=\"").count(), 9);
+    assert_eq!(html.matches(" as a table</summary>").count(), 9);
+    assert!(
+        html.matches("<img ").count() > 12
+            && html.matches("<img ").count() == html.matches(" alt=\"").count()
+    );
+    assert!(html.contains("A &lt;title&gt; &amp; more") && html.contains("A note."));
+    assert!(html.contains("a &quot;&lt;b&gt;&quot; &amp; &#39;c&#39;,"));
+
+    let results = fs::read(index.with_file_name("results.json")).unwrap();
+    let results: serde_json::Value = serde_json::from_slice(&results).unwrap();
+    let summary = report.summary().unwrap();
+    assert_eq!(results["summary"]["anomalous"][0]["auroc"], 0.5); // the same images on both sides
+    assert_eq!(results["summary"]["threshold"].as_f64(), summary.threshold);
+    assert_eq!(results["confusion"]["rows"].as_array().unwrap().len(), 2 + 2);
+    let csv = fs::read_to_string(index.with_file_name("scores.csv")).unwrap();
+    assert_eq!(csv.lines().count(), 1 + 24 + 24 + 9);
+    assert!(csv.contains(r#"normal,"a ""<b>"" & 'c',"#), "quoted as RFC 4180 has it");
+    let left: Vec<_> =
+        fs::read_dir(index.parent().unwrap()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 3, "nothing else is left: {left:?}");
+}
+
+#[test]
+fn a_report_needs_neither_anomalies_nor_a_threshold_nor_a_history() {
+    let example = example();
+    let folder = tempfile::tempdir().unwrap();
+    let part = example.part("normal");
+    let report = Report::new("Bare", &example.train, &example.projections, part);
+    let html = fs::read_to_string(report.write(folder.path()).unwrap()).unwrap();
+    check_well_formed(&html);
+    check_alone_and_numeric(&html);
+    assert_eq!(ids(&html), ["summary", "scores", "map", "classes", "pictures"]);
+}
+
+#[test]
+fn sets_of_one_image_and_foreign_classes_have_a_page() {
+    let example = example();
+    let one = corners(1, 9).take(1);
+    let scores = scored(&example.detector, &one);
+    let named = burn_mcl::data::ImageSet::new(one.all_pixels().to_vec(), (8, 8), vec![0], vec!["new".into()])
+        .unwrap();
+    let part = |name| Part::new(name, &named, scores.clone());
+    let folder = tempfile::tempdir().unwrap();
+    let report = Report::new("One", &example.train, &example.projections, part("a")).anomalous([part("b")]);
+    assert_eq!(report.summary().unwrap().accuracy, None);
+    let html = fs::read_to_string(report.write(folder.path()).unwrap()).unwrap();
+    check_well_formed(&html);
+    check_alone_and_numeric(&html);
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_nothing_written() {
+    let example = example();
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |report: Report, path: &Path| report.write(path.join("report")).unwrap_err();
+    let part = example.part("normal").files(&example.files[..3]);
+    let error = refused(Report::new("", &example.train, &example.projections, part), folder.path());
+    assert!(matches!(error, ReportError::Count { images: 24, what: "files", found: 3, .. }), "{error}");
+    let error = refused(example.report().threshold(f64::NAN, 0.95), folder.path());
+    assert!(matches!(error, ReportError::NonFinite { .. }), "{error}");
+    let other = corners(3, 0);
+    let error = refused(Report::new("", &other, &example.projections, example.part("normal")), folder.path());
+    assert!(matches!(error, ReportError::Count { what: "projections", .. }), "{error}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let error = refused(example.report(), &file);
+    assert!(matches!(&error, ReportError::File(error) if error.path.starts_with(&file)), "{error}");
+}

@@ -1,0 +1,57 @@
+//! What is in a folder of pictures: classes and files, in an order that does not depend on the file system.
+
+use std::path::{Path, PathBuf};
+
+use crate::DataError;
+use crate::folder::{self, LOOKED_FOR};
+
+/// The pictures of a folder, by name only: none of them has been opened.
+pub(super) struct Listing {
+    /// The folder itself.
+    pub(super) root: PathBuf,
+    /// The classes, sorted by name.
+    pub(super) class_names: Vec<String>,
+    /// Every picture with its class.
+    pub(super) files: Vec<(PathBuf, usize)>,
+}
+
+impl Listing {
+    /// Lists `root`: one class for each sub-folder, or one class if there are pictures only.
+    pub(super) fn read(root: &Path) -> Result<Self, DataError> {
+        let (folders, pictures) = (folder::folders(root)?, folder::pictures(root)?);
+        let root = root.to_path_buf();
+        match (folders.first(), pictures.first()) {
+            (None, None) => Err(DataError::NoClassFolders { path: root }),
+            (Some(folder), Some(picture)) => Err(DataError::MixedFolder {
+                path: root,
+                picture: folder::name(picture),
+                folder: folder::name(folder),
+            }),
+            (None, Some(_)) => {
+                let class_names = vec![own_name(&root)];
+                Ok(Self { root, class_names, files: pictures.into_iter().map(|path| (path, 0)).collect() })
+            }
+            (Some(_), None) => {
+                let mut files = Vec::new();
+                for (label, folder) in folders.iter().enumerate() {
+                    let pictures = folder::pictures_below(folder)?;
+                    if pictures.is_empty() {
+                        let path = folder.clone();
+                        return Err(DataError::EmptyFolder { path, looked_for: LOOKED_FOR });
+                    }
+                    files.extend(pictures.into_iter().map(|path| (path, label)));
+                }
+                let class_names = folders.iter().map(|path| folder::name(path)).collect();
+                Ok(Self { root, class_names, files })
+            }
+        }
+    }
+}
+
+/// The name of a folder, also of `.` and `..`.
+fn own_name(root: &Path) -> String {
+    match root.file_name() {
+        Some(_) => folder::name(root),
+        None => root.canonicalize().map_or_else(|_| folder::name(root), |path| folder::name(&path)),
+    }
+}

@@ -1,0 +1,184 @@
+//! Folders as users have them.
+
+use std::fs;
+use std::io::Cursor;
+use std::sync::Mutex;
+
+use image::codecs::jpeg::JpegEncoder;
+use image::{GrayImage, ImageBuffer, ImageEncoder, Luma, Rgb, RgbImage, Rgba, RgbaImage};
+
+use super::*;
+
+const GREEN: [u8; 3] = [0, 200, 0];
+
+fn quiet(_: usize, _: usize) {}
+
+/// Ten pictures of one colour in all kinds of files and sizes, in one folder.
+fn folder() -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| root.path().join(name);
+    for i in 0..6 {
+        RgbImage::from_pixel(5 + i, 9, Rgb(GREEN)).save(at(&format!("{i}.png"))).unwrap();
+    }
+    GrayImage::from_pixel(3, 3, Luma([90])).save(at("grey.png")).unwrap();
+    RgbaImage::from_pixel(3, 3, Rgba([1, 2, 3, 0])).save(at("hollow.png")).unwrap();
+    ImageBuffer::<Rgb<u16>, _>::from_pixel(3, 3, Rgb([0, 200 * 257, 0])).save(at("sixteen.png")).unwrap();
+    fs::write(at("turned.jpg"), turned_jpeg()).unwrap();
+    root
+}
+
+/// A 16 x 8 JPEG, its left half black, that says it was taken with the camera turned: upright its top is black.
+fn turned_jpeg() -> Vec<u8> {
+    let picture = RgbImage::from_fn(16, 8, |x, _| Rgb(if x < 8 { [0; 3] } else { [255; 3] }));
+    let mut bytes = Cursor::new(Vec::new());
+    let mut encoder = JpegEncoder::new_with_quality(&mut bytes, 100);
+    // TIFF, big-endian, one entry: tag 0x0112 (orientation), SHORT, one value: 6.
+    let mut exif = b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01".to_vec();
+    exif.extend([0, 6, 0, 0, 0, 0, 0, 0]);
+    encoder.set_exif_metadata(exif).unwrap();
+    encoder.write_image(&picture, 16, 8, image::ExtendedColorType::Rgb8).unwrap();
+    bytes.into_inner()
+}
+
+fn pixel(folder: &ImageFolder, name: &str) -> [u8; 3] {
+    let i = folder.files.iter().position(|path| path.ends_with(name)).unwrap();
+    let pixels = folder.images.pixels(i);
+    [pixels[0], pixels[pixels.len() / 3], pixels[2 * pixels.len() / 3]]
+}
+
+#[test]
+fn every_kind_of_picture_becomes_upright_opaque_rgb() {
+    let root = folder();
+    let folder = ImageFolderConfig::new((8, 4)).load(root.path(), &quiet).unwrap();
+    assert_eq!(
+        (folder.images.len(), folder.images.size(), folder.cache.clone()),
+        (10, (8, 4), CacheUse::Off)
+    );
+    assert_eq!(folder.files.len(), 10);
+    assert_eq!([pixel(&folder, "5.png"), pixel(&folder, "sixteen.png")], [GREEN; 2]);
+    assert_eq!([pixel(&folder, "grey.png"), pixel(&folder, "hollow.png")], [[90; 3], [255; 3]]);
+    let turned = folder.files.iter().position(|path| path.ends_with("turned.jpg")).unwrap();
+    let red = &folder.images.pixels(turned)[..32]; // [8, 4]: the dark half is on top
+    assert!(red[..12].iter().all(|&v| v < 30) && red[20..].iter().all(|&v| v > 225), "{red:?}");
+}
+
+#[test]
+fn unreadable_files_are_named_and_passed_over_up_to_the_limit() {
+    let root = folder();
+    fs::write(root.path().join("2.png"), "no picture").unwrap();
+    fs::write(root.path().join("4.png"), "").unwrap();
+    let config = ImageFolderConfig::new((4, 4)).with_unreadable(0.2);
+    let seen = Mutex::new(Vec::new());
+    let folder = config.load(root.path(), &|done, all| seen.lock().unwrap().push((done, all))).unwrap();
+    let mut seen = seen.into_inner().unwrap();
+    seen.sort_unstable();
+    assert_eq!(seen, (1..=10).map(|done| (done, 10)).collect::<Vec<_>>());
+
+    assert_eq!((folder.images.len(), folder.files.len()), (8, 8));
+    let bad: Vec<_> = folder.unreadable.iter().map(|file| file.path.file_name().unwrap()).collect();
+    assert_eq!(bad, ["2.png", "4.png"]);
+    assert!(folder.unreadable[0].reason.contains("2.png"), "{}", folder.unreadable[0].reason);
+    for name in ["0.png", "1.png", "3.png", "5.png"] {
+        assert_eq!(pixel(&folder, name), GREEN, "{name} is where it belongs");
+    }
+
+    let error = config.with_unreadable(0.1).load(root.path(), &quiet).unwrap_err();
+    let DataError::TooManyUnreadable { unreadable: 2, pictures: 10, limit: 1, first, .. } = &error else {
+        panic!("{error}")
+    };
+    assert!(first[0].contains("2.png") && first[1].contains("4.png"), "{error}");
+}
+
+#[test]
+fn a_class_of_unreadable_files_is_an_error() {
+    let root = tempfile::tempdir().unwrap();
+    for class in ["a", "b"] {
+        fs::create_dir(root.path().join(class)).unwrap();
+        RgbImage::new(2, 2).save(root.path().join(class).join("1.png")).unwrap();
+    }
+    fs::write(root.path().join("b/1.png"), "no picture").unwrap();
+    let error = ImageFolderConfig::new((2, 2)).with_unreadable(1.0).load(root.path(), &quiet).unwrap_err();
+    assert!(matches!(&error, DataError::EmptyFolder { path, .. } if path.ends_with("b")), "{error}");
+}
+
+#[test]
+fn the_cache_serves_until_the_folder_changes() {
+    let (root, cache) = (folder(), tempfile::tempdir().unwrap());
+    fs::write(root.path().join("3.png"), "no picture").unwrap();
+    let config = ImageFolderConfig::new((6, 6)).with_unreadable(0.2).with_cache(Some(cache.path().into()));
+    let load = || config.load(root.path(), &quiet).unwrap();
+
+    let first = load();
+    assert!(matches!(first.cache, CacheUse::Written { replaced: None, .. }), "{}", first.cache);
+    let again = load();
+    let CacheUse::Read(path) = &again.cache else { panic!("{}", again.cache) };
+    assert_eq!(
+        (&again.images, &again.files, &again.unreadable),
+        (&first.images, &first.files, &first.unreadable)
+    );
+    assert_eq!(again.images, config.clone().with_cache(None).load(root.path(), &quiet).unwrap().images);
+    // A stricter limit holds for the cache too.
+    let strict = config.clone().with_unreadable(0.0).load(root.path(), &quiet);
+    assert!(matches!(strict, Err(DataError::TooManyUnreadable { limit: 0, .. })), "{strict:?}");
+
+    // Damage is noticed, and mended.
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).unwrap();
+    let mended = load();
+    assert!(matches!(&mended.cache, CacheUse::Written { replaced: Some(_), .. }), "{}", mended.cache);
+    assert_eq!(mended.images, first.images);
+    assert!(matches!(load().cache, CacheUse::Read(_)));
+
+    // Each kind of change: a file changed, renamed, removed, added.
+    let at = |name: &str| root.path().join(name);
+    let changes: [&dyn Fn(); 4] = [
+        &|| RgbImage::from_pixel(30, 30, Rgb([9; 3])).save(at("0.png")).unwrap(),
+        &|| fs::rename(at("0.png"), at("00.png")).unwrap(),
+        &|| fs::remove_file(at("00.png")).unwrap(),
+        &|| RgbImage::from_pixel(30, 30, Rgb([9; 3])).save(at("9.png")).unwrap(),
+    ];
+    for (i, change) in changes.iter().enumerate() {
+        change();
+        let changed = load();
+        assert!(
+            matches!(&changed.cache, CacheUse::Written { replaced: Some(_), .. }),
+            "{i}: {}",
+            changed.cache
+        );
+        assert!(matches!(load().cache, CacheUse::Read(_)));
+    }
+    assert_eq!(pixel(&load(), "9.png"), [9; 3]);
+
+    // Another size is another file; nothing piles up beyond that.
+    let larger = ImageFolderConfig { size: (9, 9), ..config.clone() };
+    assert!(matches!(
+        larger.load(root.path(), &quiet).unwrap().cache,
+        CacheUse::Written { replaced: None, .. }
+    ));
+    assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_costs_nothing_but_time() {
+    let root = folder();
+    let file = root.path().join("in-the-way");
+    fs::write(&file, "").unwrap();
+    let config = ImageFolderConfig::new((4, 4)).with_cache(Some(file));
+    let folder = config.load(root.path(), &quiet).unwrap();
+    assert_eq!(folder.images.len(), 10);
+    assert!(matches!(folder.cache, CacheUse::NotWritten { .. }), "{}", folder.cache);
+}
+
+#[test]
+fn settings_out_of_range_are_named() {
+    let root = folder();
+    for share in [-0.1, 1.1, f64::NAN] {
+        let error =
+            ImageFolderConfig::new((4, 4)).with_unreadable(share).load(root.path(), &quiet).unwrap_err();
+        assert!(matches!(error, DataError::Setting { name: "unreadable", .. }), "{error}");
+    }
+    let error = ImageFolderConfig::new((4, 0)).load(root.path(), &quiet).unwrap_err();
+    assert!(matches!(error, DataError::Setting { name: "size", .. }), "{error}");
+}

@@ -1,0 +1,104 @@
+//! Images back to picture files.
+
+use std::fs;
+use std::io::Cursor;
+use std::path::Path;
+
+use image::{ImageFormat, RgbImage};
+
+use crate::{DataError, ImageSet, resize};
+
+impl ImageSet {
+    /// Image `i` as a PNG file.
+    ///
+    /// # Panics
+    /// If `i >= len()`.
+    #[must_use]
+    pub fn png(&self, i: usize) -> Vec<u8> {
+        encode(&self.rgb(i))
+    }
+
+    /// Image `i` as a PNG file, shrunk if a side is longer than `side` pixels.
+    ///
+    /// # Panics
+    /// If `i >= len()` or `side` is 0.
+    #[must_use]
+    pub fn thumbnail(&self, i: usize, side: usize) -> Vec<u8> {
+        assert!(side > 0, "a thumbnail has at least one pixel");
+        let (height, width) = self.size();
+        let longest = height.max(width);
+        if longest <= side {
+            return self.png(i);
+        }
+        let shrunk = |length: usize| (length * side / longest).max(1);
+        encode(&resize::resize(&self.rgb(i), (shrunk(height), shrunk(width))))
+    }
+
+    /// `[3, height, width] -> [height, width, 3]`
+    fn rgb(&self, i: usize) -> RgbImage {
+        let (height, width) = self.size();
+        let planes: Vec<&[u8]> = self.pixels(i).chunks_exact(height * width).collect();
+        let interleaved = (0..height * width).flat_map(|at| [planes[0][at], planes[1][at], planes[2][at]]);
+        RgbImage::from_raw(width as u32, height as u32, interleaved.collect()).expect("3 bytes a pixel")
+    }
+
+    /// Writes every image as `root/<class>/<number>.png`, numbered within its class.
+    ///
+    /// # Errors
+    /// [`DataError::Io`]; also if one of the files exists: nothing is overwritten.
+    pub fn write_folders(&self, root: &Path) -> Result<(), DataError> {
+        let mut written = vec![0; self.class_names().len()];
+        for (i, &label) in self.labels().iter().enumerate() {
+            let folder = root.join(&self.class_names()[label]);
+            fs::create_dir_all(&folder).map_err(DataError::io("create", &folder))?;
+            let path = folder.join(format!("{:05}.png", written[label]));
+            let mut file = fs::File::create_new(&path).map_err(DataError::io("create", &path))?;
+            std::io::Write::write_all(&mut file, &self.png(i)).map_err(DataError::io("write", &path))?;
+            written[label] += 1;
+        }
+        Ok(())
+    }
+}
+
+fn encode(image: &RgbImage) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    image.write_to(&mut bytes, ImageFormat::Png).expect("8-bit RGB is a PNG, and memory takes it");
+    bytes.into_inner()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::DataError;
+    use crate::image_folder;
+    use crate::shapes::{ShapesSplit, generate};
+
+    #[test]
+    fn folders_hold_the_same_pixels() {
+        let root = tempfile::tempdir().unwrap();
+        let set = generate(ShapesSplit::FarOod, 3, 0);
+        set.write_folders(root.path()).unwrap();
+        let read = image_folder::load(root.path(), set.size()).unwrap();
+        let mut classes: Vec<usize> = (0..set.class_names().len()).collect();
+        classes.sort_by_key(|&class| &set.class_names()[class]);
+        let sorted = set.select_classes(&classes).unwrap();
+        for class in 0..classes.len() {
+            let of = |set: &crate::ImageSet| -> Vec<Vec<u8>> {
+                (0..set.len()).filter(|&i| set.label(i) == class).map(|i| set.pixels(i).to_vec()).collect()
+            };
+            assert_eq!(of(&read), of(&sorted));
+        }
+        assert_eq!((read.class_names(), read.len()), (sorted.class_names(), sorted.len()));
+        assert!(
+            matches!(set.write_folders(root.path()), Err(DataError::Io { .. })),
+            "nothing is overwritten"
+        );
+    }
+
+    #[test]
+    fn thumbnails_shrink_and_never_grow() {
+        let set = crate::ImageSet::new(vec![7; 3 * 40 * 20], (40, 20), vec![0], vec!["only".into()]).unwrap();
+        let size = |bytes: &[u8]| image::load_from_memory(bytes).unwrap().into_rgb8().dimensions();
+        assert_eq!(size(&set.thumbnail(0, 10)), (5, 10));
+        assert_eq!(size(&set.thumbnail(0, 100)), (20, 40));
+    }
+}
