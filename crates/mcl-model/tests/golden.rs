@@ -4,7 +4,7 @@ mod common;
 
 use burn::module::Module;
 use burn::tensor::{DType, Device, TensorData};
-use common::{GRADIENTS, Golden, ILL_CONDITIONED, assert_gradients_are_pytorchs, assert_within, load};
+use common::{Golden, assert_within, gradient_norms, load};
 use mcl_model::MclModel;
 use safetensors::SafeTensors;
 
@@ -43,7 +43,7 @@ fn evaluates_as_pytorch(name: &str) {
 #[test]
 fn networks_in_training_mode_are_pytorchs() {
     let device = Device::default().autodiff();
-    for name in ["resnet18-w8", "resnet50-w8", "resnet34-w2-imagenet"] {
+    for name in common::GRADIENTS_OF_NETWORKS {
         let golden = Golden::open(name);
         let embedding = load(name, &device).forward(golden.tensor("train_images", &device));
         let projections = embedding.projections.into_data();
@@ -51,10 +51,17 @@ fn networks_in_training_mode_are_pytorchs() {
     }
 }
 
+// "resnet50-w8" is compared in f64 only (golden_f64.rs): some of its activations are so close to zero that PyTorch's own
+// gradients in f32 and in f64 differ by up to 0.8 %.
 #[test]
 fn gradients_are_pytorchs() {
-    for point in GRADIENTS.into_iter().filter(|point| *point != ILL_CONDITIONED) {
-        assert_gradients_are_pytorchs(point, &Device::default().autodiff(), GRADIENT_TOLERANCE);
+    for name in ["resnet18-w8", "resnet50-w4", "resnet34-w2-imagenet"] {
+        let (found, expected) = gradient_norms(name, &Device::default().autodiff());
+        for (name, expected) in expected {
+            let found = found[&name];
+            let error = (found - expected).abs() / expected;
+            assert!(error <= GRADIENT_TOLERANCE, "{name}: gradient norm {found}, PyTorch {expected}");
+        }
     }
 }
 

@@ -224,7 +224,7 @@ fn another_network_is_refused_with_all_its_differences() {
     assert!(problems.iter().all(|problem| matches!(problem, WeightProblem::Shape { .. })));
 
     let error =
-        common::resnet50().init(&Device::flex()).load_pytorch(common::path("resnet18-w8.pt")).unwrap_err();
+        common::resnet50(8).init(&Device::flex()).load_pytorch(common::path("resnet18-w8.pt")).unwrap_err();
     let WeightsError::Mismatch { problems, .. } = error else { panic!("{error}") };
     assert!(problems.iter().any(|problem| matches!(problem, WeightProblem::Missing { .. })));
 }
@@ -341,7 +341,7 @@ fn damaged_checkpoints_are_refused_without_panic() {
 fn one_format_is_not_taken_for_the_other() {
     let device = Device::flex();
     let error =
-        common::resnet50().init(&device).load_pytorch(common::path("resnet50-w8.safetensors")).unwrap_err();
+        common::resnet50(8).init(&device).load_pytorch(common::path("resnet50-w8.safetensors")).unwrap_err();
     assert!(matches!(error, WeightsError::Format { format: "PyTorch", .. }), "{error}");
     let error =
         common::resnet18().init(&device).load_safetensors(common::path("resnet18-w8.pt")).unwrap_err();
