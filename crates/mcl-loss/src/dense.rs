@@ -16,7 +16,9 @@ pub(crate) fn terms(loss: &MclLoss, batch: &Batch) -> MclTerms {
     let spa = match &batch.positives {
         Some(positives) => {
             let attraction = loss.floored(views.to_partners(&positives.index));
-            Sampled::new(loss, &pairs.log_others, [&pairs.rows, &pairs.columns], positives, attraction).per_view(loss).mean()
+            Sampled::new(loss, &pairs.log_others, [&pairs.rows, &pairs.columns], positives, attraction)
+                .per_view(loss)
+                .mean()
         }
         None => {
             let expected = Expected::new(loss, &pairs);

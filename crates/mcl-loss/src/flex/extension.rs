@@ -15,7 +15,7 @@ use super::pair_sums::{Flat, PairSums};
 /// Operations on unit rows `[views, dim]`.
 #[backend_extension(Flex, Autodiff)]
 pub(crate) trait PairwiseTerms: Backend {
-    /// The logarithm of the sum over other images, and the expected SPA as published: `[views, 2]`.
+    /// The logarithm of the sum over other images, and the expected SPA as published: `[2, views]`.
     fn pairwise_terms(unit: FloatTensor<Self>, labels: Arc<Labels>) -> FloatTensor<Self>;
 }
 

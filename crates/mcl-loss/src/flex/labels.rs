@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Int, Tensor};
 
-use crate::{formulation::Formulation, labels::ViewLabels, mcl::MclLoss, pairs::RELEASED_FLOOR, similarity::VIEWS};
+use crate::{
+    formulation::Formulation, labels::ViewLabels, mcl::MclLoss, pairs::RELEASED_FLOOR, similarity::VIEWS,
+};
 
 /// The mask of Eq. 4 and 11, and the least similarity.
 #[derive(Debug, Clone, Copy)]

@@ -29,6 +29,8 @@ mod labels;
 mod pair_sums;
 mod product;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -67,16 +69,17 @@ pub(crate) fn supports(loss: &MclLoss, batch: &Batch) -> bool {
 pub(crate) fn terms(loss: &MclLoss, batch: &Batch) -> MclTerms {
     let Batch { views, labels, positives } = batch;
     let of_pairs = Arc::new(Labels::new(loss, labels));
-    let of_views =
-        Tensor::<2>::from_dispatch(Dispatch::pairwise_terms(views.unit().clone().into_dispatch(), of_pairs));
-    let log_others = of_views.clone().narrow(1, 0, 1);
+    let unit = views.unit().clone().into_dispatch();
+    let of_views = Tensor::<2>::from_dispatch(Dispatch::pairwise_terms(unit, of_pairs));
+    let column = |term| of_views.clone().narrow(0, term, 1).reshape([views.len(), 1]);
+    let log_others = column(0);
     let ccm = ccm::per_view(loss, &log_others, &loss.floored(views.siblings()));
     let spa = match positives {
         Some(positives) => {
             let attraction = loss.floored(views.to_partners(&positives.index));
             Sampled::new(loss, &log_others, [labels, labels], positives, attraction).per_view(loss)
         }
-        None => of_views.narrow(1, 1, 1),
+        None => column(1),
     };
     MclTerms::new(ccm.mean(), spa.mean(), loss.spa_weight)
 }

@@ -28,8 +28,8 @@ pub(super) struct PairSums {
 }
 
 impl PairSums {
-    /// Returns also the terms of each view, `[views, 2]`: the logarithm of its sum over other images, and its expected SPA
-    /// as published.
+    /// Returns also the terms of each view, `[2, views]`: the logarithm of its sum over other images, and its expected
+    /// SPA as published.
     pub(super) fn new(unit: &Flat, labels: Arc<Labels>) -> (Self, Flat) {
         let unit = unit.to_contiguous();
         let [views, dim] = unit.shape().dims();
@@ -42,15 +42,16 @@ impl PairSums {
                 dispatch(SumTile { views, labels, start, scratch, sums });
             },
         );
-        let terms = sums.iter().zip(&labels.positives).flat_map(|(sums, &positives)| {
+        let terms = sums.iter().zip(&labels.positives).map(|(sums, &positives)| {
             // Of a single image there are no others: as the logarithm of a sum that vanishes beside any true one.
             let nothing = -f64::from(labels.weights.other_class) - VANISHING;
             let log_others = if sums.others == 0.0 { nothing } else { sums.others.ln() };
             let mean = sums.attraction / f64::from(positives.max(1));
             let spa = if positives == 0 { 0.0 } else { log_others - mean / f64::from(labels.temperature) };
-            [log_others as f32, spa as f32]
+            (log_others as f32, spa as f32)
         });
-        let terms = tensor(terms.collect(), [views, 2]);
+        let (log_others, spa): (Vec<_>, Vec<_>) = terms.unzip();
+        let terms = tensor([log_others, spa].concat(), [2, views]);
         let others = sums.iter().map(|sums| sums.others as f32).collect();
         (Self { unit, labels, others }, terms)
     }
@@ -77,10 +78,10 @@ impl PairSums {
 
     /// The chain rule from the terms of a view to the parts that its pairs enter.
     fn slopes(&self, d_terms: &[f32]) -> Slopes {
-        let (terms, _) = d_terms.as_chunks::<2>();
-        let terms = terms.iter().zip(&self.others).zip(&self.labels.positives);
+        let (log_others, spa) = d_terms.split_at(self.others.len());
+        let terms = log_others.iter().zip(spa).zip(&self.others).zip(&self.labels.positives);
         let (others, attraction) = terms
-            .map(|((&[log_others, spa], &others), &positives)| {
+            .map(|(((&log_others, &spa), &others), &positives)| {
                 let spa = if positives == 0 { 0.0 } else { spa };
                 let towards_others = if others == 0.0 { 0.0 } else { (log_others + spa) / others };
                 (towards_others, -spa / (self.labels.temperature * positives.max(1) as f32))

@@ -5,11 +5,11 @@ use rayon::prelude::*;
 
 /// Vectors that a strip is wide.
 const ACROSS: usize = 2;
-/// Steps of a sum between checks of bounds.
-const UNROLLED: usize = 4;
 
 /// Rows of a tile: a multiple of those that fit in registers at once, on any machine.
 pub(super) const ROWS: usize = 48;
+/// Products that are summed at a time, and columns of a block.
+pub(super) const DEPTH: usize = 128;
 
 /// A matrix in strips of columns, `[strips, rows, width]`, zero beyond its last column.
 #[derive(Debug)]
@@ -49,7 +49,9 @@ impl Strips {
     /// The rows from `start` on, at most `len`, of each strip.
     pub(super) fn of_rows(&self, start: usize, len: usize) -> impl Iterator<Item = &[f32]> {
         let end = self.rows.min(start + len);
-        self.values.chunks_exact(self.rows * self.width).map(move |strip| &strip[start * self.width..end * self.width])
+        self.values
+            .chunks_exact(self.rows * self.width)
+            .map(move |strip| &strip[start * self.width..end * self.width])
     }
 
     /// All rows of the strips from column `start` on, at most `len` columns.
@@ -77,87 +79,123 @@ fn lanes() -> usize {
     dispatch(Lanes)
 }
 
-/// `target[r, strip] += sum over k of left[r, k] strip[k]` for [`ROWS`] rows.
+/// `target[r, strip] += sum over k of left[r, k] strip[k]` for [`ROWS`] rows and at most [`DEPTH`] `k`.
 ///
-/// `left` and `target` have rows of the given strides, `target` begins at the first column of the strip.
+/// `target` has rows of the given stride, and begins at the first column of the strip.
 #[inline(always)]
 pub(super) fn add_product<S: Simd>(
     simd: S,
-    (left, left_stride): (&[f32], usize),
+    left: &[[f32; DEPTH]],
     strip: &[f32],
-    (target, target_stride): (&mut [f32], usize),
+    target: &mut [f32],
+    stride: usize,
 ) {
     // As many rows as leave registers for a row of the strip and a broadcast value.
     if S::REGISTER_COUNT >= 32 {
-        add_product_by::<S, 12>(simd, (left, left_stride), strip, (target, target_stride));
+        add_product_by::<S, 12>(simd, left, strip, target, stride);
     } else {
-        add_product_by::<S, 6>(simd, (left, left_stride), strip, (target, target_stride));
+        add_product_by::<S, 6>(simd, left, strip, target, stride);
     }
 }
 
 #[inline(always)]
 fn add_product_by<S: Simd, const DOWN: usize>(
     simd: S,
-    (left, left_stride): (&[f32], usize),
+    left: &[[f32; DEPTH]],
     strip: &[f32],
-    (target, target_stride): (&mut [f32], usize),
+    target: &mut [f32],
+    stride: usize,
 ) {
     let (strip, _) = S::as_simd_f32s(strip);
     let (strip, _) = pulp::as_arrays::<ACROSS, _>(strip);
-    for start in (0..ROWS).step_by(DOWN) {
-        let sums = tile::<S, DOWN>(simd, &left[start * left_stride..], left_stride, strip);
-        for (row, sums) in sums.iter().enumerate() {
-            let place = &mut target[(start + row) * target_stride..][..ACROSS * S::F32_LANES];
-            let (place, _) = S::as_mut_simd_f32s(place);
-            for (place, &sum) in place.iter_mut().zip(sums) {
-                *place = simd.add_f32s(*place, sum);
+    let (groups, _) = left.as_chunks::<DOWN>();
+    for (group, target) in groups.iter().zip(target.chunks_mut(DOWN * stride)) {
+        let sums = tile(simd, group, strip);
+        for (sums, target) in sums.iter().zip(target.chunks_mut(stride)) {
+            let (target, _) = S::as_mut_simd_f32s(&mut target[..ACROSS * S::F32_LANES]);
+            for (target, &sum) in target.iter_mut().zip(sums) {
+                *target = simd.add_f32s(*target, sum);
             }
         }
     }
 }
 
+/// A row of the strip is multiplied by a value of each row on the left, for each `k`.
 #[inline(always)]
 fn tile<S: Simd, const DOWN: usize>(
     simd: S,
-    left: &[f32],
-    stride: usize,
+    left: &[[f32; DEPTH]; DOWN],
     strip: &[[S::f32s; ACROSS]],
 ) -> [[S::f32s; ACROSS]; DOWN] {
     let mut sums = [[simd.splat_f32s(0.0); ACROSS]; DOWN];
-    let mut rows = [&left[..0]; DOWN];
-    for (index, row) in rows.iter_mut().enumerate() {
-        *row = &left[index * stride..][..strip.len()];
-    }
-    // Several steps at a time: the bounds of each row are checked once for all of them.
-    let (of_steps, of_rest) = pulp::as_arrays::<UNROLLED, _>(strip);
-    for (index, [v0, v1, v2, v3]) in of_steps.iter().enumerate() {
-        let mut values = [[0.0; UNROLLED]; DOWN];
-        for (values, row) in values.iter_mut().zip(rows) {
-            *values = *row[index * UNROLLED..].first_chunk().expect("a step within the row");
+    for (k, vectors) in strip[..strip.len().min(DEPTH)].iter().enumerate() {
+        for (row, sums) in left.iter().zip(&mut sums) {
+            let value = simd.splat_f32s(row[k]);
+            for (sum, &vector) in sums.iter_mut().zip(vectors) {
+                *sum = simd.mul_add_e_f32s(value, vector, *sum);
+            }
         }
-        step(simd, values.map(|[value, _, _, _]| value), v0, &mut sums);
-        step(simd, values.map(|[_, value, _, _]| value), v1, &mut sums);
-        step(simd, values.map(|[_, _, value, _]| value), v2, &mut sums);
-        step(simd, values.map(|[_, _, _, value]| value), v3, &mut sums);
-    }
-    for (k, vectors) in (strip.len() - of_rest.len()..).zip(of_rest) {
-        step(simd, rows.map(|row| row[k]), vectors, &mut sums);
     }
     sums
 }
 
-/// Adds the products of a value per row with a row of the strip.
-#[inline(always)]
-fn step<S: Simd, const DOWN: usize>(
-    simd: S,
-    values: [f32; DOWN],
-    vectors: &[S::f32s; ACROSS],
-    sums: &mut [[S::f32s; ACROSS]; DOWN],
-) {
-    for (value, sums) in values.into_iter().zip(sums) {
-        let value = simd.splat_f32s(value);
-        for (sum, &vector) in sums.iter_mut().zip(vectors) {
-            *sum = simd.mul_add_e_f32s(value, vector, *sum);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A product of integers, which has one result in any order.
+    struct Check {
+        depth: usize,
+    }
+
+    impl WithSimd for Check {
+        type Output = ();
+
+        fn with_simd<S: Simd>(self, simd: S) {
+            let width = ACROSS * S::F32_LANES;
+            let stride = width + 3;
+            let mut left = vec![[0.0; DEPTH]; ROWS];
+            for (n, value) in left.as_flattened_mut().iter_mut().enumerate() {
+                *value = (n * 7 % 13) as f32 - 6.0;
+            }
+            let strip: Vec<f32> = (0..self.depth * width).map(|n| (n * 5 % 11) as f32 - 5.0).collect();
+            let mut target = vec![1.0; ROWS * stride];
+            add_product(simd, &left, &strip, &mut target, stride);
+            for (row, target) in left.iter().zip(target.chunks_exact(stride)) {
+                for (column, &value) in target.iter().enumerate() {
+                    let right = strip.chunks_exact(width).filter_map(|values| values.get(column));
+                    let expected: f32 = row.iter().zip(right).map(|(left, right)| left * right).sum();
+                    assert_eq!(value, 1.0 + expected, "{simd:?}, column {column}");
+                }
+            }
         }
+    }
+
+    #[test]
+    fn products_are_exact_on_every_instruction_set() {
+        for depth in [1, 5, DEPTH] {
+            Simd::vectorize(pulp::Scalar::new(), Check { depth });
+            #[cfg(target_arch = "x86_64")]
+            if let Some(simd) = pulp::x86::V3::try_new() {
+                Simd::vectorize(simd, Check { depth });
+            }
+            dispatch(Check { depth });
+        }
+    }
+
+    #[test]
+    fn strips_hold_the_matrix_and_zeros() {
+        let (rows, columns) = (3, 2 * ACROSS * lanes() + 1);
+        let strips = Strips::new(rows, columns, |row, column| (1 + row * columns + column) as f32);
+        assert_eq!(strips.padded_columns(), 3 * strips.width);
+        for (index, strip) in strips.of_columns(0, 3 * strips.width).enumerate() {
+            for (place, &value) in strip.iter().enumerate() {
+                let (row, column) = (place / strips.width, index * strips.width + place % strips.width);
+                let expected = if column < columns { (1 + row * columns + column) as f32 } else { 0.0 };
+                assert_eq!(value, expected);
+            }
+        }
+        assert_eq!(strips.of_columns(2 * strips.width, strips.width).count(), 1);
+        assert!(strips.of_rows(1, 9).all(|strip| strip.len() == 2 * strips.width));
     }
 }

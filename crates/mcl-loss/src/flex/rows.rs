@@ -5,12 +5,10 @@ use pulp::{Simd, WithSimd};
 use super::{
     exponential::exp,
     labels::{Columns, Label, Labels, Weights},
-    product::{ROWS, Strips, add_product},
+    product::{DEPTH, ROWS, Strips, add_product},
 };
 
-/// Columns of a block: with the rows of a tile, what stays in the cache of a core.
-const COLUMNS: usize = 256;
-/// Sums in turn: a vector on any machine, so that the order of additions is the same on all.
+/// Sums in turn, whatever the width of vectors.
 const LANES: usize = 16;
 
 /// The unit rows in the orders in which products read them.
@@ -42,10 +40,10 @@ impl<'a> Views<'a> {
 /// Memory for one tile at a time.
 #[derive(Debug)]
 pub(super) struct Scratch {
-    /// `[ROWS, dim]`, zero beyond the last view.
-    rows: Vec<f32>,
-    /// `[ROWS, COLUMNS]`
-    pairs: Vec<f32>,
+    /// `[dim / DEPTH, ROWS, DEPTH]`, zero beyond the last view and the last dimension.
+    rows: Vec<[f32; DEPTH]>,
+    /// `[ROWS, DEPTH]`, a block of pairs.
+    pairs: Vec<[f32; DEPTH]>,
     /// `[ROWS, dim in whole strips]`
     gradient: Vec<f32>,
 }
@@ -53,27 +51,32 @@ pub(super) struct Scratch {
 impl Scratch {
     pub(super) fn new(dim: usize, padded_dim: usize) -> Self {
         Self {
-            rows: vec![0.0; ROWS * dim],
-            pairs: vec![0.0; ROWS * COLUMNS],
+            rows: vec![[0.0; DEPTH]; ROWS * dim.div_ceil(DEPTH)],
+            pairs: vec![[0.0; DEPTH]; ROWS],
             gradient: vec![0.0; ROWS * padded_dim],
         }
     }
 
     /// Takes the tile that begins with view `start`.
     fn load(&mut self, views: &Views<'_>, start: usize) {
-        let values = &views.unit[start * views.dim..];
-        let values = &values[..values.len().min(self.rows.len())];
-        self.rows[..values.len()].copy_from_slice(values);
-        self.rows[values.len()..].fill(0.0);
+        self.rows.fill([0.0; DEPTH]);
+        for (index, row) in views.unit[start * views.dim..].chunks_exact(views.dim).take(ROWS).enumerate() {
+            for (part, values) in row.chunks(DEPTH).enumerate() {
+                self.rows[part * ROWS + index][..values.len()].copy_from_slice(values);
+            }
+        }
     }
 
     /// Similarities of the tile to the views from `start` on.
     #[inline(always)]
     fn similarities<S: Simd>(&mut self, simd: S, views: &Views<'_>, start: usize) {
-        self.pairs.fill(0.0);
-        let places = (0..COLUMNS).step_by(views.columns.width);
-        for (strip, at) in views.columns.of_columns(start, COLUMNS).zip(places) {
-            add_product(simd, (&self.rows, views.dim), strip, (&mut self.pairs[at..], COLUMNS));
+        self.pairs.fill([0.0; DEPTH]);
+        let pairs = self.pairs.as_flattened_mut();
+        let width = views.columns.width;
+        for (strip, at) in views.columns.of_columns(start, DEPTH).zip((0..).step_by(width)) {
+            for (rows, strip) in self.rows.chunks_exact(ROWS).zip(strip.chunks(DEPTH * width)) {
+                add_product(simd, rows, strip, &mut pairs[at..], DEPTH);
+            }
         }
     }
 }
@@ -104,45 +107,52 @@ impl WithSimd for SumTile<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { views, labels, start, scratch, sums } = self;
         scratch.load(views, start);
-        for block in (0..views.len()).step_by(COLUMNS) {
+        for block in (0..views.len()).step_by(DEPTH) {
             scratch.similarities(simd, views, block);
-            let columns = labels.columns(block..views.len().min(block + COLUMNS));
-            for ((sums, similarities), view) in
-                sums.iter_mut().zip(scratch.pairs.chunks_exact(COLUMNS)).zip(start..)
-            {
-                let [others, attraction] = sum(similarities, labels.of(view), columns, labels.weights);
-                sums.others += f64::from(others);
-                sums.attraction += f64::from(attraction);
+            let columns = labels.columns(block..views.len().min(block + DEPTH));
+            for ((sums, pairs), view) in sums.iter_mut().zip(&mut scratch.pairs).zip(start..) {
+                let of_block = sum(pairs, labels.of(view), columns, labels.weights);
+                sums.others += of_block.others;
+                sums.attraction += of_block.attraction;
             }
         }
     }
 }
 
-/// The sums of a row over a block.
+/// The sums of a row over a block, whose similarities become exponentials.
 #[inline(always)]
-fn sum(similarities: &[f32], row: Label, columns: Columns<'_>, weights: Weights) -> [f32; 2] {
-    let (mut others, mut attraction) = ([0.0; LANES], [0.0; LANES]);
-    let mut add = |lane: usize, similarity: f32, class: u32, label: u32, image: u32| {
-        let weight = weight(weights, row, class, label);
+fn sum(pairs: &mut [f32; DEPTH], row: Label, columns: Columns<'_>, weights: Weights) -> Sums {
+    let mut positives = [0.0; DEPTH];
+    let (of_views, beyond) = pairs.split_at_mut(columns.class.len());
+    beyond.fill(0.0);
+    let columns = columns.class.iter().zip(columns.label).zip(columns.image);
+    for ((pair, positive), ((&class, &label), &image)) in of_views.iter_mut().zip(&mut positives).zip(columns)
+    {
+        let similarity = *pair;
+        let exponential = exp(weight(weights, row, class, label) * floored(weights, similarity));
         let elsewhere = image != row.image;
-        let exponential = exp(weight * floored(weights, similarity));
-        others[lane] += if elsewhere { exponential } else { 0.0 };
-        attraction[lane] += if elsewhere && label == row.label { similarity } else { 0.0 };
-    };
-    let similarities = &similarities[..columns.class.len()];
-    let (similarities, last_similarities) = similarities.as_chunks::<LANES>();
-    let (class, last_class) = columns.class.as_chunks::<LANES>();
-    let (label, last_label) = columns.label.as_chunks::<LANES>();
-    let (image, last_image) = columns.image.as_chunks::<LANES>();
-    for (((similarity, class), label), image) in similarities.iter().zip(class).zip(label).zip(image) {
-        for lane in 0..LANES {
-            add(lane, similarity[lane], class[lane], label[lane], image[lane]);
+        *pair = if elsewhere { exponential } else { 0.0 };
+        *positive = if elsewhere && label == row.label { similarity } else { 0.0 };
+    }
+    Sums { others: total(pairs), attraction: total(&positives) }
+}
+
+/// In an order that vectors keep.
+#[inline(always)]
+fn total(values: &[f32; DEPTH]) -> f64 {
+    let mut sums = [0.0; LANES];
+    let (chunks, _) = values.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (sum, value) in sums.iter_mut().zip(chunk) {
+            *sum += value;
         }
     }
-    for lane in 0..last_similarities.len() {
-        add(lane, last_similarities[lane], last_class[lane], last_label[lane], last_image[lane]);
+    for half in [8, 4, 2, 1] {
+        for lane in 0..half {
+            sums[lane] += sums[lane + half];
+        }
     }
-    [others.iter().sum(), attraction.iter().sum()]
+    f64::from(sums[0])
 }
 
 /// Slopes of what is differentiated, by view.
@@ -177,12 +187,12 @@ impl WithSimd for GradientTile<'_> {
         let stride = rows.padded_columns();
         scratch.load(views, start);
         scratch.gradient.fill(0.0);
-        for block in (0..views.len()).step_by(COLUMNS) {
+        for block in (0..views.len()).step_by(DEPTH) {
             scratch.similarities(simd, views, block);
-            let range = block..views.len().min(block + COLUMNS);
+            let range = block..views.len().min(block + DEPTH);
             let columns = labels.columns(range.clone());
             let slopes_of_columns = [&slopes.others[range.clone()], &slopes.attraction[range]];
-            for (pairs, view) in scratch.pairs.chunks_exact_mut(COLUMNS).zip(start..views.len()) {
+            for (pairs, view) in scratch.pairs.iter_mut().zip(start..views.len()) {
                 let slopes_of_row = [slopes.others[view], slopes.attraction[view]];
                 differentiate(
                     pairs,
@@ -193,8 +203,8 @@ impl WithSimd for GradientTile<'_> {
                     slopes_of_columns,
                 );
             }
-            for (strip, at) in rows.of_rows(block, COLUMNS).zip((0..).step_by(rows.width)) {
-                add_product(simd, (&scratch.pairs, COLUMNS), strip, (&mut scratch.gradient[at..], stride));
+            for (strip, at) in rows.of_rows(block, DEPTH).zip((0..).step_by(rows.width)) {
+                add_product(simd, &scratch.pairs, strip, &mut scratch.gradient[at..], stride);
             }
         }
         for (gradient, sums) in
@@ -216,18 +226,18 @@ fn differentiate(
     [others, attraction]: [f32; 2],
     [others_of_columns, attraction_of_columns]: [&[f32]; 2],
 ) {
-    let slope = |similarity: f32, index: usize| {
-        let label = columns.label[index];
-        let weight = weight(weights, row, columns.class[index], label);
+    let columns = columns.class.iter().zip(columns.label).zip(columns.image);
+    let slopes = others_of_columns.iter().zip(attraction_of_columns);
+    for ((pair, ((&class, &label), &image)), (&others_of_column, &attraction_of_column)) in
+        pairs.iter_mut().zip(columns).zip(slopes)
+    {
+        let similarity = *pair;
+        let weight = weight(weights, row, class, label);
         let exponential = exp(weight * floored(weights, similarity));
-        let repulsion = weight * exponential * (others + others_of_columns[index]);
-        let attraction =
-            if label == row.label { attraction + attraction_of_columns[index] } else { 0.0 };
-        let constant = columns.image[index] == row.image || similarity <= weights.floor;
-        if constant { 0.0 } else { repulsion + attraction }
-    };
-    for (index, pair) in pairs[..columns.class.len()].iter_mut().enumerate() {
-        *pair = slope(*pair, index);
+        let repulsion = weight * exponential * (others + others_of_column);
+        let attraction = if label == row.label { attraction + attraction_of_column } else { 0.0 };
+        let constant = image == row.image || similarity <= weights.floor;
+        *pair = if constant { 0.0 } else { repulsion + attraction };
     }
 }
 

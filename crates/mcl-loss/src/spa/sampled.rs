@@ -3,7 +3,9 @@
 use burn::tensor::{Bool, Tensor};
 
 use super::{SpaTerms, released::ReleasedSum};
-use crate::{formulation::Formulation, labels::ViewLabels, mask::PairLabels, mcl::MclLoss, positives::Positives};
+use crate::{
+    formulation::Formulation, labels::ViewLabels, mask::PairLabels, mcl::MclLoss, positives::Positives,
+};
 
 /// The terms of some views, the rows.
 #[derive(Debug, Clone)]
