@@ -4,6 +4,9 @@ use core::ops::Range;
 
 use burn::tensor::{DType, Int, Tensor};
 
+#[cfg(feature = "flex")]
+use crate::flex;
+
 /// Views of each image in a batch.
 pub(crate) const VIEWS: usize = 2;
 
@@ -91,6 +94,10 @@ impl Views {
 /// The row is divided by its largest magnitude first, so that the squares neither overflow nor vanish. The
 /// direction does not depend on that divisor, so it is a constant to the gradient.
 fn unit_rows(rows: Tensor<2>) -> Tensor<2> {
+    #[cfg(feature = "flex")]
+    if flex::takes(&rows) {
+        return flex::unit_rows(rows);
+    }
     let magnitude = rows.clone().inner().max_abs_dim(1); // [rows, 1]
     // Below the smallest normal number a row has no direction left worth keeping, and 1 / magnitude overflows.
     let vanished = magnitude.clone().lower_scalar(f32::MIN_POSITIVE);

@@ -9,17 +9,27 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 
+use super::flat::Flat;
 use super::labels::Labels;
-use super::pair_sums::{Flat, PairSums};
+use super::pair_sums::PairSums;
+use super::unit_rows::UnitRows;
 
-/// Operations on unit rows `[views, dim]`.
+/// Operations on the views of a batch, `[views, dim]`.
 #[backend_extension(Flex, Autodiff)]
 pub(crate) trait PairwiseTerms: Backend {
-    /// The logarithm of the sum over other images, and the expected SPA as published: `[2, views]`.
+    /// Rows of any scale to unit length.
+    fn unit_rows(rows: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// Of unit rows, `[3, views]`: the logarithm of the sum over other images, the expected SPA as published, and the
+    /// similarity to the sibling.
     fn pairwise_terms(unit: FloatTensor<Self>, labels: Arc<Labels>) -> FloatTensor<Self>;
 }
 
 impl PairwiseTerms for Flex {
+    fn unit_rows(rows: Flat) -> Flat {
+        UnitRows::new(&rows).unit
+    }
+
     fn pairwise_terms(unit: Flat, labels: Arc<Labels>) -> Flat {
         let (_, terms) = PairSums::new(&unit, labels);
         terms
@@ -27,27 +37,51 @@ impl PairwiseTerms for Flex {
 }
 
 impl<C: CheckpointStrategy> PairwiseTerms for Autodiff<Flex, C> {
+    fn unit_rows(rows: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (rows, node) = rows.into_parts();
+        let rows = UnitRows::new(&rows);
+        let unit = rows.unit.clone();
+        match UnitRowsBackward.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(rows, unit),
+            OpsKind::UnTracked(prep) => prep.finish(unit),
+        }
+    }
+
     fn pairwise_terms(unit: FloatTensor<Self>, labels: Arc<Labels>) -> FloatTensor<Self> {
         let (unit, node) = unit.into_parts();
         let (sums, terms) = PairSums::new(&unit, labels);
-        match Differentiate.prepare::<C>([node]).compute_bound().stateful() {
+        match PairwiseTermsBackward.prepare::<C>([node]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(sums, terms),
             OpsKind::UnTracked(prep) => prep.finish(terms),
         }
     }
 }
 
+/// Backward of [`PairwiseTerms::unit_rows`].
+#[derive(Debug)]
+struct UnitRowsBackward;
+
+impl Backward<Flex, 1> for UnitRowsBackward {
+    type State = UnitRows;
+
+    fn backward(self, ops: Ops<UnitRows, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let d_unit = grads.consume::<Flex>(&ops.node);
+        if let [Some(parent)] = ops.parents {
+            grads.register::<Flex>(parent.id, ops.state.backward(&d_unit));
+        }
+    }
+}
+
 /// Backward of [`PairwiseTerms::pairwise_terms`].
 #[derive(Debug)]
-struct Differentiate;
+struct PairwiseTermsBackward;
 
-impl Backward<Flex, 1> for Differentiate {
+impl Backward<Flex, 1> for PairwiseTermsBackward {
     type State = PairSums;
 
     fn backward(self, ops: Ops<PairSums, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let d_terms = grads.consume::<Flex>(&ops.node);
-        let [parent] = ops.parents;
-        if let Some(parent) = parent {
+        if let [Some(parent)] = ops.parents {
             grads.register::<Flex>(parent.id, ops.state.backward(&d_terms));
         }
     }

@@ -21,16 +21,20 @@
 //! | `labels.rs` | labels and mask of pairs |
 //! | `rows.rs` | the loops over pairs of a tile |
 //! | `pair_sums.rs` | sums and gradient over all tiles, on all threads |
-//! | `extension.rs` | these as an operation of Burn's backend, with autodiff |
+//! | `unit_rows.rs` | rows of any scale to unit length |
+//! | `flat.rs` | tensors as slices |
+//! | `extension.rs` | these as operations of Burn's backend, with autodiff |
 
 mod exponential;
 mod extension;
+mod flat;
 mod labels;
 mod pair_sums;
 mod product;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod unit_rows;
 
 use std::sync::Arc;
 
@@ -53,16 +57,22 @@ use labels::Labels;
 /// inverse of as many as 2^30 of them, are normal numbers up to here.
 const LARGEST_LOGIT: f64 = 64.0;
 
-/// Whether [`terms`] may be called: f32 on flex, with or without autodiff.
+/// Whether the functions of this module take a tensor: f32 on flex, with or without autodiff.
+pub(crate) fn takes<const D: usize>(tensor: &Tensor<D>) -> bool {
+    tensor.dtype() == DType::F32 && tensor.device() == Device::flex()
+}
+
+/// `[views, dim]` rows of any scale to unit length; see [`Views`](crate::similarity::Views).
+pub(crate) fn unit_rows(rows: Tensor<2>) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::unit_rows(rows.into_dispatch()))
+}
+
+/// Whether [`terms`] may be called.
 ///
 /// The expected SPA of the released code is left to tensor operations: each pair has a denominator of its own.
 pub(crate) fn supports(loss: &MclLoss, batch: &Batch) -> bool {
-    let unit = batch.views.unit();
     let expected_release = loss.formulation == Formulation::Released && batch.positives.is_none();
-    unit.dtype() == DType::F32
-        && unit.device() == Device::flex()
-        && loss.largest_logit() <= LARGEST_LOGIT
-        && !expected_release
+    takes(batch.views.unit()) && loss.largest_logit() <= LARGEST_LOGIT && !expected_release
 }
 
 /// The loss and its parts.
@@ -73,7 +83,7 @@ pub(crate) fn terms(loss: &MclLoss, batch: &Batch) -> MclTerms {
     let of_views = Tensor::<2>::from_dispatch(Dispatch::pairwise_terms(unit, of_pairs));
     let column = |term| of_views.clone().narrow(0, term, 1).reshape([views.len(), 1]);
     let log_others = column(0);
-    let ccm = ccm::per_view(loss, &log_others, &loss.floored(views.siblings()));
+    let ccm = ccm::per_view(loss, &log_others, &loss.floored(column(2)));
     let spa = match positives {
         Some(positives) => {
             let attraction = loss.floored(views.to_partners(&positives.index));

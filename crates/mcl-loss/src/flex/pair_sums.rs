@@ -1,21 +1,18 @@
 //! The sums over all pairs of views and their gradient, on all threads.
 
-use burn::{
-    backend::{Flex, TensorMetadata, tensor::FloatTensor},
-    tensor::TensorData,
-};
-use rayon::prelude::*;
 use std::sync::Arc;
 
+use burn::backend::TensorMetadata;
+use rayon::prelude::*;
+
 use super::{
+    flat::{Flat, dense, tensor, values},
     labels::Labels,
     product::{ROWS, dispatch},
     rows::{GradientTile, Scratch, Slopes, SumTile, Sums, Views},
+    unit_rows::dot,
 };
-use crate::log_sum_exp::VANISHING;
-
-/// A tensor of the flex backend.
-pub(super) type Flat = FloatTensor<Flex>;
+use crate::{log_sum_exp::VANISHING, similarity::VIEWS};
 
 /// What the gradient needs of the sums: it grows as the number of views.
 #[derive(Debug, Clone)]
@@ -28,10 +25,10 @@ pub(super) struct PairSums {
 }
 
 impl PairSums {
-    /// Returns also the terms of each view, `[2, views]`: the logarithm of its sum over other images, and its expected
-    /// SPA as published.
+    /// Returns also the terms of each view, `[3, views]`: the logarithm of its sum over other images, its expected SPA
+    /// as published, and its similarity to its sibling.
     pub(super) fn new(unit: &Flat, labels: Arc<Labels>) -> (Self, Flat) {
-        let unit = unit.to_contiguous();
+        let unit = dense(unit);
         let [views, dim] = unit.shape().dims();
         let mut sums = vec![Sums::default(); views];
         let columns = Views::new(values(&unit), dim);
@@ -51,7 +48,11 @@ impl PairSums {
             (log_others as f32, spa as f32)
         });
         let (log_others, spa): (Vec<_>, Vec<_>) = terms.unzip();
-        let terms = tensor([log_others, spa].concat(), [2, views]);
+        let siblings = values(&unit).chunks_exact(VIEWS * dim).flat_map(|image| {
+            let (first, second) = image.split_at(dim);
+            [dot(first, second); VIEWS]
+        });
+        let terms = tensor([log_others, spa, siblings.collect()].concat(), [3, views]);
         let others = sums.iter().map(|sums| sums.others as f32).collect();
         (Self { unit, labels, others }, terms)
     }
@@ -60,9 +61,9 @@ impl PairSums {
     pub(super) fn backward(&self, d_terms: &Flat) -> Flat {
         let Self { unit, labels, others } = self;
         let [views, dim] = unit.shape().dims();
-        let d_terms = d_terms.to_contiguous();
-        let slopes = self.slopes(values(&d_terms));
-        drop(d_terms);
+        let d_terms = dense(d_terms);
+        let (d_terms, d_siblings) = values(&d_terms).split_at(2 * views);
+        let slopes = self.slopes(d_terms);
         let columns = Views::new(values(unit), dim);
         let rows = columns.rows();
         let mut gradient = vec![0.0; others.len() * dim];
@@ -73,6 +74,7 @@ impl PairSums {
                 dispatch(GradientTile { views, rows, labels, slopes, start, scratch, gradient });
             },
         );
+        add_siblings(&mut gradient, values(unit), d_siblings, dim);
         tensor(gradient, [views, dim])
     }
 
@@ -91,10 +93,14 @@ impl PairSums {
     }
 }
 
-fn values(tensor: &Flat) -> &[f32] {
-    tensor.as_slice().expect("a dense f32 tensor")
-}
-
-fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Flat {
-    Flat::from_data(TensorData::new(values, shape))
+/// Adds the gradient through the similarities of siblings: both views of an image have the same.
+fn add_siblings(gradient: &mut [f32], unit: &[f32], d_siblings: &[f32], dim: usize) {
+    let images = gradient.par_chunks_mut(VIEWS * dim).zip(unit.par_chunks(VIEWS * dim));
+    images.zip(d_siblings.par_chunks(VIEWS)).with_min_len(ROWS).for_each(|((gradient, unit), d_siblings)| {
+        let slope: f32 = d_siblings.iter().sum();
+        let (first, second) = unit.split_at(dim);
+        for (gradient, sibling) in gradient.iter_mut().zip(second.iter().chain(first)) {
+            *gradient += slope * sibling;
+        }
+    });
 }
