@@ -41,6 +41,8 @@ fn compare(bench: &mut Bench, name: &'static str, views: usize) {
         group.bench_function("naive", |b| b.iter(|| gradient(naive(&projections, &labels))));
     }
     group.finish();
+    let value = loss.forward(projections.clone(), &labels);
+    println!("value {name} {}", value.into_scalar::<f32>());
 }
 
 /// `[images, 2, dim]`

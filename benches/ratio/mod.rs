@@ -38,7 +38,8 @@ impl Bench {
     pub(crate) fn finish(self) {
         self.criterion.final_summary();
         for group in &self.groups {
-            let medians = self.medians(group);
+            // Criterion makes one folder name of a group's.
+            let medians = self.medians(&group.replace('/', "_"));
             let here = medians.iter().find(|(name, _)| name == HERE).map(|(_, seconds)| *seconds);
             for (name, seconds) in &medians {
                 print!("{group:24} {name:10} {:10.3} ms", seconds * 1e3);

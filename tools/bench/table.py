@@ -50,6 +50,11 @@ ROWS = [
         ]
         for reader in ["ImageFolder", "ImageFolder, 2 workers"]
     ),
+    *(
+        (f"MCL loss and gradient, {views} views x 128", "loss", f"loss/{views}/here", f"loss/{views}, {side}", target)
+        for views, targets in [(512, (None, None)), (2048, (5, 2)), (8192, (None, None))]
+        for side, target in zip(["released", "vectorised"], targets)
+    ),
     ("training step, ResNet-18", "train_step", "train_step/here", "train_step, PyTorch channels last", 1),
     ("inference, ResNet-18", "train_step", "inference/here", "inference, PyTorch channels last", 1),
 ]

@@ -23,7 +23,7 @@ const BLOCK_ENTRIES: usize = 1 << 20;
 /// Least rows of a block: each block also updates a `[2N, dim]` gradient, at a cost that its rows share.
 const LEAST_ROWS: usize = 64;
 
-/// Views from which on the loss is computed block by block; on a CPU it is the faster way there, too.
+/// Views from which on the loss is computed block by block.
 pub(crate) const FROM_VIEWS: usize = 2048;
 
 /// Rows of a block in a batch of `views`.

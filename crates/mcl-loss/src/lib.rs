@@ -28,6 +28,11 @@
 //! let gradients = value.backward();
 //! # let _ = gradients;
 //! ```
+//!
+//! # Features
+//!
+//! - `flex`: MCL in loops of our own on Burn's CPU backend, in f32; several times faster than tensor operations. Other
+//!   backends and precisions are not touched.
 #![forbid(unsafe_code)]
 
 mod batch;

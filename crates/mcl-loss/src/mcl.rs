@@ -84,6 +84,9 @@ impl MclLossConfig {
 ///
 /// Small batches take one `[2N, 2N]` matrix of similarities through autodiff. From 2048 views on, blocks of rows give
 /// the same loss and gradient in memory that grows as N; the gradient is then computed with the loss, in `forward`.
+/// With the feature `flex`, f32 projections on Burn's CPU backend take loops of our own at any size, several times
+/// faster and in memory that grows as N, unless the temperature is below 1/64 or SPA is the expectation of
+/// [`Formulation::Released`].
 ///
 /// ```
 /// use burn::tensor::{Device, Distribution, Int, Tensor};

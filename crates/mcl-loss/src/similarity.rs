@@ -115,32 +115,42 @@ mod tests {
     use super::*;
     use burn::tensor::{Device, TensorData, Tolerance};
 
+    // With the feature `flex`, f32 takes another way than f64.
+    const PRECISIONS: [DType; 2] = [DType::F32, DType::F64];
+
     #[test]
     fn rows_of_any_scale_become_unit_rows() {
         let device = Device::flex();
-        for scale in [1e-37_f32, 1e-20, 1e-3, 1.0, 1e3, 1e20, 1e38] {
-            let rows = Tensor::from_floats([[3.0 * scale, 0.0], [0.6 * scale, -0.8 * scale]], &device);
-            unit_rows(rows).into_data().assert_approx_eq::<f32>(
-                &TensorData::from([[1.0, 0.0], [0.6, -0.8]]),
-                Tolerance::relative(1e-6),
-            );
+        for dtype in PRECISIONS {
+            for scale in [1e-37_f32, 1e-20, 1e-3, 1.0, 1e3, 1e20, 1e38] {
+                let rows = TensorData::from([[3.0 * scale, 0.0], [0.6 * scale, -0.8 * scale]]);
+                unit_rows(Tensor::from_data(rows, (&device, dtype))).into_data_as::<f32>().assert_approx_eq(
+                    &TensorData::from([[1.0, 0.0], [0.6, -0.8]]),
+                    Tolerance::<f32>::relative(1e-6),
+                );
+            }
         }
     }
 
     #[test]
     fn zero_rows_stay_zero_without_a_gradient() {
         let device = Device::flex().autodiff();
-        let rows = Tensor::<2>::from_floats([[0.0, 0.0], [3.0, 4.0]], &device).require_grad();
-        let unit = unit_rows(rows.clone());
-        let target = Tensor::from_floats([[1.0, 2.0], [1.0, 2.0]], &device);
-        let gradients = (unit.clone() * target).sum().backward();
-        unit.into_data()
-            .assert_approx_eq::<f32>(&TensorData::from([[0.0, 0.0], [0.6, 0.8]]), Tolerance::relative(1e-6));
-        // d(u . t) / dx = (t - (u . t) u) / |x| with u = (0.6, 0.8), t = (1, 2), |x| = 5.
-        rows.grad(&gradients).unwrap().into_data().assert_approx_eq::<f32>(
-            &TensorData::from([[0.0, 0.0], [-0.064, 0.048]]),
-            Tolerance::relative(1e-5),
-        );
+        for dtype in PRECISIONS {
+            let rows = TensorData::from([[0.0, 0.0], [3.0, 4.0]]);
+            let rows = Tensor::<2>::from_data(rows, (&device, dtype)).require_grad();
+            let unit = unit_rows(rows.clone());
+            let target = Tensor::from_data(TensorData::from([[1.0, 2.0], [1.0, 2.0]]), (&device, dtype));
+            let gradients = (unit.clone() * target).sum().backward();
+            unit.into_data_as::<f32>().assert_approx_eq(
+                &TensorData::from([[0.0, 0.0], [0.6, 0.8]]),
+                Tolerance::<f32>::relative(1e-6),
+            );
+            // d(u . t) / dx = (t - (u . t) u) / |x| with u = (0.6, 0.8), t = (1, 2), |x| = 5.
+            rows.grad(&gradients).unwrap().into_data_as::<f32>().assert_approx_eq(
+                &TensorData::from([[0.0, 0.0], [-0.064, 0.048]]),
+                Tolerance::<f32>::relative(1e-5),
+            );
+        }
     }
 
     #[test]
