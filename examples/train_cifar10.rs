@@ -9,6 +9,7 @@
 //! `--features download`), or falls back to the embedded shapes and a small network: about three minutes on two cores.
 
 use std::error::Error;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use std::{env, fs};
@@ -97,11 +98,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (images, views) = (sets.train.len(), config.views_per_batch());
     println!("{images} training images, {} steps of {views} views on {device:?}", config.total_steps(images));
     let started = Instant::now();
+    let mut waited = 0.0;
     let model = Trainer::new(config, &device)?
         .run_dir(&settings.run)
         .progress(Progress::Terminal)
+        .observer(|step| {
+            waited += step.data_wait * views as f64 / step.views_per_second;
+            ControlFlow::Continue(())
+        })
         .fit(&sets.train)?;
-    println!("trained in {:.0?}", started.elapsed());
+    let took = started.elapsed();
+    println!("trained in {took:.0?}, {:.1} % of it waiting for batches", 100.0 * waited / took.as_secs_f64());
 
     let started = Instant::now();
     let gaussians = fit_gaussians(&model, &sets.train, &MahalanobisConfig::new(), 256, Progress::Terminal)?;
