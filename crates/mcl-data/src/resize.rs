@@ -7,6 +7,7 @@
 //! bytes by one; the published sets were made before.
 
 use image::RgbImage;
+use pulp::{Simd, WithSimd};
 
 /// Bits after the point of a weight: 8 bits of pixel and 2 of headroom fit beside them in 32.
 const PRECISION: u32 = 22;
@@ -41,33 +42,75 @@ impl Kernel {
 pub(crate) fn resize(image: &RgbImage, (height, width): (usize, usize)) -> RgbImage {
     let (from_width, from_height) = (image.width() as usize, image.height() as usize);
     let mut bytes = image.as_raw().clone(); // [height, width, 3]
+    let arch = pulp::Arch::new();
     if from_width != width {
-        bytes = resize_rows(&bytes, from_width, &Kernel::new(from_width, width));
+        let kernel = Kernel::new(from_width, width);
+        bytes = arch.dispatch(Pass { bytes: &bytes, width: from_width, kernel: &kernel, of_rows: true });
     }
     if from_height != height {
-        bytes = resize_columns(&bytes, width, &Kernel::new(from_height, height));
+        let kernel = Kernel::new(from_height, height);
+        bytes = arch.dispatch(Pass { bytes: &bytes, width, kernel: &kernel, of_rows: false });
     }
     RgbImage::from_raw(width as u32, height as u32, bytes).expect("the passes made height * width * 3 bytes")
 }
 
+/// One of the two passes, for the widest vectors of this machine: whole numbers are the same on all.
+struct Pass<'a> {
+    bytes: &'a [u8],
+    width: usize,
+    kernel: &'a Kernel,
+    of_rows: bool,
+}
+
+impl WithSimd for Pass<'_> {
+    type Output = Vec<u8>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) -> Vec<u8> {
+        let Self { bytes, width, kernel, of_rows } = self;
+        if of_rows { resize_rows(bytes, width, kernel) } else { resize_columns(bytes, width, kernel) }
+    }
+}
+
+/// Values of neighbouring pixels that are weighed together: a whole number of pixels and of vectors.
+const TOGETHER: usize = 24;
+
 /// `[rows, width, 3] -> [rows, kernel, 3]`
+#[inline(always)]
 fn resize_rows(bytes: &[u8], width: usize, kernel: &Kernel) -> Vec<u8> {
+    let by_value: Vec<Vec<[i32; TOGETHER]>> =
+        kernel.weights.iter().map(|weights| by_value(weights)).collect();
     let mut out = Vec::with_capacity(bytes.len() / width * kernel.starts.len());
-    for row in bytes.chunks_exact(3 * width) {
-        for (&start, weights) in kernel.starts.iter().zip(&kernel.weights) {
-            let mut sums = [1 << (PRECISION - 1); 3];
-            for (pixel, &weight) in row[3 * start..].chunks_exact(3).zip(weights) {
-                for (sum, &value) in sums.iter_mut().zip(pixel) {
-                    *sum += weight * i32::from(value);
+    let mut row = vec![0; 3 * width + TOGETHER]; // the last weights reach over the end, and are zero there
+    for from in bytes.chunks_exact(3 * width) {
+        row[..3 * width].copy_from_slice(from);
+        for (&start, weights) in kernel.starts.iter().zip(&by_value) {
+            let mut products = [0; TOGETHER];
+            for (values, weights) in row[3 * start..].as_chunks::<TOGETHER>().0.iter().zip(weights) {
+                for ((product, &value), weight) in products.iter_mut().zip(values).zip(weights) {
+                    *product += weight * i32::from(value);
                 }
             }
+            // The red, green and blue ones are three apart: halves onto halves.
+            for half in [TOGETHER / 2, TOGETHER / 4, TOGETHER / 8] {
+                let (sums, others) = products.split_at_mut(half);
+                sums.iter_mut().zip(others).for_each(|(sum, other)| *sum += *other);
+            }
+            let sums = [products[0], products[1], products[2]].map(|sum| sum + (1 << (PRECISION - 1)));
             out.extend(sums.map(to_u8));
         }
     }
     out
 }
 
+/// The weight of each value of each pixel: three times the pixel's.
+fn by_value(weights: &[i32]) -> Vec<[i32; TOGETHER]> {
+    let of_pixels = |pixels: &[i32]| std::array::from_fn(|i| pixels.get(i / 3).copied().unwrap_or(0));
+    weights.chunks(TOGETHER / 3).map(of_pixels).collect()
+}
+
 /// `[height, width, 3] -> [kernel, width, 3]`
+#[inline(always)]
 fn resize_columns(bytes: &[u8], width: usize, kernel: &Kernel) -> Vec<u8> {
     let row_bytes = 3 * width;
     let mut out = Vec::with_capacity(row_bytes * kernel.starts.len());
@@ -84,6 +127,7 @@ fn resize_columns(bytes: &[u8], width: usize, kernel: &Kernel) -> Vec<u8> {
     out
 }
 
+#[inline(always)]
 fn to_u8(sum: i32) -> u8 {
     (sum >> PRECISION).clamp(0, 255) as u8
 }

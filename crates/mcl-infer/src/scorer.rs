@@ -2,7 +2,9 @@
 
 use core::fmt;
 
-use burn::tensor::{Device, FloatDType, Tensor, TensorData};
+#[cfg(feature = "flex")]
+use burn::tensor::TensorData;
+use burn::tensor::{Device, FloatDType, Tensor};
 
 use crate::error::InferError;
 use crate::gaussians::{FAR, Gaussians};

@@ -43,6 +43,7 @@ impl ColorJitter {
     }
 
     /// Applies the steps to planar RGB.
+    #[inline(always)]
     pub(super) fn apply(&self, rgb: &mut [f32]) {
         for (op, factor) in self.steps {
             match op {

@@ -1,5 +1,7 @@
 //! One random view: what was drawn for it, and how it is made of the image.
 
+use pulp::{Simd, WithSimd};
+
 use super::ops::{self, Image, Resizer, Walk};
 use super::{ColorJitter, CropBox};
 use crate::DataError;
@@ -54,11 +56,26 @@ impl View {
             (true, false) => turned.flip_vertically(),
         };
         scratch.resizer.resized_crop(image, walk, self.crop, walk.size(), out);
-        if let Some(jitter) = &self.jitter {
-            jitter.apply(out);
+        pulp::Arch::new().dispatch(Colors { view: self, rgb: out });
+    }
+}
+
+/// The colour operations, for the widest vectors of this machine. They are the same on all, and so are their bits.
+struct Colors<'a> {
+    view: &'a View,
+    rgb: &'a mut [f32],
+}
+
+impl WithSimd for Colors<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        if let Some(jitter) = &self.view.jitter {
+            jitter.apply(self.rgb);
         }
-        if self.gray {
-            ops::gray(out);
+        if self.view.gray {
+            ops::gray(self.rgb);
         }
     }
 }

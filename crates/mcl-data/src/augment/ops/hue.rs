@@ -24,6 +24,7 @@ pub fn adjust_hue(image: &mut Image, factor: f32) -> Result<(), DataError> {
 /// ```
 ///
 /// with the hue in sixths of the circle: saturation itself is never needed, and nothing branches.
+#[inline(always)]
 pub(in crate::augment) fn shift_hue(rgb: &mut [f32], factor: f32) {
     let turn = 6.0 * factor; // [-3, 3]
     for_each_pixel(rgb, |[r, g, b]| {
