@@ -126,7 +126,7 @@ fn decode_all(
     let all = listing.files.len();
     let image_bytes = 3 * size.0 * size.1;
     let mut pixels = Vec::new();
-    let bytes = all.checked_mul(image_bytes).unwrap_or(usize::MAX);
+    let bytes = all.saturating_mul(image_bytes);
     pixels.try_reserve_exact(bytes).map_err(|_| DataError::OutOfMemory {
         pictures: all,
         height: size.0,
