@@ -3,9 +3,13 @@
 //! Beside its files each holds a `manifest.json` with what it is, the format, the version of the library that wrote
 //! it, and size and SHA-256 of every file.
 //!
-//! A new directory is filled under the name `NAME.partial`, forced to disk, and renamed. A directory cannot be renamed
-//! over another, so an old one steps aside to `NAME.previous` for the moment between two renames; reading finds it
-//! there when the process was killed in that moment.
+//! A new directory is filled under the name `.NAME.partial`, forced to disk, and renamed. A directory cannot be renamed
+//! over another, so an old one steps aside to `.NAME.previous` for the moment between two renames; reading finds it
+//! there when the process was killed in that moment. Only a directory of the same kind is ever replaced.
+
+mod error;
+
+pub use error::ArtifactError;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -27,78 +31,6 @@ const LARGEST_JSON: u64 = 16 << 20;
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
     pub(crate) format: u32,
-}
-
-/// A saved detector or checkpoint that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ArtifactError {
-    /// A file could not be read or written.
-    #[error(transparent)]
-    Io(#[from] FileError),
-    /// The directory is something else.
-    #[error("{} holds a {found}, not a {expected}", .path.display())]
-    Kind {
-        /// The directory.
-        path: PathBuf,
-        /// What it says it is.
-        found: String,
-        /// What it should be.
-        expected: &'static str,
-    },
-    /// A newer version of the library wrote it, in a format that this one does not know.
-    #[error(
-        "{} has format {found}, written by {library}, but this version reads up to {newest}: update burn-mcl",
-        .path.display()
-    )]
-    Newer {
-        /// The directory.
-        path: PathBuf,
-        /// Its format.
-        found: u64,
-        /// Newest format that is known.
-        newest: u32,
-        /// Name and version of the library that wrote it.
-        library: String,
-    },
-    /// A file that belongs to it is not there.
-    #[error("{} is missing: the directory was not copied or kept as a whole", .path.display())]
-    Missing {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A file is there that does not belong to it. (Names that begin with a dot are let be.)
-    #[error("{} does not belong there: move it elsewhere", .path.display())]
-    Extra {
-        /// The file or directory.
-        path: PathBuf,
-    },
-    /// A file is not the one that was saved.
-    #[error(
-        "{} was cut, damaged or edited since it was saved: it has {found_bytes} bytes and SHA-256 {found}, \
-         and had {expected_bytes} bytes and {expected}",
-        .path.display()
-    )]
-    Changed {
-        /// The file.
-        path: PathBuf,
-        /// Its length.
-        found_bytes: u64,
-        /// Its SHA-256; empty when the length differs already.
-        found: String,
-        /// Length in the manifest.
-        expected_bytes: u64,
-        /// SHA-256 in the manifest.
-        expected: String,
-    },
-    /// A file is as it was saved, or is the manifest itself, and makes no sense.
-    #[error("{} cannot be used: {reason}", .path.display())]
-    Content {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -126,6 +58,7 @@ pub(crate) struct ArtifactWriter {
 impl ArtifactWriter {
     /// Begins the directory that will be `target`.
     pub(crate) fn new(target: &Path, kind: Kind) -> Result<Self, FileError> {
+        may_replace(target, kind)?;
         let partial = files::beside(target, ".partial");
         files::remove_dir(&partial)?;
         fs::create_dir_all(&partial).map_err(FileError::on("create", &partial))?;
@@ -180,6 +113,21 @@ impl Drop for ArtifactWriter {
         // After a commit there is nothing; after an error the disk may be full. Nothing more can be done about a rest.
         let _ = fs::remove_dir_all(&self.partial);
     }
+}
+
+/// Refuses a place where something else is, which replacing would delete: a folder of pictures, say.
+fn may_replace(target: &Path, kind: Kind) -> Result<(), FileError> {
+    let empty = || fs::read_dir(target).is_ok_and(|mut entries| entries.next().is_none());
+    let same_kind = || {
+        let bytes = fs::read(target.join(MANIFEST)).ok()?;
+        let json: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+        Some(json.get("kind")? == kind.name)
+    };
+    if !target.exists() || empty() || same_kind() == Some(true) {
+        return Ok(());
+    }
+    let reason = format!("it is there, and is no {}: choose another place, or move it", kind.name);
+    Err(FileError::on("replace", target)(io::Error::new(io::ErrorKind::AlreadyExists, reason)))
 }
 
 /// A directory whose files are all there and as they were saved.

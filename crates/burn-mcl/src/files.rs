@@ -1,5 +1,6 @@
 //! Files that are whole or not there: written aside, forced to disk, renamed into place.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -26,9 +27,10 @@ impl FileError {
     }
 }
 
-/// The path with a suffix to its last name.
+/// A hidden place beside `path` for what is on its way there or back: `.NAME.partial`.
 pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
     name.push(suffix);
     path.with_file_name(name)
 }

@@ -110,7 +110,7 @@ fn a_detector_tells_of_its_fit_its_files_and_its_evaluation() {
         let detector =
             Detector::fit(&model, tiny_run(1).model, &train, &test, config, Progress::Hidden).unwrap();
         detector.save(dir.path().join("detector")).unwrap();
-        fs::rename(dir.path().join("detector"), dir.path().join("detector.previous")).unwrap();
+        fs::rename(dir.path().join("detector"), dir.path().join(".detector.previous")).unwrap();
         Detector::load(dir.path().join("detector"), &Device::flex()).unwrap();
         evaluate(&model, detector.scorer(), &test, &[("itself", &test)], 16, Progress::Hidden).unwrap();
     });

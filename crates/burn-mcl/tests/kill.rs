@@ -64,7 +64,7 @@ fn a_detector_survives_kills_while_it_is_replaced() {
         thread::sleep(Duration::from_micros(700 * kill)); // further into a save each time
         child.kill().unwrap();
         child.wait().unwrap();
-        let left = |suffix: &str| dir.path().join(format!("detector.{suffix}")).exists();
+        let left = |suffix: &str| dir.path().join(format!(".detector.{suffix}")).exists();
         interrupted += usize::from(left("partial") || left("previous"));
         let found =
             Detector::load(&path, &Device::flex()).unwrap_or_else(|error| panic!("kill {kill}: {error}"));

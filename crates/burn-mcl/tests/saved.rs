@@ -215,11 +215,31 @@ fn training_settings_of_another_version_are_let_be() {
     assert_eq!(load(&path).unwrap().train_config(), None);
 }
 
+#[test]
+fn only_a_detector_is_replaced() {
+    let detector = load(&Path::new(KEPT).join("detector")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (pictures, file, empty) =
+        (dir.path().join("pictures"), dir.path().join("file"), dir.path().join("empty"));
+    fs::create_dir(&pictures).unwrap();
+    fs::create_dir(&empty).unwrap();
+    fs::write(pictures.join("cat.png"), "a cat").unwrap();
+    fs::write(&file, "a file").unwrap();
+    for path in [&pictures, &file] {
+        let error = detector.save(path).unwrap_err().to_string();
+        assert!(error.contains("cannot replace") && error.contains("no burn-mcl detector"), "{error}");
+    }
+    assert_eq!(fs::read(pictures.join("cat.png")).unwrap(), b"a cat");
+    assert_eq!(fs::read(&file).unwrap(), b"a file");
+    detector.save(&empty).unwrap();
+    load(&empty).unwrap();
+}
+
 /// The states that a save goes through: whenever it is killed, a whole detector is found, and the next save works.
 #[test]
 fn every_state_of_a_save_leaves_a_detector() {
     let (dir, path) = copy();
-    let (partial, previous) = (dir.path().join("detector.partial"), dir.path().join("detector.previous"));
+    let (partial, previous) = (dir.path().join(".detector.partial"), dir.path().join(".detector.previous"));
     let detector = load(&path).unwrap();
 
     // Killed while writing: some files of the new one are there.

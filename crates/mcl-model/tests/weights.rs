@@ -348,20 +348,28 @@ fn one_format_is_not_taken_for_the_other() {
     assert!(matches!(error, WeightsError::Format { format: "safetensors", .. }), "{error}");
 }
 
+/// `os.system("touch <witness>")` by every opcode of pickle that calls something. Python runs all of them.
 #[test]
 fn a_pickle_that_calls_something_is_not_run() {
     let directory = tempfile::tempdir().unwrap();
     let (file, witness) = (directory.path().join("evil.pt"), directory.path().join("witness"));
-    // pickle protocol 2: os.system("touch <witness>"), the usual attack.
-    let mut pickle = b"\x80\x02cposix\nsystem\nX".to_vec();
     let command = format!("touch {}", witness.display());
-    pickle.extend((command.len() as u32).to_le_bytes());
-    pickle.extend(command.as_bytes());
-    pickle.extend(b"\x85R.");
-    fs::write(&file, pickle).unwrap();
-    let error = small().init(&Device::flex()).load_pytorch(file).unwrap_err();
-    assert!(matches!(error, WeightsError::Format { .. }), "{error}");
-    assert!(!witness.exists());
+    let text = [b"X", &(command.len() as u32).to_le_bytes()[..], command.as_bytes()].concat();
+    let evals = format!("__import__('os').system('{command}')");
+    let eval_text = [b"X", &(evals.len() as u32).to_le_bytes()[..], evals.as_bytes()].concat();
+    let attacks: [(&str, Vec<u8>); 5] = [
+        ("REDUCE", [b"\x80\x02cposix\nsystem\n", &text[..], b"\x85R."].concat()),
+        ("STACK_GLOBAL", [b"\x80\x04\x8c\x05posix\x8c\x06system\x93", &text[..], b"\x85R."].concat()),
+        ("INST", [b"(", &text[..], b"iposix\nsystem\n."].concat()),
+        ("OBJ", [b"\x80\x02(cposix\nsystem\n", &text[..], b"o."].concat()),
+        ("eval", [b"\x80\x02c__builtin__\neval\n", &eval_text[..], b"\x85R."].concat()),
+    ];
+    for (opcode, pickle) in attacks {
+        fs::write(&file, pickle).unwrap();
+        let error = small().init(&Device::flex()).load_pytorch(&file).unwrap_err();
+        assert!(matches!(error, WeightsError::Format { .. }), "{opcode}: {error}");
+        assert!(!witness.exists(), "{opcode} was run");
+    }
 }
 
 #[test]

@@ -64,8 +64,8 @@ impl Detector {
     ///
     /// # Errors
     ///
-    /// [`DetectorError::Artifact`] or [`DetectorError::Weights`] when a file cannot be written; what was there
-    /// before is still there.
+    /// [`DetectorError::Artifact`] or [`DetectorError::Weights`] when a file cannot be written, or when there is
+    /// something at `path` that is no detector; what was there before is still there.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), DetectorError> {
         let path = path.as_ref();
         let settings = Settings {

@@ -164,7 +164,7 @@ impl RunDir {
     /// Renames a checkpoint, so that it is neither loaded nor counted, nor lost.
     fn set_aside(&self, steps: usize) -> Result<PathBuf, FileError> {
         let path = self.checkpoint(steps);
-        let aside = files::beside(&path, ".damaged");
+        let aside = path.with_extension("damaged");
         files::remove_dir(&aside)?;
         fs::rename(&path, &aside).map_err(FileError::on("rename", &path))?;
         Ok(aside)
