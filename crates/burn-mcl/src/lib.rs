@@ -18,3 +18,8 @@ pub use mcl_infer as infer;
 pub use mcl_loss as loss;
 pub use mcl_model as model;
 pub use progress::Progress;
+
+/// The program in the guide compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/own-images.md")]
+struct OwnImagesGuide;

@@ -82,7 +82,7 @@ fn check_well_formed(html: &str) {
         let end = start + rest[start..].find('>').expect("the tag ends");
         let tag = &rest[start + 1..end];
         rest = &rest[end + 1..];
-        assert!(tag.matches('"').count() % 2 == 0, "quotes in <{tag}>");
+        assert!(tag.matches('"').count().is_multiple_of(2), "quotes in <{tag}>");
         if let Some(name) = tag.strip_prefix('/') {
             assert_eq!(open.pop(), Some(name), "closed by </{name}>");
         } else if !tag.ends_with('/') {

@@ -14,9 +14,9 @@ fn sweep(normal: &[f64], anomalous: &[f64]) -> Vec<(usize, usize)> {
     let (mut found, mut flagged, mut cuts) = (0, 0, Vec::new());
     for (i, &(score, anomaly)) in all.iter().enumerate() {
         if anomaly {
-            found += 1
+            found += 1;
         } else {
-            flagged += 1
+            flagged += 1;
         }
         if all.get(i + 1).is_none_or(|next| next.0 != score) {
             cuts.push((found, flagged));

@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn bars_and_lines_integrate_to_one() {
-        let scores: Vec<f64> = (0..500).map(|i| -10.0 - (i as f64 * 0.618_034).fract() * 5.0).collect();
+        let scores: Vec<f64> = (0..500).map(|i| -10.0 - (f64::from(i) * 0.618_034).fract() * 5.0).collect();
         let densities = Densities::new(&[("a", &scores), ("none", &[])], Some(-12.0));
         assert_eq!((densities.scale, densities.groups.len()), (ScoreScale::Linear, 1));
         let group = &densities.groups[0];
