@@ -46,7 +46,7 @@ fn mutate(mut bytes: Vec<u8>, random: &mut Random) -> Vec<u8> {
             _ => {
                 // The next run of digits becomes another number.
                 let digit = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
-                let Some(start) = bytes[at.min(bytes.len())..].iter().position(|byte| digit(byte)) else {
+                let Some(start) = bytes[at.min(bytes.len())..].iter().position(digit) else {
                     continue;
                 };
                 let start = at + start;
