@@ -100,7 +100,10 @@ fn main() -> ExitCode {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
-            ExitCode::FAILURE
+            match error.downcast_ref() {
+                Some(TrainError::Stopped { .. }) => ExitCode::from(130),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -134,11 +137,7 @@ pub(crate) fn run(
         .observer(|_| {
             if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })
-        .fit(&train)
-        .map_err(|error| match error {
-            TrainError::Stopped { .. } => error.to_string().into(),
-            error => Box::<dyn Error>::from(error),
-        })?;
+        .fit(&train)?;
     stop.store(true, Ordering::Relaxed); // from here on, Ctrl-C ends at once
     println!("trained in {:.0?}", started.elapsed());
 

@@ -243,8 +243,20 @@ pub(super) fn training(steps: &[StepReport]) -> Vec<Figure> {
             Some((0.0, 1.0)),
         ),
         curve_figure("Learning rate", "", steps, &[("learning rate", of(steps, |s| s.learning_rate))], None),
-        curve_figure("Speed", "", steps, &[("views a second", of(steps, |s| s.views_per_second))], None),
+        curve_figure(
+            "Speed",
+            &format!("{:.1}% of the time went into waiting for batches.", 100.0 * waiting(steps)),
+            steps,
+            &[("views a second", of(steps, |s| s.views_per_second))],
+            None,
+        ),
     ]
+}
+
+/// The share of the time that was spent waiting for batches, all of which have the same number of views.
+fn waiting(steps: &[StepReport]) -> f64 {
+    let seconds: f64 = steps.iter().map(|step| step.views_per_second.recip()).sum();
+    steps.iter().map(|step| step.data_wait / step.views_per_second).sum::<f64>() / seconds
 }
 
 fn of(steps: &[StepReport], value: impl Fn(&StepReport) -> f64) -> Vec<f64> {
@@ -283,5 +295,28 @@ fn curve_figure(
         legend: if names.len() > 1 { line_legend(&names) } else { String::new() },
         head: ["step".to_string()].into_iter().chain(names).collect(),
         rows: rows.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_step_counts_for_its_time() {
+        let step = |views_per_second, data_wait| StepReport {
+            step: 1,
+            total_steps: 2,
+            epoch: 0,
+            loss: 1.0,
+            contrastive: 1.0,
+            attraction: None,
+            concentration: 0.5,
+            learning_rate: 0.1,
+            views_per_second,
+            data_wait,
+        };
+        // One second that did not wait, and three of which half did.
+        assert!((waiting(&[step(300.0, 0.0), step(100.0, 0.5)]) - 1.5 / 4.0).abs() < 1e-12);
     }
 }
