@@ -27,13 +27,19 @@ fn unit_length(row: &[f32]) -> Vec<f32> {
 fn tsne(unit: &[Vec<f32>], principal: &[[f64; 2]]) -> Vec<[f64; 2]> {
     let largest = principal.iter().flatten().fold(f64::MIN_POSITIVE, |most, x| most.max(x.abs()));
     let start: Vec<f32> = principal.iter().flatten().map(|x| (1e-4 * x / largest) as f32).collect();
+    // One thread: with more, the order in which forces are summed, and so the map, differs from run to run.
+    let Ok(thread) = rayon::ThreadPoolBuilder::new().num_threads(1).build() else {
+        return principal.to_vec();
+    };
     let perplexity = (30.0f32).min((unit.len() - 1) as f32 / 4.0);
-    let mut fit = tSNE::<f32, Vec<f32>, 2>::new(unit);
-    fit.perplexity(perplexity)
-        .epochs(EPOCHS)
-        .initial_embedding(start)
-        .barnes_hut(THETA, |a, b| a.iter().zip(b).map(|(x, y)| (x - y) * (x - y)).sum::<f32>().sqrt());
-    let places = fit.embedding();
+    let places = thread.install(|| {
+        let mut fit = tSNE::<f32, Vec<f32>, 2>::new(unit);
+        fit.perplexity(perplexity)
+            .epochs(EPOCHS)
+            .initial_embedding(start)
+            .barnes_hut(THETA, |a, b| a.iter().zip(b).map(|(x, y)| (x - y) * (x - y)).sum::<f32>().sqrt());
+        fit.embedding()
+    });
     if places.iter().any(|x| !x.is_finite()) {
         return principal.to_vec();
     }
