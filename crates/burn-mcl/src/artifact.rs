@@ -67,8 +67,8 @@ impl ArtifactWriter {
 
     /// Writes a file of it.
     pub(crate) fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), FileError> {
-        files::write_synced(&self.partial.join(name), bytes)?;
-        self.adopt(name)
+        files::write_synced(&self.path(name), bytes)?;
+        self.list(name, bytes)
     }
 
     /// Where to write a file that this type cannot write itself; [`adopt`](Self::adopt) it then.
@@ -79,8 +79,13 @@ impl ArtifactWriter {
     /// Takes in a file that is on disk already.
     pub(crate) fn adopt(&mut self, name: &str) -> Result<(), FileError> {
         let path = self.path(name);
-        let (sha256, bytes) =
-            File::open(&path).and_then(files::sha256).map_err(FileError::on("read", &path))?;
+        let file = File::open(&path).map_err(FileError::on("read", &path))?;
+        self.list(name, file)
+    }
+
+    /// Puts the file `name`, which has this content, on the list.
+    fn list(&mut self, name: &str, content: impl Read) -> Result<(), FileError> {
+        let (sha256, bytes) = files::sha256(content).map_err(FileError::on("read", &self.path(name)))?;
         self.files.insert(name.to_string(), Entry { bytes, sha256 });
         Ok(())
     }

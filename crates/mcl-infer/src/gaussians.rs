@@ -26,25 +26,30 @@ pub(crate) struct Gaussians {
 }
 
 impl Gaussians {
-    pub(crate) fn new(record: &MahalanobisRecord, aux: usize, device: &Device) -> Result<Self, InferError> {
+    /// `whitenings` are those of `aux`.
+    pub(crate) fn new(
+        record: &MahalanobisRecord,
+        aux: usize,
+        whitenings: &[DMatrix<f64>],
+        device: &Device,
+    ) -> Self {
         let &MahalanobisRecord { classes, aux_classes, dim, .. } = record;
         let mean = |class| &record.means[(class * aux_classes + aux) * dim..][..dim];
 
         let means = (0..classes).flat_map(mean).copied();
         let (mean_high, mean_low) = means.map(two_parts).unzip();
 
-        let whitenings = whitenings(record, aux)?;
         let matrices = whitenings.len();
         // Column-major W, read row by row, is Wᵀ.
         let transposed = whitenings.iter().flat_map(|whitening| whitening.iter().map(|&value| value as f32));
 
         let tensor =
             |values: Vec<f32>, shape: [usize; 3]| Tensor::from_data(TensorData::new(values, shape), device);
-        Ok(Self {
+        Self {
             mean_high: tensor(mean_high, [classes, 1, dim]),
             mean_low: tensor(mean_low, [classes, 1, dim]),
             whitening: tensor(transposed.collect(), [matrices, dim, dim]),
-        })
+        }
     }
 
     /// d² of the given images for one view: [images, views, dim] -> [rows, 1, classes].

@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
+use nalgebra::DMatrix;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::MahalanobisRecord;
-use crate::error::InferError;
-use crate::gaussians::{FAR, whitenings};
+use crate::gaussians::FAR;
 
 /// Vectors of images in a block: as many as leave registers for the sums of [`OUTPUTS`] rows, of which AVX2 has 16.
 const VECTORS: usize = 2;
@@ -37,11 +37,11 @@ struct Cluster {
 }
 
 impl HostGaussians {
-    pub(crate) fn new(record: &MahalanobisRecord) -> Result<Self, InferError> {
+    /// `whitenings` has those of each auxiliary class.
+    pub(crate) fn new(record: &MahalanobisRecord, whitenings: &[Vec<DMatrix<f64>>]) -> Self {
         let &MahalanobisRecord { classes, aux_classes, dim, .. } = record;
         let mut clusters = Vec::with_capacity(classes * aux_classes);
-        for aux in 0..aux_classes {
-            let whitenings = whitenings(record, aux)?;
+        for (aux, whitenings) in whitenings.iter().enumerate() {
             for class in 0..classes {
                 let mean = &record.means[(class * aux_classes + aux) * dim..][..dim];
                 let matrix = &whitenings[class.min(whitenings.len() - 1)];
@@ -54,7 +54,7 @@ impl HostGaussians {
                 clusters.push(Cluster { mean: mean.to_vec(), whitening });
             }
         }
-        Ok(Self { classes, dim, normalize: record.config.normalize, clusters: Arc::new(clusters) })
+        Self { classes, dim, normalize: record.config.normalize, clusters: Arc::new(clusters) }
     }
 
     /// d² of embeddings `[images, views, dim]`: `[images, views, classes]`. `None` if one of them has no distance: it is

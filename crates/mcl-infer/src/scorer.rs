@@ -7,7 +7,7 @@ use burn::tensor::TensorData;
 use burn::tensor::{Device, FloatDType, Tensor};
 
 use crate::error::InferError;
-use crate::gaussians::{FAR, Gaussians};
+use crate::gaussians::{FAR, Gaussians, whitenings};
 #[cfg(feature = "flex")]
 use crate::host::HostGaussians;
 use crate::{Distance, MahalanobisConfig, MahalanobisRecord};
@@ -40,11 +40,13 @@ impl MahalanobisScorer {
     /// `record` has its shapes checked.
     pub(crate) fn new(record: MahalanobisRecord, device: &Device) -> Result<Self, InferError> {
         let device = device.clone().without_autodiff();
-        let gaussians = (0..record.aux_classes)
-            .map(|aux| Gaussians::new(&record, aux, &device))
-            .collect::<Result<_, _>>()?;
+        let whitenings: Vec<_> =
+            (0..record.aux_classes).map(|aux| whitenings(&record, aux)).collect::<Result<_, _>>()?;
+        let of_aux = whitenings.iter().enumerate();
+        let gaussians =
+            of_aux.map(|(aux, matrices)| Gaussians::new(&record, aux, matrices, &device)).collect();
         #[cfg(feature = "flex")]
-        let host = (device == Device::flex()).then(|| HostGaussians::new(&record)).transpose()?;
+        let host = (device == Device::flex()).then(|| HostGaussians::new(&record, &whitenings));
         Ok(Self {
             record,
             device,
