@@ -1,18 +1,24 @@
-//! The example `own_images` from folders to report, at the smallest size.
+//! The examples `own_images`, from folders to report, and `detect`, at the smallest size.
 
+#[path = "../../../examples/detect.rs"]
+#[allow(dead_code)] // its `main`
+mod detect;
 #[path = "../../../examples/own_images.rs"]
 #[allow(dead_code)] // its `main`
 mod own_images;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use burn::tensor::Device;
+use burn_mcl::data::image_folder;
 use burn_mcl::data::shapes::{self, ShapesSplit};
 use burn_mcl::detector::Detector;
 use clap::Parser;
 use own_images::{Settings, run};
+use serde_json::Value;
 
 /// `train`, `normal`: two classes, 24 and 6 pictures each; `other`: anomalies in one flat folder.
 fn folders(root: &Path) {
@@ -50,6 +56,61 @@ fn folders_become_a_detector_and_a_report_and_again() {
 
     // The same command trains no more, and says the same.
     assert_eq!(again(), summary);
+}
+
+#[test]
+fn a_saved_detector_looks_at_new_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    folders(root);
+    let device = Device::flex();
+    run(&settings(root, "train", ""), &device, &AtomicBool::new(false)).unwrap();
+    let detector = Detector::load(root.join("run/detector"), &device).unwrap();
+    let pictures = image_folder::load(&root.join("blobs"), detector.image_size()).unwrap();
+    let expected = detector.detect_set(&pictures).unwrap();
+    fs::write(root.join("blobs/damaged.png"), "no picture").unwrap();
+
+    let (artifact, blobs, train) = (root.join("run/detector"), root.join("blobs"), root.join("train"));
+    let look = |more: &[&str]| {
+        let mut out = Vec::new();
+        let places = ["detect".as_ref(), artifact.as_os_str(), blobs.as_os_str(), "--train".as_ref()];
+        let arguments = places.into_iter().chain([train.as_os_str()]).chain(more.iter().map(OsStr::new));
+        detect::run(&detect::Settings::parse_from(arguments), &device, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+
+    let lines = look(&["--json"]);
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), expected.len() + 1);
+    for (line, found) in lines.iter().zip(&expected) {
+        assert_eq!(line["score"], found.score);
+        assert_eq!(line["p_value"], found.p_value);
+        assert_eq!(line["is_anomaly"], found.is_anomaly);
+        assert_eq!(line["class"], detector.class_names()[found.label]);
+        let resembles = line["resembles"].as_array().unwrap();
+        assert_eq!(resembles.len(), if found.is_anomaly { 3 } else { 0 });
+        assert!(resembles.iter().all(|file| Path::new(file.as_str().unwrap()).starts_with(&train)));
+    }
+    let damaged = &lines[expected.len()];
+    assert!(damaged["error"].as_str().unwrap().contains("damaged.png"), "{damaged}");
+
+    // At another threshold, most anomalous first.
+    let text = look(&["--tpr", "0.2"]);
+    let flagged = detector.with_tpr(0.2).unwrap().detect_set(&pictures).unwrap();
+    let mut scores: Vec<_> =
+        flagged.iter().filter(|found| found.is_anomaly).map(|found| found.score).collect();
+    scores.sort_by(f64::total_cmp);
+    assert!(!scores.is_empty(), "nothing flagged: the test shows nothing");
+    let printed: Vec<_> = text.lines().filter(|line| line.starts_with("p-value")).collect();
+    assert_eq!(printed.len(), scores.len());
+    for (line, score) in printed.iter().zip(&scores) {
+        assert!(line.contains(&format!("score {score:9.1}")), "{line}");
+    }
+    assert_eq!(text.matches("    resembles ").count(), 3 * scores.len());
+    assert!(text.ends_with(&format!(
+        "{} of 5 pictures flagged; if all were normal, 4.0 would be on average\n",
+        scores.len()
+    )));
 }
 
 #[test]
