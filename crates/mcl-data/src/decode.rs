@@ -3,7 +3,7 @@
 use std::io::Cursor;
 use std::path::Path;
 
-use image::error::{LimitError, LimitErrorKind};
+use image::error::{DecodingError, ImageFormatHint, LimitError, LimitErrorKind};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, RgbImage};
 
@@ -54,6 +54,10 @@ fn decode_upright(cursor: &mut Cursor<&[u8]>) -> Result<DynamicImage, ImageError
     let mut reader = ImageReader::new(cursor).with_guessed_format()?;
     reader.limits(limits);
     let mut decoder = reader.into_decoder()?;
+    if decoder.total_bytes() == 0 {
+        let error = DecodingError::new(ImageFormatHint::Unknown, "a picture without pixels");
+        return Err(ImageError::Decoding(error));
+    }
     // Not every decoder heeds max_alloc; the header tells what is to come.
     if decoder.total_bytes() > MAX_DECODED {
         return Err(ImageError::Limits(LimitError::from_kind(LimitErrorKind::InsufficientMemory)));
@@ -174,6 +178,14 @@ mod tests {
         assert!(!bright(&turned_right, 8, 4) && bright(&turned_right, 8, 28));
         let turned_left = decoded(&jpeg_with_orientation(&image, 8));
         assert!(bright(&turned_left, 8, 4) && !bright(&turned_left, 8, 28));
+    }
+
+    #[test]
+    fn a_picture_without_pixels_is_an_error() {
+        for header in ["P2 0 77\n4\n", "P5 77 0 255\n", "P6 0 0 255\n"] {
+            let error = decode(Path::new("empty.pgm"), header.as_bytes()).unwrap_err();
+            assert!(matches!(error, DataError::Undecodable { .. }), "{header}: {error}");
+        }
     }
 
     #[test]

@@ -137,5 +137,26 @@ fn is_numeric(element: &[u8]) -> Result<bool, &'static str> {
             .filter(|&p| p >= 0)
             .ok_or("a variable with impossible dimensions")?;
     }
+    if !parts_fit(&element[DIMENSIONS..]) {
+        return Err("a variable whose parts do not fit its size");
+    }
     Ok(true)
+}
+
+/// Whether dimensions, name and numbers, each behind a tag of its own, lie within the variable. `matfile` rounds their
+/// sizes up before it looks, which overflows.
+fn parts_fit(mut parts: &[u8]) -> bool {
+    const PARTS: usize = 4; // dimensions, name, real and imaginary numbers
+    for _ in 0..PARTS {
+        if parts.is_empty() {
+            break;
+        }
+        let Some((kind, size)) = tag(parts) else { return false };
+        // With at most four bytes a part may have its size in the upper half of the type, and its bytes in the tag.
+        let size = if kind > 0xffff { 0 } else { size };
+        let Some(after) = parts[TAG..].get(size..) else { return false };
+        // Filled up to eight bytes, but at the end.
+        parts = after.get(size.next_multiple_of(8) - size..).unwrap_or_default();
+    }
+    true
 }

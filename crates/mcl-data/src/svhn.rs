@@ -154,6 +154,16 @@ mod tests {
     }
 
     #[test]
+    fn a_part_larger_than_its_variable_is_an_error() {
+        // A name, and pixels, of 4 GiB: rounded up, the size overflows 32 bits.
+        for tag in [128 + 48, 128 + 56] {
+            let mut bytes = PLAIN.to_vec();
+            bytes[tag..tag + 8].copy_from_slice(&[1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]);
+            assert_eq!(corrupt_at(&bytes), (128, "a variable whose parts do not fit its size".to_string()));
+        }
+    }
+
+    #[test]
     fn damage_never_panics() {
         for bytes in [COMPRESSED, PLAIN] {
             for position in (0..300).chain((300..bytes.len()).step_by(499)) {
