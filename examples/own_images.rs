@@ -213,7 +213,6 @@ fn train_config(settings: &Settings) -> Result<TrainConfig, Box<dyn Error>> {
         .with_model(MclModelConfig::new(resnet).with_hidden(16 * settings.width))
         .with_augment(SimClrAugmentConfig::new().with_crop_scale((settings.min_crop, 1.0)))
         .with_steps(Some(settings.steps))
-        .with_warmup_steps(10.min(settings.steps / 4))
         .with_learning_rate(Some(settings.learning_rate))
         .with_checkpoint_every(50)
         .with_seed(settings.seed))

@@ -6,17 +6,12 @@
 //!
 //! DIR holds `cifar-10-batches-bin/`, and beside it what there is to compare with: `cifar-100-binary/`,
 //! `test_32x32.mat` (SVHN), `LSUN_fix/`, `Imagenet_fix/`. Without `--data` it looks in `data/`, downloads (with
-//! `--features download`), or falls back to the embedded shapes and a small network: about three minutes on two cores.
+//! `--features download`), or falls back to the embedded shapes and a small network: about a minute on two cores.
 //! Ctrl-C saves a checkpoint; the same command goes on from it.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::{
-    env,
-    error::Error,
-    ops::ControlFlow::{Break, Continue},
-    process,
-};
+use std::{env, error::Error, ops::ControlFlow, process};
 
 use burn::tensor::Device;
 use burn_mcl::data::{self, ImageSet, Split, augment::SimClrAugmentConfig, cifar10, shapes::ShapesSplit};
@@ -59,8 +54,9 @@ struct Settings {
     /// Length of the run in steps, instead of epochs
     #[arg(long)]
     steps: Option<usize>,
-    #[arg(long, default_value_t = 0)]
-    warmup_steps: usize,
+    /// Steps of linear warm-up; the paper has none [default: 10 epochs, at most a fifth of the run]
+    #[arg(long)]
+    warmup_steps: Option<usize>,
     /// Peak learning rate; scaled with the batch if not given
     #[arg(long)]
     learning_rate: Option<f64>,
@@ -104,7 +100,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         true => process::exit(130), // pressed again, or after training
         false => eprintln!("\nstopping after this step; Ctrl-C again ends at once"),
     })?;
-    let stop = |_: &StepReport| if STOP.load(Relaxed) { Break(()) } else { Continue(()) };
+    let stop =
+        |_: &StepReport| if STOP.load(Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
     let trainer = Trainer::new(config.clone(), &device)?.run_dir(&settings.run).progress(Terminal);
     let model = trainer.observer(stop).fit(&sets.train).unwrap_or_else(|error| {
         eprintln!("{error}");
@@ -187,7 +184,7 @@ fn shapes_sets(settings: &mut Settings) -> Sets {
          *** Its figures say that everything works, and nothing about CIFAR-10. Give --data DIR. ***\n"
     );
     let small = "_ --run runs/shapes --depth 18 --width 8 --hidden 128 --batch 32 --steps 300 \
-                 --warmup-steps 10 --learning-rate 0.1 --min-crop 0.5";
+                 --learning-rate 0.1 --min-crop 0.5";
     *settings = Settings::parse_from(small.split(' ').map(Into::into).chain(env::args_os().skip(1)));
     let ood = [("near shapes", ShapesSplit::NearOod), ("far textures", ShapesSplit::FarOod)];
     let generate = |split, per_class| data::shapes::generate(split, per_class, 0);

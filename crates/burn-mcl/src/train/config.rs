@@ -9,7 +9,7 @@ use super::{Objective, Schedule, TrainError};
 /// Rotations of each image in a batch: 0, 90, 180 and 270 degrees.
 pub const ROTATIONS: usize = 4;
 
-/// Settings of a training run; the defaults are the paper's, with a ResNet-34.
+/// Settings of a training run; the defaults are the paper's, with a ResNet-34, and a warm-up.
 ///
 /// The run is a function of this configuration and of the images alone: initial weights, batches and
 /// augmentations are all drawn from [`seed`](Self::seed).
@@ -39,9 +39,11 @@ pub struct TrainConfig {
     /// Where the cosine ends, as a fraction of the peak learning rate.
     #[config(default = 5e-4)]
     pub final_learning_rate: f64,
-    /// Steps of linear warm-up before the cosine starts.
-    #[config(default = 0)]
-    pub warmup_steps: usize,
+    /// Steps of linear warm-up before the cosine starts. `None` takes ten epochs, as SimCLR does, but no more than a
+    /// fifth of the run; the paper has none. At first all projections lie close together, and a full step then can
+    /// bring them to one point, from which training hardly recovers (docs/design.md).
+    #[config(default = "None")]
+    pub warmup_steps: Option<usize>,
     /// Momentum of SGD.
     #[config(default = 0.9)]
     pub momentum: f64,
@@ -77,16 +79,22 @@ impl TrainConfig {
 
     /// Optimizer steps of the whole run over `images` training images; an incomplete last batch is dropped.
     pub fn total_steps(&self, images: usize) -> usize {
-        self.steps.unwrap_or(self.epochs * (images / self.images_per_batch.max(1)))
+        self.steps.unwrap_or(self.epochs * self.steps_per_epoch(images))
+    }
+
+    fn steps_per_epoch(&self, images: usize) -> usize {
+        images / self.images_per_batch.max(1)
     }
 
     /// The learning rate of every step of a run over `images` training images.
     pub fn schedule(&self, images: usize) -> Schedule {
+        let total_steps = self.total_steps(images);
+        let ten_epochs = 10 * self.steps_per_epoch(images);
         Schedule {
             peak: self.peak_learning_rate(),
             final_fraction: self.final_learning_rate,
-            warmup_steps: self.warmup_steps,
-            total_steps: self.total_steps(images),
+            warmup_steps: self.warmup_steps.unwrap_or(ten_epochs.min(total_steps / 5)),
+            total_steps,
         }
     }
 
@@ -150,6 +158,15 @@ mod tests {
         assert!((config.peak_learning_rate() - 1.2).abs() < 1e-12);
         assert_eq!(config.total_steps(50_000), 400 * 195);
         assert_eq!(config.with_steps(Some(7)).total_steps(50_000), 7);
+    }
+
+    #[test]
+    fn warm_up_takes_ten_epochs_but_no_more_than_a_fifth() {
+        let warmup = |config: TrainConfig| config.schedule(50_000).warmup_steps;
+        assert_eq!(warmup(TrainConfig::new()), 10 * 195);
+        assert_eq!(warmup(TrainConfig::new().with_steps(Some(303))), 60);
+        assert_eq!(warmup(TrainConfig::new().with_steps(Some(4))), 0);
+        assert_eq!(warmup(TrainConfig::new().with_warmup_steps(Some(0))), 0);
     }
 
     #[test]
