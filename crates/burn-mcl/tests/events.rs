@@ -96,6 +96,16 @@ fn a_run_tells_of_its_start_its_checkpoints_its_end_and_of_a_fallback() {
             &["INFO training", "step=2"],
             &["INFO checkpoint saved", "step=4"],
             &["INFO trained", "step=4"],
+            &["WARN", "hardly learned", "concentration 0."],
+        ],
+    );
+    let finished = events(|| drop(trainer().fit(&corners(16, 0)).unwrap()));
+    assert_told(
+        &finished,
+        &[
+            &["INFO going on from a checkpoint", "step=4"],
+            &["INFO training", "step=4"],
+            &["INFO trained", "step=4"],
         ],
     );
 }

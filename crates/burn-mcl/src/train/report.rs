@@ -29,6 +29,21 @@ pub struct StepReport {
     pub data_wait: f64,
 }
 
+impl StepReport {
+    /// What to say when this is the last step of a run, and the projections still lie together.
+    pub(super) fn collapse(&self) -> Option<String> {
+        /// Runs that learned end below 0.25.
+        const TOGETHER: f32 = 0.5;
+        (self.concentration > TOGETHER).then(|| {
+            format!(
+                "the network has hardly learned to tell images apart: at the end all projections still lie together \
+                 (concentration {:.2}); train for more steps, or with a lower learning rate",
+                self.concentration
+            )
+        })
+    }
+}
+
 impl std::fmt::Display for StepReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "loss {:.4}", self.loss)?;

@@ -110,6 +110,7 @@ impl<'a> Trainer<'a> {
             batch: step % batches.batches_per_epoch(),
         };
         let mut stream = batches.stream(position(done), usize::MAX)?;
+        let mut last = None;
         let bar = self.progress.bar("training", total_steps, done);
         while done < total_steps {
             let started = Instant::now();
@@ -144,6 +145,7 @@ impl<'a> Trainer<'a> {
             bar.set_message(report.to_string());
             bar.inc(1);
             tracing::debug!(step = done, loss = total, learning_rate, "step");
+            last = Some(report);
             let stop = (self.observer)(&report).is_break();
             let mut checkpoint = None;
             if let Some(dir) = &mut run_dir {
@@ -160,6 +162,9 @@ impl<'a> Trainer<'a> {
         }
         bar.finish_and_clear();
         tracing::info!(step = done, "trained");
+        if let Some(message) = last.as_ref().and_then(StepReport::collapse) {
+            self.progress.warn(&message);
+        }
         finite(model.valid(), done, run_dir.as_ref())
     }
 }
