@@ -26,7 +26,7 @@ use burn_mcl::infer::{MahalanobisConfig, TestTimeViews};
 use burn_mcl::model::{MclModelConfig, ResNetConfig, ResNetDepth, Stem};
 use burn_mcl::report::{Part, Report, Summary};
 use burn_mcl::scored::ScoredSet;
-use burn_mcl::train::{TrainConfig, TrainError, Trainer, read_history};
+use burn_mcl::train::{Objective, TrainConfig, TrainError, Trainer, read_history};
 use clap::Parser;
 
 /// What can be said on the command line.
@@ -116,6 +116,7 @@ pub(crate) fn run(
 ) -> Result<Summary, Box<dyn Error>> {
     let config = train_config(settings)?;
     let all = load(settings, &settings.train)?;
+    let config = config.with_objective(Objective::for_classes(all.images.class_names().len()));
     let normal = load(settings, &settings.normal)?;
     let anomalous =
         settings.anomalous.iter().map(|path| load(settings, path)).collect::<Result<Vec<_>, _>>()?;

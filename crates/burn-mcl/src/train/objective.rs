@@ -26,6 +26,33 @@ impl Default for Objective {
 }
 
 impl Objective {
+    /// MCL with the paper's parameters for images of this many classes.
+    ///
+    /// With one class there are no views of other classes, which repel at full scale; the other rotations take their
+    /// place, with `beta = 1 / temperature`. At the paper's beta, half of that, attraction outweighs repulsion there,
+    /// and all projections fall to one point.
+    pub fn for_classes(classes: usize) -> Self {
+        let config = MclLossConfig::new();
+        let beta = if classes == 1 { config.temperature.recip() } else { config.beta };
+        Self::Mcl(config.with_beta(beta))
+    }
+
+    /// What to say before training on images of this many classes.
+    pub(super) fn caution(&self, classes: usize) -> Option<String> {
+        match self {
+            Self::Mcl(MclLossConfig { temperature, beta, .. })
+                if classes == 1 && *beta < temperature.recip() =>
+            {
+                let full = temperature.recip();
+                Some(format!(
+                    "with one class only the other rotations repel, and beta = {beta} may be too little to keep the \
+                     projections apart; take Objective::for_classes(1), beta = {full}"
+                ))
+            }
+            _ => None,
+        }
+    }
+
     pub(super) fn init(&self) -> Result<Loss, TrainError> {
         Ok(match self {
             Self::Mcl(config) => Loss::Mcl(config.try_init()?),
@@ -76,5 +103,25 @@ impl Loss {
 impl LossTerms {
     fn single(loss: Tensor<1>) -> Self {
         Self { total: loss.clone(), contrastive: loss, attraction: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_class_makes_rotations_repel_at_full_scale() {
+        assert_eq!(Objective::for_classes(10), Objective::default());
+        assert_eq!(Objective::for_classes(1), Objective::Mcl(MclLossConfig::new().with_beta(5.0)));
+        assert!(Objective::for_classes(1).init().is_ok());
+        assert!(Objective::default().caution(1).unwrap().contains("beta = 5"));
+        for (objective, classes) in [
+            (Objective::default(), 2),
+            (Objective::for_classes(1), 1),
+            (Objective::NtXent(NtXentLossConfig::new()), 1),
+        ] {
+            assert_eq!(objective.caution(classes), None);
+        }
     }
 }

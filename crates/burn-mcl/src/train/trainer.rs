@@ -95,6 +95,9 @@ impl<'a> Trainer<'a> {
         let total_steps = config.total_steps(count);
         let schedule = config.schedule(count);
 
+        if let Some(message) = config.objective.caution(images.class_names().len()) {
+            self.progress.warn(&message);
+        }
         let mut model = config.model.try_init_seeded(config.seed, &self.device)?;
         let mut optimizer = optimizer(&config, &self.device);
         let open = |path: &PathBuf| RunDir::open(path, &config, &Fingerprint::of(images));
