@@ -32,7 +32,8 @@ pub struct MclLossConfig {
     /// Mask weight of views with the same class and auxiliary label (Eq. 4).
     #[config(default = 0.05)]
     pub alpha: f64,
-    /// Mask weight of views with the same class and another auxiliary label (Eq. 11).
+    /// Mask weight of views with the same class and another auxiliary label (Eq. 11). Where all views are of one class,
+    /// these alone repel, and only `1 / temperature` keeps the projections apart.
     #[config(default = 2.5)]
     pub beta: f64,
     /// Weight of SPA in the total (Eq. 10). At 0 the loss is CCM.
