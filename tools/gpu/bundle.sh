@@ -24,9 +24,11 @@ fi
 
 bundle="gpu-bundle/$backend"
 mkdir -p "$bundle"
-cargo "${config[@]}" test --release --workspace --features "$features" --no-run --message-format json \
-    --test golden --test on_device --example throughput --example train_cifar10 |
-    python3 -c '
+both=("${config[@]}" --release --workspace --features "$features" --message-format json)
+{
+    cargo test "${both[@]}" --no-run --test golden --test on_device
+    cargo build "${both[@]}" --example throughput --example train_cifar10
+} | python3 -c '
 import json, sys
 for line in sys.stdin:
     message = json.loads(line)
@@ -34,10 +36,7 @@ for line in sys.stdin:
         package = message["package_id"].split("/")[-1].split("#")[0]
         print(package, message["target"]["name"], message["executable"])
 ' | while read -r package name executable; do
-    case "$name" in
-        golden | on_device) name="$package-$name" ;;
-        *) case "$executable" in */examples/"$name") ;; *) continue ;; esac ;;
-    esac
+    case "$name" in golden | on_device) name="$package-$name" ;; esac
     strip -o "$bundle/$name" "$executable"
     xz -T2 -6 -f "$bundle/$name"
 done
