@@ -111,7 +111,7 @@ fn over_limit(path: &Path, what: &str, bytes: u64) -> DataError {
     }
 }
 
-/// Whether a plain variable is an array of numbers, with a shape whose product does not overflow.
+/// Whether a plain variable is an array of numbers; then its shape and its parts are such that `matfile` does not overflow.
 fn is_numeric(element: &[u8]) -> Result<bool, &'static str> {
     const NUMERIC_CLASSES: std::ops::RangeInclusive<u32> = 6..=15; // double to uint64
     const DIMENSIONS: usize = TAG + 16; // after the array flags

@@ -18,8 +18,8 @@ pub struct StepReport {
     /// Stochastic positive attraction, for the objectives that have it.
     pub attraction: Option<f32>,
     /// Length of the mean of the normalised projections of the batch, in [0, 1]. Near 0 when they are spread over
-    /// the sphere, 1 when all views lie at one point. Networks start near 1 and leave it within some tens of steps;
-    /// one that does not has collapsed, and wants another seed, a longer warm-up or a lower learning rate.
+    /// the sphere, 1 when all views lie at one point. Networks start near 1 and leave it once the rate has warmed up;
+    /// one that does not has collapsed, and wants more steps, a longer warm-up or a lower learning rate.
     pub concentration: f32,
     /// Learning rate of the step.
     pub learning_rate: f64,
@@ -32,7 +32,7 @@ pub struct StepReport {
 impl StepReport {
     /// What to say when this is the last step of a run, and the projections still lie together.
     pub(super) fn collapse(&self) -> Option<String> {
-        /// Runs that learned end below 0.25.
+        /// Runs that learned have ended between 0.03 and 0.32.
         const TOGETHER: f32 = 0.5;
         (self.concentration > TOGETHER).then(|| {
             format!(
