@@ -4,8 +4,10 @@
 //! and whitened while they stay in the innermost cache, and of the whitening matrices, which are triangular, the half
 //! that is zero is left out.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use burn::tensor::TensorData;
 use nalgebra::DMatrix;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -15,6 +17,9 @@ use crate::gaussians::FAR;
 
 /// Vectors of images in a block: as many as leave registers for the sums of [`OUTPUTS`] rows, of which AVX2 has 16.
 const VECTORS: usize = 2;
+
+/// Blocks of images that are read from a tensor together.
+const READ: usize = 4;
 
 /// Rows of a whitening matrix that are multiplied in one pass over a block.
 const OUTPUTS: usize = 4;
@@ -31,9 +36,25 @@ pub(crate) struct HostGaussians {
 
 struct Cluster {
     /// `[dim]`
-    mean: Vec<f64>,
+    mean: Vec<Pair>,
     /// [`OUTPUTS`] rows at a time, column by column, up to the diagonal.
     whitening: Vec<[f32; OUTPUTS]>,
+}
+
+/// A number of twice f32's precision, as the f32 next to it and what is missing. The difference of two of them is as good as
+/// if computed in f64: whitening a tight cluster blows up what is lost there.
+#[derive(Clone, Copy)]
+struct Pair {
+    near: f32,
+    rest: f32,
+}
+
+impl Pair {
+    #[inline(always)]
+    fn new(value: f64) -> Self {
+        let near = value as f32;
+        Self { near, rest: (value - f64::from(near)) as f32 }
+    }
 }
 
 impl HostGaussians {
@@ -51,27 +72,38 @@ impl HostGaussians {
                         .map(move |column| std::array::from_fn(|row| entry(first + row, column)))
                 };
                 let whitening = (0..dim).step_by(OUTPUTS).flat_map(strip).collect();
-                clusters.push(Cluster { mean: mean.to_vec(), whitening });
+                clusters
+                    .push(Cluster { mean: mean.iter().map(|&mean| Pair::new(mean)).collect(), whitening });
             }
         }
         Self { classes, dim, normalize: record.config.normalize, clusters: Arc::new(clusters) }
     }
 
-    /// d² of embeddings `[images, views, dim]`: `[images, views, classes]`. `None` if one of them has no distance: it is
-    /// not finite, or zero and is to be brought to unit length.
-    pub(crate) fn squared_distances(&self, embeddings: &[f32], view_aux: &[usize]) -> Option<Vec<f32>> {
-        let views = view_aux.len();
-        let images = embeddings.len() / (views * self.dim);
-        let block = VECTORS * pulp::Arch::new().dispatch(Lanes);
+    /// d² of the embeddings of some images: `[images, views, classes]`, where `embeddings` reads those of a range of
+    /// images, `[range, views, dim]`. `None` if one of them has no distance: it is not finite, or zero and is to be
+    /// brought to unit length.
+    pub(crate) fn squared_distances(
+        &self,
+        images: usize,
+        view_aux: &[usize],
+        embeddings: impl Fn(Range<usize>) -> TensorData + Sync,
+    ) -> Option<Vec<f32>> {
+        let arch = pulp::Arch::new();
+        let (views, lanes) = (view_aux.len(), VECTORS * arch.dispatch(Lanes));
         let mut squared = vec![0.0; images * views * self.classes];
-        let sound = squared
-            .par_chunks_mut(block * views * self.classes)
-            .zip(embeddings.par_chunks(block * views * self.dim))
-            .map_init(Scratch::default, |scratch, (squared, embeddings)| {
-                pulp::Arch::new().dispatch(Block { gaussians: self, view_aux, embeddings, squared, scratch })
-            })
-            .all(|sound| sound);
-        sound.then_some(squared)
+        let sound = squared.par_chunks_mut(READ * lanes * views * self.classes).enumerate().map_init(
+            Scratch::default,
+            |scratch, (chunk, squared)| {
+                let first = chunk * READ * lanes;
+                let embeddings = embeddings(first..images.min(first + READ * lanes));
+                let Ok(embeddings) = embeddings.as_slice() else { return false };
+                let blocks = squared.chunks_mut(lanes * views * self.classes);
+                blocks.zip(embeddings.chunks(lanes * views * self.dim)).all(|(squared, embeddings)| {
+                    arch.dispatch(Block { gaussians: self, view_aux, embeddings, squared, scratch })
+                })
+            },
+        );
+        sound.all(|sound| sound).then_some(squared)
     }
 }
 
@@ -92,6 +124,8 @@ impl WithSimd for Lanes {
 struct Scratch {
     /// `[dim, VECTORS * lanes]`
     embeddings: Vec<f32>,
+    /// What `embeddings` lacks: the second halves of pairs, `[dim, VECTORS * lanes]`.
+    rests: Vec<f32>,
     /// `[dim, VECTORS * lanes]`
     centred: Vec<f32>,
     /// `[VECTORS * lanes]`
@@ -119,10 +153,11 @@ impl WithSimd for Block<'_> {
     fn with_simd<S: Simd>(self, simd: S) -> bool {
         let Self { gaussians, view_aux, embeddings, squared, scratch } = self;
         let &HostGaussians { classes, dim, normalize, ref clusters } = gaussians;
-        let Scratch { embeddings: block, centred, factors, lengths } = scratch;
+        let Scratch { embeddings: block, rests, centred, factors, lengths } = scratch;
         let (views, width) = (view_aux.len(), VECTORS * S::F32_LANES);
         let images = embeddings.len() / (views * dim);
         block.resize(dim * width, 0.0);
+        rests.resize(dim * width, 0.0);
         centred.resize(dim * width, 0.0);
         factors.resize(width, 0.0);
         lengths.resize(width, 0.0);
@@ -135,20 +170,11 @@ impl WithSimd for Block<'_> {
                     *to = value;
                 }
             }
-            if !scale(block, factors, normalize) {
+            if !scale(block, rests, factors, normalize) {
                 return false;
             }
-            if !normalize {
-                block.iter_mut().for_each(|value| *value = value.clamp(-FAR, FAR));
-            }
             for (class, cluster) in clusters[aux * classes..][..classes].iter().enumerate() {
-                let rows = centred.chunks_exact_mut(width).zip(block.chunks_exact(width));
-                for ((centred, row), &mean) in rows.zip(&cluster.mean) {
-                    // In f64: whitening a tight cluster blows up what is lost here.
-                    for ((to, &value), factor) in centred.iter_mut().zip(row).zip(&*factors) {
-                        *to = (f64::from(value) * factor - mean) as f32;
-                    }
-                }
+                centre(simd, centred, block, rests, &cluster.mean);
                 let squares = squared_lengths(simd, centred, &cluster.whitening, dim);
                 S::as_mut_simd_f32s(lengths).0.copy_from_slice(&squares);
                 for (image, &length) in lengths[..images].iter().enumerate() {
@@ -160,9 +186,9 @@ impl WithSimd for Block<'_> {
     }
 }
 
-/// The factor that brings each column of `[dim, width]` to unit length, or else 1; false if a column has none.
+/// Brings each column of `[dim, width]` to unit length, or else below [`FAR`]; false if one has no distance.
 #[inline(always)]
-fn scale(block: &[f32], factors: &mut [f64], normalize: bool) -> bool {
+fn scale(block: &mut [f32], rests: &mut [f32], factors: &mut [f64], normalize: bool) -> bool {
     factors.fill(0.0);
     for row in block.chunks_exact(factors.len()) {
         for (sum, &value) in factors.iter_mut().zip(row) {
@@ -171,8 +197,32 @@ fn scale(block: &[f32], factors: &mut [f64], normalize: bool) -> bool {
         }
     }
     let sound = factors.iter().all(|&sum| sum.is_finite() && (sum > 0.0 || !normalize));
-    factors.iter_mut().for_each(|sum| *sum = if normalize { sum.sqrt().recip() } else { 1.0 });
+    if !normalize {
+        block.iter_mut().for_each(|value| *value = value.clamp(-FAR, FAR));
+        return sound;
+    }
+    factors.iter_mut().for_each(|sum| *sum = sum.sqrt().recip());
+    for (row, rests) in block.chunks_exact_mut(factors.len()).zip(rests.chunks_exact_mut(factors.len())) {
+        for ((value, rest), factor) in row.iter_mut().zip(rests).zip(&*factors) {
+            let pair = Pair::new(f64::from(*value) * factor);
+            (*value, *rest) = (pair.near, pair.rest);
+        }
+    }
     sound
+}
+
+/// `[dim, width]` without the mean.
+#[inline(always)]
+fn centre<S: Simd>(simd: S, centred: &mut [f32], block: &[f32], rests: &[f32], mean: &[Pair]) {
+    let (centred, _) = pulp::as_arrays_mut::<VECTORS, _>(S::as_mut_simd_f32s(centred).0);
+    let (block, _) = pulp::as_arrays::<VECTORS, _>(S::as_simd_f32s(block).0);
+    let (rests, _) = pulp::as_arrays::<VECTORS, _>(S::as_simd_f32s(rests).0);
+    for (((centred, block), rests), mean) in centred.iter_mut().zip(block).zip(rests).zip(mean) {
+        let (near, rest) = (simd.splat_f32s(mean.near), simd.splat_f32s(mean.rest));
+        for ((centred, &value), &missing) in centred.iter_mut().zip(block).zip(rests) {
+            *centred = simd.add_f32s(simd.sub_f32s(value, near), simd.sub_f32s(missing, rest));
+        }
+    }
 }
 
 /// |W x|² for each column x of `centred`, `[dim, width]`.

@@ -96,8 +96,8 @@ impl MahalanobisScorer {
     fn on_host(&self, embeddings: &Tensor<3>, view_aux: &[usize]) -> Option<Tensor<3>> {
         let host = self.host.as_ref()?;
         let [images, views, _] = embeddings.dims();
-        let embeddings = embeddings.clone().into_data();
-        let squared = host.squared_distances(embeddings.as_slice().ok()?, view_aux)?;
+        let read = |range| embeddings.clone().slice_dim(0, range).into_data();
+        let squared = host.squared_distances(images, view_aux, read)?;
         Some(Tensor::from_data(TensorData::new(squared, [images, views, self.classes()]), &self.device))
     }
 
