@@ -122,7 +122,6 @@ pub(crate) fn run(
         settings.anomalous.iter().map(|path| load(settings, path)).collect::<Result<Vec<_>, _>>()?;
     let (kept, held_out) = all.images.hold_out(settings.hold_out, settings.seed)?;
     let (train, held_out) = (all.images.subset(&kept)?, all.images.subset(&held_out)?);
-    drop(all);
 
     let config = config.with_images_per_batch(settings.batch.min(train.len()));
     println!(

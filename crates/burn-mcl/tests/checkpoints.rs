@@ -140,13 +140,14 @@ fn other_images_are_refused() {
         other => panic!("{other:?}"),
     };
     let names = images.class_names().to_vec();
-    let mut pixels = images.all_pixels().to_vec();
+    let mut pixels = images.iter_pixels().collect::<Vec<_>>().concat();
     pixels[100] ^= 1;
     let changed = ImageSet::new(pixels, (8, 8), images.labels().to_vec(), names.clone()).unwrap();
     assert_eq!(refused(&changed), "sha256 of the images");
     let mut labels = images.labels().to_vec();
     labels.swap(0, 1);
-    let relabelled = ImageSet::new(images.all_pixels().to_vec(), (8, 8), labels, names).unwrap();
+    let relabelled =
+        ImageSet::new(images.iter_pixels().collect::<Vec<_>>().concat(), (8, 8), labels, names).unwrap();
     assert_eq!(refused(&relabelled), "sha256 of the images");
     assert_eq!(refused(&images.take(24)), "count of the images");
     run_on(&images, dir.path(), tiny_run(9)).unwrap();

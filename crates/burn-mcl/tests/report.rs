@@ -170,8 +170,8 @@ fn sets_of_one_image_and_foreign_classes_have_a_page() {
     let example = example();
     let one = corners(1, 9).take(1);
     let scores = scored(&example.detector, &one);
-    let named = burn_mcl::data::ImageSet::new(one.all_pixels().to_vec(), (8, 8), vec![0], vec!["new".into()])
-        .unwrap();
+    let named =
+        burn_mcl::data::ImageSet::new(one.pixels(0).to_vec(), (8, 8), vec![0], vec!["new".into()]).unwrap();
     let part = |name| Part::new(name, &named, scores.clone());
     let folder = tempfile::tempdir().unwrap();
     let report = Report::new("One", &example.train, &example.projections, part("a")).anomalous([part("b")]);

@@ -37,9 +37,9 @@ pub struct LabeledImage {
     pub label: usize,
 }
 
-/// Labelled images of one size: u8, planar RGB, one after the other in memory.
+/// Labelled images of one size: u8, planar RGB.
 ///
-/// Clones share the pixels.
+/// Clones, subsets and selections share the pixels, and keep all of them in memory.
 ///
 /// ```
 /// use mcl_data::ImageSet;
@@ -50,10 +50,11 @@ pub struct LabeledImage {
 /// assert_eq!(set.class_names()[set.label(1)], "white");
 /// # Ok::<(), mcl_data::DataError>(())
 /// ```
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct ImageSet {
-    pixels: Arc<Vec<u8>>, // [images, 3, height, width]
+    pixels: Arc<Vec<u8>>, // [stored images, 3, height, width]
     size: (usize, usize),
+    places: Vec<usize>, // the stored image of each image
     labels: Vec<usize>,
     class_names: Vec<String>,
 }
@@ -90,7 +91,7 @@ impl ImageSet {
         if let Some(image) = labels.iter().position(|&label| label >= classes) {
             return Err(DataError::Label { image, label: labels[image], classes });
         }
-        Ok(Self { pixels: Arc::new(pixels), size, labels, class_names })
+        Ok(Self { pixels: Arc::new(pixels), size, places: (0..images).collect(), labels, class_names })
     }
 
     /// Number of images.
@@ -118,13 +119,12 @@ impl ImageSet {
     #[must_use]
     pub fn pixels(&self, i: usize) -> &[u8] {
         let bytes = self.image_bytes();
-        &self.pixels[i * bytes..(i + 1) * bytes]
+        &self.pixels[self.places[i] * bytes..][..bytes]
     }
 
-    /// All images, `[len, 3, height, width]`.
-    #[must_use]
-    pub fn all_pixels(&self) -> &[u8] {
-        &self.pixels
+    /// The pixels of each image in turn, planar RGB, `[3, height, width]`.
+    pub fn iter_pixels(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        (0..self.len()).map(|i| self.pixels(i))
     }
 
     /// Label of image `i`, an index into [`class_names`](Self::class_names).
@@ -158,7 +158,7 @@ impl ImageSet {
         counts
     }
 
-    /// The images at `indices`, in that order; repeats are allowed. The classes stay.
+    /// The images at `indices`, in that order; repeats are allowed. The classes stay, and no pixel is copied.
     ///
     /// # Errors
     /// [`DataError::OutOfRange`] if an index is not below `len()`.
@@ -166,26 +166,22 @@ impl ImageSet {
         if let Some(&index) = indices.iter().find(|&&i| i >= self.len()) {
             return Err(DataError::OutOfRange { what: "image", index, len: self.len() });
         }
-        let mut pixels = Vec::with_capacity(indices.len() * self.image_bytes());
-        indices.iter().for_each(|&i| pixels.extend_from_slice(self.pixels(i)));
         Ok(Self {
-            pixels: Arc::new(pixels),
+            pixels: self.pixels.clone(),
             size: self.size,
+            places: indices.iter().map(|&i| self.places[i]).collect(),
             labels: indices.iter().map(|&i| self.labels[i]).collect(),
             class_names: self.class_names.clone(),
         })
     }
 
-    /// The first `n` images, or all of them if there are fewer. The classes stay.
+    /// The first `n` images, or all of them if there are fewer. The classes stay, and no pixel is copied.
     #[must_use]
     pub fn take(&self, n: usize) -> Self {
-        let n = n.min(self.len());
-        Self {
-            pixels: Arc::new(self.pixels[..n * self.image_bytes()].to_vec()),
-            size: self.size,
-            labels: self.labels[..n].to_vec(),
-            class_names: self.class_names.clone(),
-        }
+        let mut set = self.clone();
+        set.places.truncate(n);
+        set.labels.truncate(n);
+        set
     }
 
     /// The images of `classes`, which become classes 0, 1, ... in the order given: for one-class and
@@ -209,11 +205,11 @@ impl ImageSet {
         Ok(set)
     }
 
-    /// The images of `self`, then those of `other`.
+    /// The images of `self`, then those of `other`, copied.
     ///
     /// # Errors
     /// [`DataError::Mismatch`] if image sizes or class names differ.
-    pub fn concat(mut self, other: &Self) -> Result<Self, DataError> {
+    pub fn concat(self, other: &Self) -> Result<Self, DataError> {
         if self.size != other.size {
             let ((h, w), (other_h, other_w)) = (self.size, other.size);
             return Err(DataError::Mismatch {
@@ -224,9 +220,8 @@ impl ImageSet {
             let reason = format!("classes {:?} and {:?}", self.class_names, other.class_names);
             return Err(DataError::Mismatch { reason });
         }
-        Arc::make_mut(&mut self.pixels).extend_from_slice(&other.pixels);
-        self.labels.extend_from_slice(&other.labels);
-        Ok(self)
+        let pixels = self.iter_pixels().chain(other.iter_pixels()).collect::<Vec<_>>().concat();
+        Self::new(pixels, self.size, [self.labels, other.labels.clone()].concat(), self.class_names)
     }
 
     fn image_bytes(&self) -> usize {
@@ -241,6 +236,18 @@ pub(crate) fn check_size((height, width): (usize, usize)) -> Result<(), DataErro
     }
     Ok(())
 }
+
+/// Equal images with equal labels, wherever they are stored.
+impl PartialEq for ImageSet {
+    fn eq(&self, other: &Self) -> bool {
+        self.size == other.size
+            && self.labels == other.labels
+            && self.class_names == other.class_names
+            && self.iter_pixels().eq(other.iter_pixels())
+    }
+}
+
+impl Eq for ImageSet {}
 
 /// Millions of pixel bytes help nobody: sizes and counts instead.
 impl std::fmt::Debug for ImageSet {
@@ -293,7 +300,19 @@ mod tests {
         let picked = four().subset(&[3, 0, 3]).unwrap();
         assert_eq!(picked.labels(), [2, 2, 2]);
         assert_eq!([picked.pixels(0)[0], picked.pixels(1)[0], picked.pixels(2)[0]], [30, 0, 30]);
+        let again = picked.subset(&[1, 2]).unwrap();
+        assert_eq!([again.pixels(0)[0], again.pixels(1)[0]], [0, 30]);
+        assert_eq!(again.iter_pixels().map(|image| image[0]).collect::<Vec<_>>(), [0, 30]);
+        assert!(Arc::ptr_eq(&again.pixels, &picked.pixels));
         assert!(matches!(four().subset(&[1, 4]), Err(DataError::OutOfRange { index: 4, len: 4, .. })));
+    }
+
+    #[test]
+    fn sets_are_equal_by_their_images() {
+        let stored_alone =
+            ImageSet::new((10..16).chain(0..6).collect(), (1, 2), vec![0, 2], names(&["a", "b", "c"]));
+        assert_eq!(four().subset(&[1, 0]).unwrap(), stored_alone.unwrap());
+        assert_ne!(four().subset(&[0, 3]).unwrap(), four().subset(&[3, 0]).unwrap());
     }
 
     #[test]
@@ -314,9 +333,8 @@ mod tests {
 
     #[test]
     fn concat_joins_only_what_matches() {
-        let set = four().concat(&four().take(1)).unwrap();
-        assert_eq!(set.labels(), [2, 0, 1, 2, 2]);
-        assert_eq!(set.pixels(4), four().pixels(0));
+        let set = four().subset(&[3, 1]).unwrap().concat(&four().take(1)).unwrap();
+        assert_eq!(set, four().subset(&[3, 1, 0]).unwrap());
         let other_size = ImageSet::new(vec![0; 3], (1, 1), vec![0], names(&["a", "b", "c"])).unwrap();
         assert!(matches!(four().concat(&other_size), Err(DataError::Mismatch { .. })));
         let other_classes = ImageSet::new(vec![0; 6], (1, 2), vec![0], names(&["a"])).unwrap();

@@ -50,9 +50,10 @@ impl Iterator for EvalBatches<'_> {
         }
         self.next = to;
         let (height, width) = self.set.size();
-        let bytes = 3 * height * width;
-        let pixels: Vec<f32> =
-            self.set.all_pixels()[from * bytes..to * bytes].iter().map(|value| value.unit()).collect();
+        let mut pixels = Vec::with_capacity((to - from) * 3 * height * width);
+        for image in from..to {
+            pixels.extend(self.set.pixels(image).iter().map(|value| value.unit()));
+        }
         let data = TensorData::new(pixels, [to - from, 3, height, width]);
         Some(EvalBatch {
             images: Tensor::from_data(data, &self.device),
@@ -90,7 +91,7 @@ mod tests {
                 labels.extend(batch.labels);
             }
             assert_eq!(labels, set.labels());
-            assert!(pixels.iter().zip(set.all_pixels()).all(|(&p, &u)| p == f32::from(u) / 255.0));
+            assert!(pixels.iter().zip(set.iter_pixels().flatten()).all(|(&p, &u)| p == f32::from(u) / 255.0));
         }
     }
 

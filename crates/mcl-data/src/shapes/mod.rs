@@ -115,7 +115,7 @@ mod tests {
     fn the_pictures_are_the_same_for_ever() {
         let crc = |kind| {
             let mut crc = flate2::Crc::new();
-            crc.update(generate(kind, 10, 42).all_pixels());
+            generate(kind, 10, 42).iter_pixels().for_each(|image| crc.update(image));
             crc.sum()
         };
         assert_eq!([Train, Test, NearOod, FarOod].map(crc), [1197412749, 1650610923, 2670953625, 3659703220]);
