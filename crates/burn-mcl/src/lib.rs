@@ -1,4 +1,4 @@
-#![doc = include_str!("../../../README.md")]
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod artifact;
@@ -12,6 +12,8 @@ pub mod scored;
 pub mod train;
 
 pub use artifact::ArtifactError;
+/// The version of Burn whose tensors and devices these crates take.
+pub use burn;
 pub use files::FileError;
 pub use mcl_data as data;
 pub use mcl_infer as infer;
@@ -21,5 +23,5 @@ pub use progress::Progress;
 
 /// The program in the guide compiles.
 #[cfg(doctest)]
-#[doc = include_str!("../../../docs/own-images.md")]
+#[doc = include_str!("../docs/own-images.md")]
 struct OwnImagesGuide;
