@@ -4,15 +4,17 @@
 //! tile of that matrix is multiplied, masked, exponentiated and summed before the next one, forward and again
 //! backward, so that memory grows as the number of views.
 //!
-//! The backward pass rests on symmetry. With `S` the sums of the exponentials of each row, and `g` the gradient
-//! towards their logarithms, a pair enters the sums of both of its views with the same exponential:
+//! Masks and similarities are symmetric. The forward pass takes each pair of tiles once, for the sums of the rows and of
+//! the columns; these meet in a fixed number of parts, which are added in order. For the backward pass, with `S` the sums
+//! of the exponentials of each row, and `g` the gradient towards their logarithms, a pair enters the sums of both of its
+//! views with the same exponential:
 //!
 //! ```text
 //! d / d unit_i = sum_k m(i, k) exp(m(i, k) sim(i, k)) (g_i / S_i + g_k / S_k) unit_k
 //! ```
 //!
-//! so that each row's gradient is one product, summed by one thread in one order: results are the same bits whatever
-//! the number of threads.
+//! so that each row's gradient is one product, summed by one thread in one order. Results are the same bits whatever the
+//! number of threads.
 //!
 //! | file | what |
 //! |---|---|

@@ -14,6 +14,10 @@ use super::{
 };
 use crate::{log_sum_exp::VANISHING, similarity::VIEWS};
 
+/// Parts of the sums, each of every so many tiles, that are computed side by side and added in order: as many on any
+/// machine, so that the bits of the sums do not depend on it.
+const PARTS: usize = 32;
+
 /// What the gradient needs of the sums: it grows as the number of views.
 #[derive(Debug, Clone)]
 pub(super) struct PairSums {
@@ -30,15 +34,27 @@ impl PairSums {
     pub(super) fn new(unit: &Flat, labels: Arc<Labels>) -> (Self, Flat) {
         let unit = dense(unit);
         let [views, dim] = unit.shape().dims();
-        let mut sums = vec![Sums::default(); views];
         let columns = Views::new(values(&unit), dim);
-        sums.par_chunks_mut(ROWS).enumerate().for_each_init(
-            || Scratch::new(dim, 0),
-            |scratch, (tile, sums)| {
-                let (views, labels, start) = (&columns, &*labels, tile * ROWS);
-                dispatch(SumTile { views, labels, start, scratch, sums });
-            },
-        );
+        let tiles = views.div_ceil(ROWS);
+        let parts = tiles.min(PARTS);
+        let of_parts: Vec<_> = (0..parts)
+            .into_par_iter()
+            .map_init(
+                || Scratch::new(dim, 0),
+                |scratch, part| {
+                    let mut sums = vec![Sums::default(); views];
+                    for tile in (part..tiles).step_by(parts) {
+                        let (views, labels, start, sums) = (&columns, &*labels, tile * ROWS, &mut sums);
+                        dispatch(SumTile { views, labels, start, scratch, sums });
+                    }
+                    sums
+                },
+            )
+            .collect();
+        let mut sums = vec![Sums::default(); views];
+        for of_part in of_parts {
+            sums.iter_mut().zip(of_part).for_each(|(sums, of_part)| *sums += of_part);
+        }
         let terms = sums.iter().zip(&labels.positives).map(|(sums, &positives)| {
             // Of a single image there are no others: as the logarithm of a sum that vanishes beside any true one.
             let nothing = -f64::from(labels.weights.other_class) - VANISHING;

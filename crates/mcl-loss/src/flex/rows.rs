@@ -1,5 +1,7 @@
 //! The loops over pairs: a tile of rows against all views, block by block.
 
+use core::ops::AddAssign;
+
 use pulp::{Simd, WithSimd};
 
 use super::{
@@ -90,13 +92,21 @@ pub(super) struct Sums {
     pub(super) attraction: f64,
 }
 
-/// Computes the sums of a tile.
+impl AddAssign for Sums {
+    fn add_assign(&mut self, other: Self) {
+        self.others += other.others;
+        self.attraction += other.attraction;
+    }
+}
+
+/// Adds a tile's pairs with each other and with later views to the sums of both.
 pub(super) struct SumTile<'a> {
     pub(super) views: &'a Views<'a>,
     pub(super) labels: &'a Labels,
     /// First view of the tile.
     pub(super) start: usize,
     pub(super) scratch: &'a mut Scratch,
+    /// Of all views.
     pub(super) sums: &'a mut [Sums],
 }
 
@@ -107,21 +117,35 @@ impl WithSimd for SumTile<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { views, labels, start, scratch, sums } = self;
         scratch.load(views, start);
-        for block in (0..views.len()).step_by(DEPTH) {
+        let first_strip = start / views.columns.width * views.columns.width;
+        for block in (first_strip..views.len()).step_by(DEPTH) {
             scratch.similarities(simd, views, block);
             let columns = labels.columns(block..views.len().min(block + DEPTH));
-            for ((sums, pairs), view) in sums.iter_mut().zip(&mut scratch.pairs).zip(start..) {
-                let of_block = sum(pairs, labels.of(view), columns, labels.weights);
-                sums.others += of_block.others;
-                sums.attraction += of_block.attraction;
+            let earlier = start.saturating_sub(block);
+            let mut of_columns = [[0.0; DEPTH]; 2];
+            for (pairs, view) in scratch.pairs.iter_mut().zip(start..views.len()) {
+                sums[view] += sum(pairs, labels.of(view), columns, labels.weights, earlier, &mut of_columns);
+            }
+            let [others, attraction] = of_columns;
+            let later = (start + ROWS).saturating_sub(block).min(DEPTH);
+            let of_columns = others.into_iter().zip(attraction).skip(later);
+            for (sums, (others, attraction)) in sums.iter_mut().skip(block + later).zip(of_columns) {
+                *sums += Sums { others: others.into(), attraction: attraction.into() };
             }
         }
     }
 }
 
-/// The sums of a row over a block, whose similarities become exponentials.
+/// The sums of a row over a block, without the first `earlier` columns; the pairs are added to the sums of the columns.
 #[inline(always)]
-fn sum(pairs: &mut [f32; DEPTH], row: Label, columns: Columns<'_>, weights: Weights) -> Sums {
+fn sum(
+    pairs: &mut [f32; DEPTH],
+    row: Label,
+    columns: Columns<'_>,
+    weights: Weights,
+    earlier: usize,
+    [others, attraction]: &mut [[f32; DEPTH]; 2],
+) -> Sums {
     let mut positives = [0.0; DEPTH];
     let (of_views, beyond) = pairs.split_at_mut(columns.class.len());
     beyond.fill(0.0);
@@ -134,7 +158,18 @@ fn sum(pairs: &mut [f32; DEPTH], row: Label, columns: Columns<'_>, weights: Weig
         *pair = if elsewhere { exponential } else { 0.0 };
         *positive = if elsewhere && label == row.label { similarity } else { 0.0 };
     }
+    add(others, pairs);
+    add(attraction, &positives);
+    pairs[..earlier].fill(0.0);
+    positives[..earlier].fill(0.0);
     Sums { others: total(pairs), attraction: total(&positives) }
+}
+
+#[inline(always)]
+fn add(sums: &mut [f32; DEPTH], values: &[f32; DEPTH]) {
+    for (sum, value) in sums.iter_mut().zip(values) {
+        *sum += value;
+    }
 }
 
 /// In an order that vectors keep.

@@ -88,6 +88,13 @@ fn terms_and_gradients_of_any_shape_are_the_dense_ones() {
 }
 
 #[test]
+fn sums_in_more_tiles_than_parts_are_the_dense_ones() {
+    let shape = Shape { images: 820, dim: 16 };
+    let [labels, _] = labels(shape.images);
+    assert_exact(&MclLossConfig::new().init(), shape, &labels, None);
+}
+
+#[test]
 fn the_lowest_temperature_neither_overflows_nor_vanishes() {
     // Equal and opposite rows: exponentials of 64 and of -64.
     let (images, dim) = (100, 8);
