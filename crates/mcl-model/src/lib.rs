@@ -20,7 +20,8 @@
 //! # Features
 //!
 //! - `flex`: convolutions and batch norms of our own on Burn's CPU backend, in f32; several times faster than the generic
-//!   ones. Other backends and precisions are not touched, and without the feature Burn's own run everywhere.
+//!   ones. Other backends and precisions are not touched, and without the feature Burn's own run everywhere. The memory
+//!   of activations is kept from step to step: [`release_memory`] frees it after training.
 //!
 //! # Example
 //!
@@ -49,6 +50,7 @@ mod seed;
 mod variant;
 mod weights;
 
+pub use conv::release_memory;
 pub use error::ModelError;
 pub use head::ProjectionHead;
 pub use model::{Embedding, MclModel, MclModelConfig};
