@@ -16,7 +16,7 @@ use std::{env, error::Error, ops::ControlFlow, process};
 use burn::tensor::Device;
 use burn_mcl::data::{self, ImageSet, Split, augment::SimClrAugmentConfig, cifar10, shapes::ShapesSplit};
 use burn_mcl::detector::{Detector, DetectorConfig};
-use burn_mcl::loss::{Formulation, MclLossConfig, NtXentLossConfig, SupConLossConfig};
+use burn_mcl::loss::{MclLossConfig, NtXentLossConfig, SupConLossConfig};
 use burn_mcl::model::{MclModelConfig, ResNetConfig, ResNetDepth};
 use burn_mcl::report::{Part, Report};
 use burn_mcl::train::{Objective, StepReport, TrainConfig, TrainError, Trainer, read_history};
@@ -136,10 +136,9 @@ fn run() -> Result<(), Box<dyn Error>> {
 
 fn train_config(settings: &Settings) -> Result<TrainConfig, Box<dyn Error>> {
     let depth = ResNetDepth::from_layers(settings.depth).ok_or("--depth must be 18, 34 or 50")?;
-    let released = MclLossConfig::new().with_beta(2.0).with_formulation(Formulation::Released);
     let objective = match settings.loss {
         Loss::Mcl => Objective::Mcl(MclLossConfig::new()),
-        Loss::Released => Objective::Mcl(released),
+        Loss::Released => Objective::Mcl(MclLossConfig::released()),
         Loss::NtXent => Objective::NtXent(NtXentLossConfig::new()),
         Loss::SupCon => Objective::SupCon(SupConLossConfig::new()),
     };

@@ -85,7 +85,14 @@ impl<'a> Trainer<'a> {
     /// when another run is using it, [`TrainError::NonFiniteLoss`] and [`TrainError::NonFiniteWeights`] when training
     /// diverges, [`TrainError::Stopped`] when the observer asked for it, [`TrainError::NoCheckpoint`] when all
     /// checkpoints are damaged, [`TrainError::RunDir`] when the run directory cannot be read or written.
-    pub fn fit(mut self, images: &ImageSet) -> Result<MclModel, TrainError> {
+    pub fn fit(self, images: &ImageSet) -> Result<MclModel, TrainError> {
+        let result = self.run(images);
+        // The activations of a training step; what comes after needs much less.
+        mcl_model::release_memory();
+        result
+    }
+
+    fn run(mut self, images: &ImageSet) -> Result<MclModel, TrainError> {
         let count = images.len();
         let config = self.config.clone();
         let loss = config.objective.init()?;
