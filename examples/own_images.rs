@@ -266,8 +266,8 @@ fn check_numbers(
              out a larger share, or lower --tpr"
         ),
         DetectorError::Class { name, source: InferError::TooFewSamples { count, needed, .. } } => format!(
-            "class `{name}` has {count} pictures to learn from, but needs {needed}: add pictures, lower --hold-out, or \
-             leave the class out"
+            "class `{name}` has too few pictures to learn from ({count} of {needed}): add pictures, lower --hold-out, \
+             or leave the class out"
         ),
         error => error.to_string(),
     })?;

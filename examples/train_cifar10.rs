@@ -119,6 +119,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     STOP.store(true, Relaxed);
 
     let detector = Detector::fit(&model, config.model.clone(), &sets.train, &sets.test, judging, Terminal)?;
+    let detector = detector.with_train_config(config.clone());
     detector.save(settings.run.join("detector"))?;
     let score = |name: &str, set| Part::score(name, set, &model, detector.scorer(), 128, Terminal);
     let test = score("test", &sets.test)?;

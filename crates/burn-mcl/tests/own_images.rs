@@ -38,8 +38,9 @@ fn settings(root: &Path, train: &str, more: &str) -> Settings {
     let at = |name: &str| root.join(name).display().to_string();
     let mut arguments = vec!["own_images".to_string(), at(train), "--normal".into(), at("normal")];
     arguments.extend(["--anomalous".into(), at("blobs"), "--run".into(), at("run")]);
-    let tiny = "--steps 3 --batch 8 --width 2 --hold-out 0.4 --tpr 0.9";
-    arguments.extend(tiny.split(' ').chain(more.split_whitespace()).map(String::from));
+    let tiny = ["--steps=3", "--batch=8", "--width=2", "--hold-out=0.4", "--tpr=0.9"];
+    let tiny = tiny.into_iter().filter(|flag| !more.contains(flag.split('=').next().unwrap()));
+    arguments.extend(tiny.chain(more.split_whitespace()).map(String::from));
     Settings::parse_from(arguments)
 }
 
@@ -177,7 +178,7 @@ fn what_is_wrong_is_said_before_anything_is_trained() {
     refused("train", &format!("--anomalous {}", root.join("normal/..//normal").display()), "is given twice");
     fs::create_dir(root.join("train/lonely")).unwrap();
     fs::copy(root.join("blobs/00000.png"), root.join("train/lonely/only.png")).unwrap();
-    refused("train", "", "class `lonely` has 1 pictures to learn from, but needs 2");
+    refused("train", "", "class `lonely` has too few pictures to learn from (1 of 2)");
     assert!(!root.join("run/checkpoints").exists());
 }
 

@@ -13,7 +13,7 @@ use super::TrainError;
 #[non_exhaustive]
 pub enum Objective {
     /// Masked contrastive learning (Eq. 10-11), with the expectation of its stochastic attraction over the draw of
-    /// positives: nothing is sampled, under [`Formulation::Released`](mcl_loss::Formulation::Released) neither.
+    /// positives: nothing is sampled, not even under [`Formulation::Released`](mcl_loss::Formulation::Released).
     Mcl(MclLossConfig),
     /// Plain NT-Xent (Eq. 1-2), which sees no labels.
     NtXent(NtXentLossConfig),
