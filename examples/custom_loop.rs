@@ -14,7 +14,14 @@ use burn_mcl::data::shapes::{self, ShapesSplit};
 use burn_mcl::loss::{MclLabels, MclLossConfig};
 use burn_mcl::model::{MclModelConfig, ResNetConfig, ResNetDepth};
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() {
+    if let Err(error) = run() {
+        eprintln!("{error}");
+        std::process::exit(1);
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let device = Device::default().autodiff();
 
     // A network whose last layer gives projections; any other will do.

@@ -57,7 +57,7 @@ pub(crate) fn run(settings: &Settings, device: &Device, out: &mut impl Write) ->
     if let Some(tpr) = settings.tpr {
         detector = detector.with_tpr(tpr)?;
     }
-    // Of new pictures any number may be unreadable: they are reported like the others.
+    // Any number of new pictures may be unreadable, as long as one is not: they are reported like the others.
     let load = |path: &PathBuf| {
         let config = ImageFolderConfig::new(detector.image_size()).with_unreadable(1.0);
         config.load(path, &Progress::Terminal.observer("decoding"))
@@ -111,13 +111,13 @@ fn write_json(
     for ((file, found), resembled) in folder.files.iter().zip(found).zip(resembled) {
         let class = &detector.class_names()[found.label];
         let line = json!({
-            "file": file, "class": class, "score": found.score, "p_value": found.p_value,
+            "file": file.display().to_string(), "class": class, "score": found.score, "p_value": found.p_value,
             "is_anomaly": found.is_anomaly, "resembles": resembled,
         });
         writeln!(out, "{line}")?;
     }
     for file in &folder.unreadable {
-        writeln!(out, "{}", json!({ "file": file.path, "error": file.reason }))?;
+        writeln!(out, "{}", json!({ "file": file.path.display().to_string(), "error": file.reason }))?;
     }
     Ok(())
 }

@@ -11,18 +11,18 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use std::{fs, ops::ControlFlow};
 
 use burn::tensor::Device;
 use burn_mcl::Progress;
+use burn_mcl::data::ImageSet;
 use burn_mcl::data::augment::SimClrAugmentConfig;
 use burn_mcl::data::image_folder::{ImageFolder, ImageFolderConfig};
 use burn_mcl::detector::{Detector, DetectorConfig, DetectorError};
 use burn_mcl::embed::embed;
-use burn_mcl::infer::{MahalanobisConfig, TestTimeViews};
+use burn_mcl::infer::{InferError, MahalanobisConfig, TestTimeViews};
 use burn_mcl::model::{MclModelConfig, ResNetConfig, ResNetDepth, Stem};
 use burn_mcl::report::{Part, Report, Summary};
 use burn_mcl::scored::ScoredSet;
@@ -41,7 +41,7 @@ pub(crate) struct Settings {
     /// Anomalous pictures, to count those found; may be given several times
     #[arg(long, required = true)]
     anomalous: Vec<PathBuf>,
-    /// Folder for checkpoints, detector and report; the same command resumes the run
+    /// Folder for checkpoints, detector and report; the same command resumes the run, other settings need another
     #[arg(long, default_value = "runs/own")]
     run: PathBuf,
     /// Folder for the decoded pictures [default: RUN/cache]
@@ -83,20 +83,11 @@ pub(crate) struct Settings {
     seed: u64,
 }
 
+/// Set by Ctrl-C while training, and read after each step.
+static STOP: AtomicBool = AtomicBool::new(false);
+
 fn main() -> ExitCode {
-    let settings = Settings::parse();
-    let stop = Arc::new(AtomicBool::new(false));
-    let on_signal = Arc::clone(&stop);
-    let handler = move || {
-        if on_signal.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("\nstopping after this step; Ctrl-C again ends at once");
-    };
-    if let Err(error) = ctrlc::set_handler(handler) {
-        eprintln!("Ctrl-C will end the run at once: {error}");
-    }
-    match run(&settings, &Device::default(), &stop) {
+    match run(&Settings::parse(), &Device::default(), &STOP, stop_on_ctrl_c) {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -108,22 +99,43 @@ fn main() -> ExitCode {
     }
 }
 
-/// Everything from the folders to the report. Training stops with a checkpoint once `stop` is set.
+/// From now on Ctrl-C asks the training to stop; pressed again, it ends the program at once.
+fn stop_on_ctrl_c() {
+    let handler = || {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nstopping after this step; Ctrl-C again ends at once");
+    };
+    if let Err(error) = ctrlc::set_handler(handler) {
+        eprintln!("Ctrl-C will end the run at once: {error}");
+    }
+}
+
+/// Everything from the folders to the report. Training stops with a checkpoint once `stop` is set; `before_training` is
+/// called when it is about to begin, since until then nothing is lost by ending at once.
 pub(crate) fn run(
     settings: &Settings,
     device: &Device,
     stop: &AtomicBool,
+    before_training: impl FnOnce(),
 ) -> Result<Summary, Box<dyn Error>> {
-    let config = train_config(settings)?;
-    let all = load(settings, &settings.train)?;
-    let config = config.with_objective(Objective::for_classes(all.images.class_names().len()));
-    let normal = load(settings, &settings.normal)?;
-    let anomalous =
-        settings.anomalous.iter().map(|path| load(settings, path)).collect::<Result<Vec<_>, _>>()?;
-    let (kept, held_out) = all.images.hold_out(settings.hold_out, settings.seed)?;
-    let (train, held_out) = (all.images.subset(&kept)?, all.images.subset(&held_out)?);
+    let (config, judging) = (train_config(settings)?, detector_config(settings)?);
+    let title = format!("Anomalies among {}", names(&[&settings.train])?[0]);
+    let tested: Vec<_> = [&settings.normal].into_iter().chain(&settings.anomalous).collect();
+    let names = names(&tested)?;
 
-    let config = config.with_images_per_batch(settings.batch.min(train.len()));
+    let all = load(settings, &settings.train)?.images;
+    let (kept, held_out) =
+        all.hold_out(settings.hold_out, settings.seed).map_err(|error| format!("--hold-out: {error}"))?;
+    let (train, held_out) = (all.subset(&kept)?, all.subset(&held_out)?);
+    drop(all);
+    check_numbers(settings, config.model.projection_dim, &judging, &train, &held_out)?;
+    let tested = tested.into_iter().map(|path| load(settings, path)).collect::<Result<Vec<_>, _>>()?;
+
+    let config = config
+        .with_objective(Objective::for_classes(train.class_names().len()))
+        .with_images_per_batch(settings.batch.min(train.len()));
     println!(
         "{} pictures to learn from, {} held out, {} steps of {} views on {device:?}",
         train.len(),
@@ -133,17 +145,25 @@ pub(crate) fn run(
     );
     let started = Instant::now();
     let trainer = Trainer::new(config.clone(), device)?.run_dir(&settings.run).progress(Progress::Terminal);
+    before_training();
     let model = trainer
         .observer(|_| {
             if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })
-        .fit(&train)?;
-    stop.store(true, Ordering::Relaxed); // from here on, Ctrl-C ends at once
+        .fit(&train)
+        .map_err(|error| -> Box<dyn Error> {
+            match error {
+                TrainError::OtherRun { .. } => format!("{error} (another directory: --run DIR)").into(),
+                error => error.into(),
+            }
+        })?;
+    // From here on, Ctrl-C ends at once. It may have been pressed when there was no step left to stop at.
+    if stop.swap(true, Ordering::Relaxed) {
+        let checkpoint = Some(settings.run.join("checkpoints"));
+        return Err(TrainError::Stopped { step: settings.steps, checkpoint }.into());
+    }
     println!("trained in {:.0?}", started.elapsed());
 
-    let judging = DetectorConfig::new()
-        .with_gaussians(MahalanobisConfig::new().with_ridge(settings.ridge))
-        .with_tpr(settings.tpr);
     let batch = judging.batch_size;
     let detector =
         Detector::fit(&model, config.model.clone(), &train, &held_out, judging, Progress::Terminal)?
@@ -151,19 +171,17 @@ pub(crate) fn run(
     let artifact = settings.run.join("detector");
     detector.save(&artifact)?;
 
-    let judge = |path: &Path, folder| judge(path, folder, &detector);
-    let normal = judge(&settings.normal, &normal)?;
-    let anomalous = settings.anomalous.iter().zip(&anomalous).map(|(path, folder)| judge(path, folder));
-    let anomalous = anomalous.collect::<Result<Vec<_>, _>>()?;
+    let judged = names.iter().zip(&tested).map(|(name, folder)| judge(name, folder, &detector));
+    let mut judged = judged.collect::<Result<Vec<_>, _>>()?.into_iter();
+    let normal = judged.next().expect("the first set is the normal one");
     let projections = embed(detector.model(), &train, TestTimeViews::Identity, batch, Progress::Terminal)?;
-    let report =
-        Report::new(format!("Anomalies among {}", name(&settings.train)), &train, &projections, normal)
-            .anomalous(anomalous)
-            .threshold(detector.threshold(), settings.tpr)
-            .calibration(detector.calibration())
-            .history(read_history(&settings.run)?)
-            .settings("Training", &config)
-            .settings("Detector", detector.config());
+    let report = Report::new(title, &train, &projections, normal)
+        .anomalous(judged)
+        .threshold(detector.threshold(), settings.tpr)
+        .calibration(detector.calibration())
+        .history(read_history(&settings.run)?)
+        .settings("Training", &config)
+        .settings("Detector", detector.config());
     let page = report.write(settings.run.join("report"))?;
 
     let summary = report.summary()?;
@@ -179,11 +197,11 @@ pub(crate) fn run(
 }
 
 /// The pictures of a folder as the detector sees them.
-fn judge<'a>(path: &Path, folder: &'a ImageFolder, detector: &Detector) -> Result<Part<'a>, DetectorError> {
+fn judge<'a>(name: &str, folder: &'a ImageFolder, detector: &Detector) -> Result<Part<'a>, DetectorError> {
     let DetectorConfig { views, aggregation, batch_size, .. } = *detector.config();
     let (model, scorer) = (detector.model(), detector.scorer());
     let scored = ScoredSet::new(model, scorer, &folder.images, views, batch_size, Progress::Terminal)?;
-    Ok(Part::new(name(path), &folder.images, scored).judged(views, aggregation).files(&folder.files))
+    Ok(Part::new(name, &folder.images, scored).judged(views, aggregation).files(&folder.files))
 }
 
 /// Reads one folder, and says what was passed over and where the cache lies.
@@ -209,16 +227,78 @@ fn train_config(settings: &Settings) -> Result<TrainConfig, Box<dyn Error>> {
     // The stem for small pictures keeps every pixel; the one for large pictures makes them a fourth as wide first.
     let stem = if settings.size < 96 { Stem::Cifar } else { Stem::ImageNet };
     let resnet = ResNetConfig::new(depth).with_width(settings.width).with_stem(stem);
-    Ok(TrainConfig::new()
+    let config = TrainConfig::new()
         .with_model(MclModelConfig::new(resnet).with_hidden(16 * settings.width))
         .with_augment(SimClrAugmentConfig::new().with_crop_scale((settings.min_crop, 1.0)))
         .with_steps(Some(settings.steps))
         .with_learning_rate(Some(settings.learning_rate))
         .with_checkpoint_every(50)
-        .with_seed(settings.seed))
+        .with_seed(settings.seed);
+    config.validate()?;
+    Ok(config)
 }
 
-fn name(path: &Path) -> String {
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+fn detector_config(settings: &Settings) -> Result<DetectorConfig, String> {
+    let config = DetectorConfig::new()
+        .with_gaussians(MahalanobisConfig::new().with_ridge(settings.ridge))
+        .with_tpr(settings.tpr);
+    config.validate().map(|()| config).map_err(|error| match error {
+        // These settings have the names of their flags.
+        DetectorError::Config { setting, value, expected } => {
+            format!("--{setting} is {value}, but must be {expected}")
+        }
+        error => error.to_string(),
+    })
+}
+
+/// Whether there are enough pictures for the detector, which is fitted only after the training.
+fn check_numbers(
+    settings: &Settings,
+    dim: usize,
+    judging: &DetectorConfig,
+    train: &ImageSet,
+    held_out: &ImageSet,
+) -> Result<(), String> {
+    let Settings { hold_out, ridge, .. } = settings;
+    judging.check_images(train, held_out).map_err(|error| match error {
+        DetectorError::Infer(InferError::TooFewToCalibrate { scores, needed, tpr }) => format!(
+            "{scores} pictures are held out (--hold-out {hold_out}), but --tpr {tpr} needs {needed}: add pictures, hold \
+             out a larger share, or lower --tpr"
+        ),
+        DetectorError::Class { name, source: InferError::TooFewSamples { count, needed, .. } } => format!(
+            "class `{name}` has too few pictures to learn from ({count} of {needed}): add pictures, lower --hold-out, \
+             or leave the class out"
+        ),
+        error => error.to_string(),
+    })?;
+    // A class of no more pictures than dimensions needs a ridge of a millionth of the mean variance in a dimension.
+    // The variance of unit vectors is 2 at most, over all dimensions.
+    let least = 2e-6 / dim as f64;
+    match train.class_counts().iter().position(|&count| count <= dim) {
+        Some(class) if *ridge < least => Err(format!(
+            "--ridge is {ridge}, but class `{}` has no more than {dim} pictures to learn from, for which it must be at \
+             least {least:e}",
+            train.class_names()[class]
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// What sets of pictures are called: by the names of their folders, with those above as far as it takes to tell them
+/// apart.
+pub(crate) fn names(paths: &[&PathBuf]) -> Result<Vec<String>, String> {
+    let mut parts: Vec<Vec<String>> = Vec::new();
+    for path in paths {
+        let full =
+            fs::canonicalize(path).map_err(|error| format!("cannot open {}: {error}", path.display()))?;
+        parts.push(full.iter().map(|part| part.to_string_lossy().into_owned()).collect());
+    }
+    let end = |i: usize, length: usize| &parts[i][parts[i].len().saturating_sub(length)..];
+    let name = |i: usize| {
+        let apart = |length: &usize| (0..paths.len()).all(|j| j == i || end(j, *length) != end(i, *length));
+        let length = (1..=parts[i].len()).find(apart);
+        let length = length.ok_or_else(|| format!("the folder {} is given twice", paths[i].display()))?;
+        Ok(end(i, length).join("/").replace("//", "/"))
+    };
+    (0..paths.len()).map(name).collect()
 }

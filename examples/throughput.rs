@@ -55,8 +55,14 @@ enum Precision {
     Bf16,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let settings = Settings::parse();
+fn main() {
+    if let Err(error) = run(&Settings::parse()) {
+        eprintln!("{error}");
+        std::process::exit(1);
+    }
+}
+
+fn run(settings: &Settings) -> Result<(), Box<dyn Error>> {
     if settings.views == 0 || !settings.views.is_multiple_of(8) || settings.steps == 0 {
         return Err("--views must be a multiple of 8 and --steps at least 1".into());
     }
@@ -64,9 +70,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Precision::Bf16 = settings.dtype {
         device.configure(FloatDType::BF16)?;
     }
-    let limit = matrix_product(&settings, &device)?;
-    inference(&settings, &device, limit)?;
-    training(&settings, &device, limit)
+    let limit = matrix_product(settings, &device)?;
+    inference(settings, &device, limit)?;
+    training(settings, &device, limit)
 }
 
 /// The time of one `step` after the device has compiled and chosen its kernels: median of three rounds.

@@ -7,7 +7,7 @@
 //! DIR holds `cifar-10-batches-bin/`, and beside it what there is to compare with: `cifar-100-binary/`,
 //! `test_32x32.mat` (SVHN), `LSUN_fix/`, `Imagenet_fix/`. Without `--data` it looks in `data/`, downloads (with
 //! `--features download`), or falls back to the embedded shapes and a small network: about a minute on two cores.
-//! Ctrl-C saves a checkpoint; the same command goes on from it.
+//! Ctrl-C saves a checkpoint; the same command goes on from it. `RUN/detector` is what `detect` and PyTorch take.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -15,21 +15,25 @@ use std::{env, error::Error, ops::ControlFlow, process};
 
 use burn::tensor::Device;
 use burn_mcl::data::{self, ImageSet, Split, augment::SimClrAugmentConfig, cifar10, shapes::ShapesSplit};
-use burn_mcl::infer::{MahalanobisConfig, TestTimeViews};
-use burn_mcl::loss::{Formulation, MclLossConfig, NtXentLossConfig, SupConLossConfig};
+use burn_mcl::detector::{Detector, DetectorConfig};
+use burn_mcl::loss::{MclLossConfig, NtXentLossConfig, SupConLossConfig};
 use burn_mcl::model::{MclModelConfig, ResNetConfig, ResNetDepth};
 use burn_mcl::report::{Part, Report};
 use burn_mcl::train::{Objective, StepReport, TrainConfig, TrainError, Trainer, read_history};
-use burn_mcl::{Progress::Terminal, detector::fit_gaussians, embed::embed, evaluation::Evaluation};
+use burn_mcl::{Progress::Terminal, embed::embed, evaluation::Evaluation, infer::TestTimeViews};
 use clap::{Parser, ValueEnum};
 
 #[derive(Parser)]
 #[command(about = "Trains on CIFAR-10 and prints the paper's table", args_override_self = true)]
+#[command(
+    after_help = "The defaults are the paper's: weeks on a CPU. A small run (docs/results.md):\n  --images 10000 \
+    --depth 18 --width 16 --hidden 512 --batch 128 --steps 505"
+)]
 struct Settings {
     /// Folder with the data sets
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Folder of the run: settings, log, checkpoints, results; the same command resumes it
+    /// Folder of the run: settings, log, checkpoints, results; the same command resumes it, other settings need another
     #[arg(long, default_value = "runs/cifar10")]
     run: PathBuf,
     /// Train on the first N images only
@@ -70,7 +74,7 @@ struct Settings {
 #[derive(Clone, Copy, ValueEnum)]
 enum Loss {
     Mcl,
-    /// MCL as in the released code
+    /// MCL as in the released code, with the expectation of its attraction instead of a draw
     Released,
     NtXent,
     SupCon,
@@ -85,7 +89,14 @@ struct Sets {
 /// Set by Ctrl-C, and read after each step.
 static STOP: AtomicBool = AtomicBool::new(false);
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() {
+    if let Err(error) = run() {
+        eprintln!("{error}");
+        process::exit(if let Some(TrainError::Stopped { .. }) = error.downcast_ref() { 130 } else { 1 });
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let mut settings = Settings::parse();
     let device = Device::default();
     let mut sets = match find_cifar10(settings.data.as_ref()) {
@@ -94,7 +105,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     sets.train = sets.train.take(settings.images.unwrap_or(usize::MAX));
 
-    let config = train_config(&settings)?;
+    let (config, judging) = (train_config(&settings)?, DetectorConfig::new());
+    judging.check_images(&sets.train, &sets.test)?;
     println!("{} images, {} steps on {device:?}", sets.train.len(), config.total_steps(sets.train.len()));
     ctrlc::set_handler(|| match STOP.swap(true, Relaxed) {
         true => process::exit(130), // pressed again, or after training
@@ -103,14 +115,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let stop =
         |_: &StepReport| if STOP.load(Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
     let trainer = Trainer::new(config.clone(), &device)?.run_dir(&settings.run).progress(Terminal);
-    let model = trainer.observer(stop).fit(&sets.train).unwrap_or_else(|error| {
-        eprintln!("{error}");
-        process::exit(if matches!(error, TrainError::Stopped { .. }) { 130 } else { 1 });
-    });
+    let model = trainer.observer(stop).fit(&sets.train)?;
     STOP.store(true, Relaxed);
 
-    let gaussians = fit_gaussians(&model, &sets.train, &MahalanobisConfig::new(), 256, Terminal)?;
-    let score = |name: &str, set| Part::score(name, set, &model, &gaussians, 128, Terminal);
+    let detector = Detector::fit(&model, config.model.clone(), &sets.train, &sets.test, judging, Terminal)?;
+    let detector = detector.with_train_config(config.clone());
+    detector.save(settings.run.join("detector"))?;
+    let score = |name: &str, set| Part::score(name, set, &model, detector.scorer(), 128, Terminal);
     let test = score("test", &sets.test)?;
     let ood = sets.ood.iter().map(|(name, set)| score(name, set)).collect::<Result<Vec<_>, _>>()?;
     let evaluation = Evaluation::new(&test, &ood)?;
@@ -126,10 +137,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn train_config(settings: &Settings) -> Result<TrainConfig, Box<dyn Error>> {
     let depth = ResNetDepth::from_layers(settings.depth).ok_or("--depth must be 18, 34 or 50")?;
-    let released = MclLossConfig::new().with_beta(2.0).with_formulation(Formulation::Released);
     let objective = match settings.loss {
         Loss::Mcl => Objective::Mcl(MclLossConfig::new()),
-        Loss::Released => Objective::Mcl(released),
+        Loss::Released => Objective::Mcl(MclLossConfig::released()),
         Loss::NtXent => Objective::NtXent(NtXentLossConfig::new()),
         Loss::SupCon => Objective::SupCon(SupConLossConfig::new()),
     };
@@ -149,18 +159,14 @@ fn train_config(settings: &Settings) -> Result<TrainConfig, Box<dyn Error>> {
 /// The folder that CIFAR-10 is in: the one given, or `data`, filled by a download where that is compiled in.
 fn find_cifar10(given: Option<&PathBuf>) -> Option<PathBuf> {
     let root = given.cloned().unwrap_or_else(|| "data".into());
-    if given.is_some() || root.join("cifar-10-batches-bin").is_dir() {
-        return Some(root);
-    }
+    let there = given.is_some() || root.join("cifar-10-batches-bin").is_dir();
     #[cfg(feature = "download")]
-    {
+    let there = there || {
         use data::download::{Published, ensure};
-        match ensure(Published::Cifar10, &root).and_then(|()| ensure(Published::Cifar100, &root)) {
-            Ok(()) => return Some(root),
-            Err(error) => eprintln!("{error}"),
-        }
-    }
-    None
+        let fetched = ensure(Published::Cifar10, &root).and_then(|()| ensure(Published::Cifar100, &root));
+        fetched.inspect_err(|error| eprintln!("{error}")).is_ok()
+    };
+    there.then_some(root)
 }
 
 fn cifar10_sets(root: &Path) -> Result<Sets, Box<dyn Error>> {
@@ -188,9 +194,6 @@ fn shapes_sets(settings: &mut Settings) -> Sets {
     *settings = Settings::parse_from(small.split(' ').map(Into::into).chain(env::args_os().skip(1)));
     let ood = [("near shapes", ShapesSplit::NearOod), ("far textures", ShapesSplit::FarOod)];
     let generate = |split, per_class| data::shapes::generate(split, per_class, 0);
-    Sets {
-        train: generate(ShapesSplit::Train, 200),
-        test: generate(ShapesSplit::Test, 50),
-        ood: ood.map(|(name, split)| (name, generate(split, 50))).into(),
-    }
+    let (train, test) = (generate(ShapesSplit::Train, 200), generate(ShapesSplit::Test, 50));
+    Sets { train, test, ood: ood.map(|(name, split)| (name, generate(split, 50))).into() }
 }

@@ -11,6 +11,7 @@ use crate::progress::Progress;
 
 /// Projections of a set of images, on the host.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Embeddings {
     /// `[images, views, dim]`, row-major, as the network gives them (not normalised).
     pub values: Vec<f32>,

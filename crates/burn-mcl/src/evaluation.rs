@@ -15,6 +15,7 @@ use crate::report::Part;
 
 /// How well one out-of-distribution set is told from the test set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct OodResult {
     /// Name of the out-of-distribution set.
     pub set: String,
@@ -25,6 +26,7 @@ pub struct OodResult {
 
 /// One row of the table: a way of scoring, and what it reaches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct EvaluationRow {
     /// Test-time views of an image.
     pub views: TestTimeViews,
@@ -38,6 +40,7 @@ pub struct EvaluationRow {
 
 /// All ways of scoring, side by side. `Display` prints the table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Evaluation {
     /// Number of test images.
     pub test_images: usize,

@@ -4,6 +4,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 /// Whether long work shows a progress bar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Progress {
     /// Nothing is shown.
     #[default]

@@ -1,6 +1,6 @@
 //! A set of images under a network and its Gaussians: the scores of every view, to be judged in any way later.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use mcl_data::ImageSet;
 use mcl_infer::{Aggregation, MahalanobisScorer, TestTimeViews};
 use mcl_model::MclModel;
@@ -19,6 +19,7 @@ const CHUNK: usize = 1024;
 pub struct ScoredSet {
     /// Chunks of [images, views, classes].
     scores: Vec<Tensor<3>>,
+    device: Device,
     views: TestTimeViews,
     images: usize,
     projections: Vec<f32>,
@@ -40,7 +41,8 @@ impl ScoredSet {
         progress: Progress,
     ) -> Result<Self, DetectorError> {
         let (images, dim) = (set.len(), scorer.dim());
-        let mut scored = Self { scores: Vec::new(), views, images, projections: Vec::new(), dim };
+        let device = scorer.device().clone();
+        let mut scored = Self { scores: Vec::new(), device, views, images, projections: Vec::new(), dim };
         let bar = progress.bar("scoring", images, 0);
         for start in (0..images).step_by(CHUNK.max(batch_size)) {
             let end = (start + CHUNK.max(batch_size)).min(images);
@@ -76,6 +78,11 @@ impl ScoredSet {
     /// normalised.
     pub fn projections(&self) -> &[f32] {
         &self.projections
+    }
+
+    /// Where the scores are.
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
     /// Dimensions of a projection.

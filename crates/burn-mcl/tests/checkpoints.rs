@@ -10,7 +10,7 @@ use burn::tensor::Device;
 use burn_mcl::ArtifactError;
 use burn_mcl::data::ImageSet;
 use burn_mcl::model::MclModel;
-use burn_mcl::train::{StepReport, TrainConfig, TrainError, Trainer};
+use burn_mcl::train::{StepReport, TrainConfig, TrainError, Trainer, load_network};
 use common::{bits, corners, tiny_run};
 
 fn run_on(images: &ImageSet, dir: &Path, config: TrainConfig) -> Result<MclModel, TrainError> {
@@ -166,6 +166,52 @@ fn other_settings_are_refused_and_named() {
     fs::write(dir.path().join("config.json"), "{").unwrap();
     let error = run(dir.path(), tiny_run(2)).unwrap_err();
     assert!(matches!(error, TrainError::RunDir(ArtifactError::Content { .. })), "{error}");
+}
+
+#[test]
+fn what_decides_nothing_may_change_and_what_was_not_stored_is_the_default() {
+    let dir = tempfile::tempdir().unwrap();
+    run(dir.path(), tiny_run(2)).unwrap();
+    let path = dir.path().join("config.json");
+    let mut stored: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    stored.as_object_mut().unwrap().remove("nesterov").unwrap(); // as if an earlier version had not known it
+    fs::write(&path, stored.to_string()).unwrap();
+    run(dir.path(), tiny_run(2).with_checkpoint_every(5)).unwrap();
+    match run(dir.path(), tiny_run(2).with_nesterov(false)) {
+        Err(TrainError::OtherRun { setting, .. }) => assert_eq!(setting, "nesterov"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn where_nothing_was_trained_other_settings_and_images_are_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    run_until(dir.path(), tiny_run(9), 1);
+    fs::remove_dir_all(dir.path().join("checkpoints/00000001")).unwrap();
+    run_on(&corners(12, 7), dir.path(), tiny_run(2).with_seed(8)).unwrap();
+    run_on(&corners(12, 7), dir.path(), tiny_run(2).with_seed(8)).unwrap();
+    assert!(matches!(run(dir.path(), tiny_run(9)), Err(TrainError::OtherRun { .. })));
+}
+
+#[test]
+fn the_network_of_a_run_is_read_back_from_its_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let load = |path: &Path| load_network(path, &Device::flex());
+    let expected = bits(&run(dir.path(), tiny_run(4)).unwrap());
+    let (config, model) = load(dir.path()).unwrap();
+    assert_eq!(config, tiny_run(4));
+    assert!(bits(&model) == expected, "other weights than those of the run");
+
+    // Of a damaged checkpoint the one before is taken, and nothing is renamed.
+    cut(&dir.path().join("checkpoints/00000004/model.bpk"));
+    let (_, model) = load(dir.path()).unwrap();
+    assert!(bits(&model) != expected);
+    assert_eq!(checkpoints(dir.path()), ["00000002", "00000004"]);
+    fs::remove_dir_all(dir.path().join("checkpoints/00000002")).unwrap();
+    assert!(matches!(load(dir.path()), Err(TrainError::NoCheckpoint { count: 1, .. })));
+    fs::remove_dir_all(dir.path().join("checkpoints/00000004")).unwrap();
+    assert!(matches!(load(dir.path()), Err(TrainError::Untrained { .. })));
+    assert!(matches!(load(&dir.path().join("nowhere")), Err(TrainError::RunDir(_))));
 }
 
 #[test]

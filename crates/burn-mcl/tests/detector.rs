@@ -94,6 +94,8 @@ fn bad_settings_and_too_few_images_are_errors() {
     };
     assert_eq!(setting(fit(&train, corners(20, 1), config().with_tpr(1.0))), "tpr");
     assert_eq!(setting(fit(&train, corners(20, 1), config().with_batch_size(0))), "batch_size");
+    let no_ridge = config().with_gaussians(MahalanobisConfig::new().with_ridge(-1.0));
+    assert_eq!(setting(fit(&train, corners(20, 1), no_ridge)), "ridge");
     let few = fit(&train, corners(5, 1), config());
     let Err(DetectorError::Infer(few)) = few else { panic!("{few:?}") };
     assert!(matches!(few, InferError::TooFewToCalibrate { scores: 10, needed: 19, .. }), "{few:?}");

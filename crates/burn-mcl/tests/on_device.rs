@@ -30,6 +30,7 @@ fn losses(device: &Device) -> Vec<f32> {
 #[test]
 fn first_losses_equal_those_of_the_cpu() {
     let (expected, found) = (losses(&Device::flex()), losses(&Device::default()));
+    assert_eq!((expected.len(), found.len()), (3, 3));
     for (step, (expected, found)) in expected.iter().zip(&found).enumerate() {
         // Rounding grows with each step; the first is the forward pass alone.
         let tolerance = if step == 0 { 1e-4 } else { 1e-3 };
@@ -52,8 +53,9 @@ fn a_detector_scores_as_on_the_cpu() {
 
     let on_device = Detector::load(dir.path().join("detector"), &Device::default()).unwrap();
     let set = corners(10, 2);
-    let pairs = on_cpu.detect_set(&set).unwrap().into_iter().zip(on_device.detect_set(&set).unwrap());
-    for (image, (expected, found)) in pairs.enumerate() {
+    let (expected, found) = (on_cpu.detect_set(&set).unwrap(), on_device.detect_set(&set).unwrap());
+    assert_eq!((expected.len(), found.len()), (20, 20));
+    for (image, (expected, found)) in expected.iter().zip(&found).enumerate() {
         let error = (expected.score - found.score).abs() / expected.score.abs();
         assert!(error <= 1e-4, "image {image}: {} and {}", expected.score, found.score);
     }

@@ -7,44 +7,54 @@ mod detect;
 #[allow(dead_code)] // its `main`
 mod own_images;
 
+use std::error::Error;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::Device;
 use burn_mcl::data::image_folder;
 use burn_mcl::data::shapes::{self, ShapesSplit};
 use burn_mcl::detector::Detector;
+use burn_mcl::report::Summary;
 use clap::Parser;
 use own_images::{Settings, run};
 use serde_json::Value;
+use tempfile::TempDir;
 
-/// `train`, `normal`: two classes, 24 and 6 pictures each; `other`: anomalies in one flat folder.
-fn folders(root: &Path) {
+/// `train`, `normal`: two classes, 24 and 6 pictures each; `blobs`: anomalies in one flat folder.
+fn folders() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
     let pick = |split, n, classes: &[usize]| shapes::generate(split, n, 0).select_classes(classes).unwrap();
     pick(ShapesSplit::Train, 24, &[0, 3]).write_folders(&root.join("train")).unwrap();
     pick(ShapesSplit::Test, 6, &[0, 3]).write_folders(&root.join("normal")).unwrap();
     pick(ShapesSplit::FarOod, 5, &[0]).write_folders(root).unwrap(); // one flat folder, `blobs`
+    folder
 }
 
 fn settings(root: &Path, train: &str, more: &str) -> Settings {
     let at = |name: &str| root.join(name).display().to_string();
     let mut arguments = vec!["own_images".to_string(), at(train), "--normal".into(), at("normal")];
     arguments.extend(["--anomalous".into(), at("blobs"), "--run".into(), at("run")]);
-    let tiny = "--steps 3 --batch 8 --width 2 --hold-out 0.4 --tpr 0.9";
-    arguments.extend(tiny.split(' ').chain(more.split_whitespace()).map(String::from));
+    let tiny = ["--steps=3", "--batch=8", "--width=2", "--hold-out=0.4", "--tpr=0.9"];
+    let tiny = tiny.into_iter().filter(|flag| !more.contains(flag.split('=').next().unwrap()));
+    arguments.extend(tiny.chain(more.split_whitespace()).map(String::from));
     Settings::parse_from(arguments)
+}
+
+fn uninterrupted(settings: &Settings) -> Result<Summary, Box<dyn Error>> {
+    run(settings, &Device::flex(), &AtomicBool::new(false), || ())
 }
 
 #[test]
 fn folders_become_a_detector_and_a_report_and_again() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folders();
     let root = folder.path();
-    folders(root);
     fs::write(root.join("train/arrow/damaged.png"), "no picture").unwrap();
     let device = Device::flex();
-    let again = || run(&settings(root, "train", ""), &device, &AtomicBool::new(false)).unwrap();
+    let again = || uninterrupted(&settings(root, "train", "")).unwrap();
 
     let summary = again();
     assert_eq!((summary.images, summary.anomalous[0].images), (12, 5));
@@ -60,11 +70,10 @@ fn folders_become_a_detector_and_a_report_and_again() {
 
 #[test]
 fn a_saved_detector_looks_at_new_pictures() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folders();
     let root = folder.path();
-    folders(root);
     let device = Device::flex();
-    run(&settings(root, "train", ""), &device, &AtomicBool::new(false)).unwrap();
+    uninterrupted(&settings(root, "train", "")).unwrap();
     let detector = Detector::load(root.join("run/detector"), &device).unwrap();
     let pictures = image_folder::load(&root.join("blobs"), detector.image_size()).unwrap();
     let expected = detector.detect_set(&pictures).unwrap();
@@ -115,11 +124,9 @@ fn a_saved_detector_looks_at_new_pictures() {
 
 #[test]
 fn one_flat_class_is_enough_and_large_pictures_take_the_large_stem() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folders();
     let root = folder.path();
-    folders(root);
-    let summary =
-        run(&settings(root, "train/arrow", "--size 96"), &Device::flex(), &AtomicBool::new(false)).unwrap();
+    let summary = uninterrupted(&settings(root, "train/arrow", "--size 96")).unwrap();
     assert_eq!((summary.accuracy, summary.images), (None, 12));
     let config = fs::read_to_string(root.join("run/config.json")).unwrap();
     assert!(config.contains("ImageNet"), "{config}");
@@ -127,25 +134,60 @@ fn one_flat_class_is_enough_and_large_pictures_take_the_large_stem() {
 
 #[test]
 fn an_interrupted_run_keeps_a_checkpoint_and_goes_on() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folders();
     let root = folder.path();
-    folders(root);
-    let device = Device::flex();
-    let error = run(&settings(root, "train", ""), &device, &AtomicBool::new(true)).unwrap_err();
-    assert!(error.to_string().contains("stopped after 1 step"), "{error}");
+    let interrupted = |settings: &Settings| {
+        let stop = AtomicBool::new(false);
+        let press = || {
+            assert_eq!(fs::read_dir(root.join("run/cache")).unwrap().count(), 3, "all is decoded");
+            stop.store(true, Ordering::Relaxed);
+        };
+        run(settings, &Device::flex(), &stop, press).unwrap_err().to_string()
+    };
+    let same = settings(root, "train", "");
+    let error = interrupted(&same);
+    assert!(error.contains("stopped after 1 step"), "{error}");
     assert!(root.join("run/checkpoints/00000001").is_dir());
-    run(&settings(root, "train", ""), &device, &AtomicBool::new(false)).unwrap();
+    uninterrupted(&same).unwrap();
+    // There is no step left to stop at.
+    let error = interrupted(&same);
+    assert!(error.contains("stopped after 3 steps"), "{error}");
+
+    let error = uninterrupted(&settings(root, "train", "--seed 1")).unwrap_err().to_string();
+    assert!(error.contains("seed is 0") && error.contains("--run"), "{error}");
 }
 
 #[test]
 fn what_is_wrong_is_said_before_anything_is_trained() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folders();
     let root = folder.path();
-    folders(root);
-    let (device, go_on) = (Device::flex(), AtomicBool::new(false));
-    let error = |settings: &Settings| run(settings, &device, &go_on).unwrap_err().to_string();
-    assert!(error(&settings(root, "train", "--size 33")).contains("multiple of 32"));
-    assert!(error(&settings(root, "nowhere", "")).contains("nowhere"));
-    assert!(error(&settings(root, "train", "--depth 7")).contains("--depth must be"));
+    let refused = |train: &str, more: &str, expected: &str| {
+        let error = uninterrupted(&settings(root, train, more)).unwrap_err().to_string();
+        assert!(error.contains(expected), "{more}: {error}");
+    };
+    refused("train", "--size 33", "--size is 33, but must be a multiple of 32");
+    refused("nowhere", "", "nowhere");
+    refused("train", "--depth 7", "--depth must be");
+    refused("train", "--learning-rate=-1", "learning_rate");
+    refused("train", "--tpr 1", "--tpr is 1, but must be");
+    refused("train", "--ridge=-1", "--ridge is -1, but must be");
+    refused("train", "--ridge 1e-12", "--ridge is 0.000000000001, but class `arrow` has");
+    refused("train", "--hold-out 1.5", "--hold-out: ");
+    refused("train", "--hold-out 0", "0 pictures are held out (--hold-out 0), but --tpr 0.9 needs 9");
+    refused("train", "--tpr 0.99", "20 pictures are held out (--hold-out 0.4), but --tpr 0.99 needs 99");
+    refused("train", &format!("--anomalous {}", root.join("normal/..//normal").display()), "is given twice");
+    fs::create_dir(root.join("train/lonely")).unwrap();
+    fs::copy(root.join("blobs/00000.png"), root.join("train/lonely/only.png")).unwrap();
+    refused("train", "", "class `lonely` has too few pictures to learn from (1 of 2)");
     assert!(!root.join("run/checkpoints").exists());
+}
+
+#[test]
+fn folders_of_one_name_are_told_apart_by_those_above() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = ["good/test", "bad/test", "other", "more/bad/test"].map(|path| folder.path().join(path));
+    paths.iter().for_each(|path| fs::create_dir_all(path).unwrap());
+    let names = own_images::names(&paths.each_ref()).unwrap();
+    let top = folder.path().file_name().unwrap().to_str().unwrap();
+    assert_eq!(names, ["good/test", &format!("{top}/bad/test"), "other", "more/bad/test"]);
 }

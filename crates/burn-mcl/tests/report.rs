@@ -2,8 +2,9 @@
 
 mod common;
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
 
 use burn::tensor::Device;
 use burn_mcl::Progress;
@@ -153,6 +154,18 @@ fn the_page_is_well_formed_alone_and_whole() {
     assert_eq!(left.len(), 3, "nothing else is left: {left:?}");
 }
 
+/// It stays on the device of the scores: the default one may be busy, or not there.
+#[test]
+fn a_report_leaves_the_default_device_alone() {
+    let test = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "the_page_is_well_formed_alone_and_whole"])
+        .env("BURN_DEVICE", "there is none of this name")
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&test.stdout);
+    assert!(test.status.success() && told.contains("1 passed"), "{told}");
+}
+
 #[test]
 fn a_report_needs_neither_anomalies_nor_a_threshold_nor_a_history() {
     let example = example();
@@ -189,6 +202,8 @@ fn what_does_not_fit_is_refused_and_nothing_written() {
     let part = example.part("normal").files(&example.files[..3]);
     let error = refused(Report::new("", &example.train, &example.projections, part), folder.path());
     assert!(matches!(error, ReportError::Count { images: 24, what: "files", found: 3, .. }), "{error}");
+    let error = refused(example.report().anomalous([example.part("normal")]), folder.path());
+    assert!(matches!(&error, ReportError::SameName { set } if set == "normal"), "{error}");
     let error = refused(example.report().threshold(f64::NAN, 0.95), folder.path());
     assert!(matches!(error, ReportError::NonFinite { .. }), "{error}");
     let other = corners(3, 0);

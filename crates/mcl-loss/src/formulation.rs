@@ -14,7 +14,9 @@ use burn::config::Config;
 /// | SPA denominator, the positive | weight `alpha` | weight `1 / temperature` |
 /// | SPA sample | any view of any other image with the same label, drawn per view | one partner image per image: first view with first, second with second |
 /// | an image whose label no other image in the batch has | adds 0 to SPA | drops the SPA term of the whole batch |
+/// | `beta`, which this choice does not set | 2.5, the default | 2, set by [`MclLossConfig::released`](crate::MclLossConfig::released) |
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Formulation {
     /// The equations as published (IJCAI 2021).
     Paper,

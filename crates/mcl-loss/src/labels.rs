@@ -21,6 +21,7 @@ use crate::similarity::VIEWS;
 /// let labels = MclLabels::new(class).with_aux(rotation);
 /// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct MclLabels {
     /// Class of each image, `[images]`.
     pub class: Tensor<1, Int>,

@@ -38,6 +38,7 @@
 mod batch;
 mod blockwise;
 mod ccm;
+mod config;
 mod dense;
 mod error;
 #[cfg(feature = "flex")]
@@ -55,10 +56,10 @@ mod slopes;
 mod spa;
 mod sup_con;
 
+pub use config::MclLossConfig;
 pub use error::LossError;
 pub use formulation::Formulation;
 pub use labels::MclLabels;
-pub use mcl::{MclLoss, MclLossConfig, MclTerms};
+pub use mcl::{MclLoss, MclTerms};
 pub use nt_xent::{NtXentLoss, NtXentLossConfig};
-pub use positives::sample_positives;
 pub use sup_con::{SupConLoss, SupConLossConfig};

@@ -4,84 +4,18 @@
 //! MCL = CCM + spa_weight * SPA
 //! ```
 
-use burn::{config::Config, module::Module, tensor::Tensor};
+use burn::{module::Module, tensor::Tensor};
+use rand::Rng;
 
-use crate::{
-    batch::Batch,
-    error::{LossError, check_temperature},
-    formulation::Formulation,
-    labels::MclLabels,
-};
+use crate::{batch::Batch, formulation::Formulation, labels::MclLabels};
 
-/// Configuration of an [`MclLoss`]; the defaults are the paper's.
-///
-/// Valid are `temperature > 0`, `0 < alpha < beta <= 1 / temperature` and `spa_weight >= 0`, all finite.
-///
-/// ```
-/// use mcl_loss::{Formulation, MclLossConfig};
-///
-/// let loss = MclLossConfig::new().with_formulation(Formulation::Released).with_beta(2.0).try_init()?;
-/// assert!(MclLossConfig::new().with_beta(7.5).try_init().is_err()); // above 1 / 0.2
-/// # Ok::<(), mcl_loss::LossError>(())
-/// ```
-#[derive(Config, Debug, PartialEq)]
-pub struct MclLossConfig {
-    /// Divides the similarities of positives and of views of other classes.
-    #[config(default = 0.2)]
-    pub temperature: f64,
-    /// Mask weight of views with the same class and auxiliary label (Eq. 4).
-    #[config(default = 0.05)]
-    pub alpha: f64,
-    /// Mask weight of views with the same class and another auxiliary label (Eq. 11). Where all views are of one class,
-    /// these alone repel, and only `1 / temperature` keeps the projections apart.
-    #[config(default = 2.5)]
-    pub beta: f64,
-    /// Weight of SPA in the total (Eq. 10). At 0 the loss is CCM.
-    #[config(default = 1.0)]
-    pub spa_weight: f64,
-    /// The published equations or the released code.
-    #[config(default = "Formulation::Paper")]
-    pub formulation: Formulation,
-}
-
-impl MclLossConfig {
-    /// Checks the parameters and makes the loss.
-    ///
-    /// # Errors
-    ///
-    /// The first parameter out of range, see [`LossError`].
-    pub fn try_init(&self) -> Result<MclLoss, LossError> {
-        let Self { temperature, alpha, beta, spa_weight, formulation } = *self;
-        check_temperature(temperature)?;
-        let limit = temperature.recip();
-        if !(beta.is_finite() && beta <= limit) {
-            return Err(LossError::Beta { beta, temperature, limit });
-        }
-        if !(0.0 < alpha && alpha < beta) {
-            return Err(LossError::Alpha { alpha, beta });
-        }
-        if !(spa_weight.is_finite() && spa_weight >= 0.0) {
-            return Err(LossError::SpaWeight { spa_weight });
-        }
-        Ok(MclLoss { temperature, alpha, beta, spa_weight, formulation })
-    }
-
-    /// Makes the loss.
-    ///
-    /// # Panics
-    ///
-    /// With the message of [`try_init`](Self::try_init)'s error when a parameter is out of range.
-    pub fn init(&self) -> MclLoss {
-        self.try_init().unwrap_or_else(|error| panic!("{error}"))
-    }
-}
-
-/// The masked contrastive loss, with or without auxiliary labels. Made by [`MclLossConfig`].
+/// The masked contrastive loss, with or without auxiliary labels. Made by [`MclLossConfig`](crate::MclLossConfig).
 ///
 /// Everything is computed on the device of the projections, without loops over samples. Rows need not be
 /// normalised: their scale, from 1e-37 to 1e38, does not change the loss. A row of zeros has similarity 0 to all and
 /// gets no gradient. Rows with NaN or infinite values make the loss NaN. 16-bit projections are cast to
-/// f32 first, and the loss is f32.
+/// f32 first, and the loss is f32. On CUDA, Burn multiplies f32 matrices as TF32: similarities are then exact to about
+/// 1e-3.
 ///
 /// Small batches take one `[2N, 2N]` matrix of similarities through autodiff. From 2048 views on, blocks of rows give
 /// the same loss and gradient in memory that grows as N; the gradient is then computed with the loss, in `forward`.
@@ -113,6 +47,7 @@ pub struct MclLoss {
 
 /// An [`MclLoss`] and its parts, each of shape `[1]` and differentiable: `total = ccm + spa_weight * spa`.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct MclTerms {
     /// The class-conditional masked contrastive loss (Eq. 6).
     pub ccm: Tensor<1>,
@@ -148,12 +83,11 @@ impl MclLoss {
         Batch::new(projections, labels, None).total(self)
     }
 
-    /// The loss with SPA at given positives, usually drawn by
-    /// [`sample_positives`](crate::sample_positives) or [`Formulation::sample_positives`].
+    /// The loss with SPA at given positives, usually drawn by [`sample_positives`](Self::sample_positives).
     ///
     /// `positives[2 * image + view]` is the index, counted the same way, of the view that attracts this one, or
-    /// `None`: then it adds 0 to SPA and still counts in the mean. That positives have the label of their view is
-    /// up to the caller.
+    /// `None`: then it adds 0 to SPA and still counts in the mean. That positives have the label of their view, and
+    /// are a draw of the loss's [`Formulation`], is up to the caller.
     ///
     /// # Shapes
     ///
@@ -170,6 +104,52 @@ impl MclLoss {
         positives: &[Option<usize>],
     ) -> Tensor<1> {
         Batch::new(projections, labels, Some(positives)).total(self)
+    }
+
+    /// Draws the positives of SPA (Eq. 8) as the loss's [`Formulation`] does, for
+    /// [`forward_with_positives`](Self::forward_with_positives). `rng` is a generator of `rand` 0.10.
+    ///
+    /// `class[image]` and `aux[image]` are the labels of the images; `aux` is given if and only if the
+    /// [`MclLabels`] have auxiliary labels. The result has two entries per image: entry `2 * image + view` is the index,
+    /// counted the same way, of the positive of that view.
+    ///
+    /// - [`Formulation::Paper`]: a view of another image with the same label, uniformly; `None` where no other image has
+    ///   the label.
+    /// - [`Formulation::Released`]: each image takes one partner image with the same label, and its first and second view
+    ///   take the first and second view of the partner. If any image has no partner, all entries are `None`, and SPA is 0.
+    ///
+    /// # Panics
+    ///
+    /// If `aux` is not as long as `class`.
+    ///
+    /// ```
+    /// # use burn::tensor::{Device, Distribution, Int, Tensor};
+    /// # use mcl_loss::{MclLabels, MclLossConfig};
+    /// # use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+    /// # let device = Device::flex();
+    /// let class = [0, 0, 9];
+    /// let loss = MclLossConfig::new().init();
+    /// let mut rng = ChaCha8Rng::seed_from_u64(1);
+    /// let positives = loss.sample_positives(&class, None, &mut rng);
+    /// assert!(matches!(positives[..], [Some(2 | 3), Some(2 | 3), Some(0 | 1), Some(0 | 1), None, None]));
+    ///
+    /// let projections = Tensor::<3>::random([3, 2, 16], Distribution::Default, &device);
+    /// let labels = MclLabels::new(Tensor::<1, Int>::from_ints(class, &device));
+    /// let value = loss.forward_with_positives(projections, &labels, &positives);
+    /// # let _ = value;
+    /// ```
+    pub fn sample_positives<R: Rng + ?Sized>(
+        &self,
+        class: &[i64],
+        aux: Option<&[i64]>,
+        rng: &mut R,
+    ) -> Vec<Option<usize>> {
+        self.formulation.sample_positives(class, aux, rng)
+    }
+
+    /// The published equations or the released code.
+    pub fn formulation(&self) -> Formulation {
+        self.formulation
     }
 
     /// The loss and its parts, for logging: with positives as
@@ -191,53 +171,8 @@ impl MclLoss {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{NtXentLossConfig, blockwise, dense};
+    use crate::{MclLossConfig, NtXentLossConfig, blockwise, dense};
     use burn::tensor::{DType, Device, Int, Tensor, Tolerance};
-
-    fn refused(config: &MclLossConfig, message: &str) -> LossError {
-        let error = config.try_init().expect_err(message);
-        assert!(error.to_string().contains(message), "{error}");
-        error
-    }
-
-    #[test]
-    fn parameters_out_of_range_are_refused_by_name() {
-        let config = MclLossConfig::new;
-        for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-            assert!(matches!(config().with_temperature(bad).try_init(), Err(LossError::Temperature { .. })));
-            assert!(matches!(config().with_alpha(bad).try_init(), Err(LossError::Alpha { .. })));
-            assert!(config().with_beta(bad).try_init().is_err());
-            assert!(matches!(config().with_spa_weight(bad).try_init(), Err(LossError::SpaWeight { .. })));
-        }
-        refused(&config().with_temperature(0.0), "temperature is 0");
-        refused(&config().with_alpha(0.0), "alpha is 0 with beta 2.5");
-        refused(&config().with_alpha(2.5), "0 < alpha < beta");
-        refused(&config().with_alpha(-0.1), "alpha is -0.1");
-        let error = refused(&config().with_beta(5.1), "beta is 5.1 with temperature 0.2");
-        assert_eq!(error, LossError::Beta { beta: 5.1, temperature: 0.2, limit: 5.0 });
-        refused(&config().with_spa_weight(-1.0), "spa_weight is -1");
-    }
-
-    #[test]
-    fn parameters_at_the_limits_are_taken() {
-        assert!(MclLossConfig::new().with_beta(5.0).with_spa_weight(0.0).try_init().is_ok());
-        assert!(
-            MclLossConfig::new().with_temperature(0.01).with_alpha(99.0).with_beta(100.0).try_init().is_ok()
-        );
-    }
-
-    #[test]
-    #[should_panic(expected = "beta is 6 with temperature 0.2")]
-    fn init_panics_with_the_error() {
-        MclLossConfig::new().with_beta(6.0).init();
-    }
-
-    #[test]
-    fn configuration_survives_json() {
-        let config = MclLossConfig::new().with_formulation(Formulation::Released).with_beta(2.0);
-        let json = serde_json::to_string(&config).unwrap();
-        assert_eq!(serde_json::from_str::<MclLossConfig>(&json).unwrap(), config);
-    }
 
     #[test]
     fn ccm_with_one_weight_for_all_pairs_is_nt_xent() {

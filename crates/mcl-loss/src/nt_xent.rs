@@ -18,7 +18,7 @@ use crate::{
 /// Configuration of an [`NtXentLoss`].
 #[derive(Config, Debug, PartialEq)]
 pub struct NtXentLossConfig {
-    /// Divides the similarities; finite and above 0.
+    /// Divides the similarities; from 1e-6 to 1e6. Default: 0.2
     #[config(default = 0.2)]
     pub temperature: f64,
 }
@@ -28,7 +28,7 @@ impl NtXentLossConfig {
     ///
     /// # Errors
     ///
-    /// [`LossError::Temperature`] when it is not finite and above 0.
+    /// [`LossError::Temperature`] when it is not between 1e-6 and 1e6.
     pub fn try_init(&self) -> Result<NtXentLoss, LossError> {
         check_temperature(self.temperature)?;
         Ok(NtXentLoss { temperature: self.temperature })
@@ -44,9 +44,16 @@ impl NtXentLossConfig {
     }
 }
 
+impl Default for NtXentLossConfig {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// The contrastive loss of `SimCLR`. Made by [`NtXentLossConfig`].
 ///
-/// Scale, zeros and 16-bit types are treated as in [`MclLoss`](crate::MclLoss).
+/// Scale, zeros and 16-bit types are treated as in [`MclLoss`](crate::MclLoss). Unlike there, a batch of any size takes
+/// matrices of all pairs of views, `[2N, 2N]`: memory grows as the square of the batch.
 #[derive(Module, Debug)]
 pub struct NtXentLoss {
     temperature: f64,
@@ -65,9 +72,10 @@ impl NtXentLoss {
     /// If there are no images or not two views of each.
     pub fn forward(&self, projections: Tensor<3>) -> Tensor<1> {
         let views = Views::new(projections);
-        let logits = views.all_pairs().mul_scalar(1.0 / self.temperature);
+        let largest_logit = self.temperature.recip();
+        let logits = views.all_pairs().mul_scalar(largest_logit);
         let itself = same_view(&logits);
-        let log_sum = SumExp::new(logits, itself, self.temperature.recip()).log();
-        (log_sum - views.siblings().mul_scalar(1.0 / self.temperature)).mean()
+        let log_sum = SumExp::new(logits, itself, largest_logit).log();
+        (log_sum - views.siblings().mul_scalar(largest_logit)).mean()
     }
 }

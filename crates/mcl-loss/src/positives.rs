@@ -8,41 +8,9 @@ use rand::{Rng, RngExt};
 
 use crate::{formulation::Formulation, similarity::VIEWS};
 
-/// Draws for each view a view of another image with the same label, uniformly (the paper's draw).
-///
-/// `class[image]` and `aux[image]` are the labels of the images. The result has two entries per image: entry
-/// `2 * image + view` is the index, counted the same way, of the positive of that view, or `None` where no
-/// other image has the label. It is what [`MclLoss::forward_with_positives`](crate::MclLoss::forward_with_positives)
-/// takes; see [`Formulation::sample_positives`] for the draw of the released code.
-///
-/// # Panics
-///
-/// If `aux` is not as long as `class`.
-///
-/// ```
-/// # use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
-/// let mut rng = ChaCha8Rng::seed_from_u64(1);
-/// let positives = mcl_loss::sample_positives(&[0, 0, 9], None, &mut rng);
-/// assert!(matches!(positives[..], [Some(2 | 3), Some(2 | 3), Some(0 | 1), Some(0 | 1), None, None]));
-/// ```
-pub fn sample_positives<R: Rng + ?Sized>(
-    class: &[i64],
-    aux: Option<&[i64]>,
-    rng: &mut R,
-) -> Vec<Option<usize>> {
-    Formulation::Paper.sample_positives(class, aux, rng)
-}
-
 impl Formulation {
-    /// Draws the positives as this formulation does; arguments, result and panics as in [`sample_positives`].
-    ///
-    /// In the released code's draw each image takes one partner image, and its first and second view take the first
-    /// and second view of the partner; if any image has no partner, all entries are `None`.
-    ///
-    /// # Panics
-    ///
-    /// If `aux` is not as long as `class`.
-    pub fn sample_positives<R: Rng + ?Sized>(
+    /// See [`MclLoss::sample_positives`](crate::MclLoss::sample_positives).
+    pub(crate) fn sample_positives<R: Rng + ?Sized>(
         self,
         class: &[i64],
         aux: Option<&[i64]>,
@@ -234,24 +202,26 @@ mod tests {
     fn released_draws_are_none_when_one_image_is_alone() {
         let mut rng = ChaCha8Rng::seed_from_u64(5);
         assert_eq!(Formulation::Released.sample_positives(&[0, 0, 1], None, &mut rng), [None; 6]);
-        assert_eq!(sample_positives(&[0, 0, 1], None, &mut rng)[4..], [None; 2]);
+        assert_eq!(Formulation::Paper.sample_positives(&[0, 0, 1], None, &mut rng)[4..], [None; 2]);
     }
 
     #[test]
     fn one_seed_gives_one_draw() {
-        let draw = |seed| sample_positives(&CLASS, Some(&AUX), &mut ChaCha8Rng::seed_from_u64(seed));
+        let draw = |seed| {
+            Formulation::Paper.sample_positives(&CLASS, Some(&AUX), &mut ChaCha8Rng::seed_from_u64(seed))
+        };
         assert_eq!(draw(11), draw(11));
         assert_ne!(draw(11), draw(12));
     }
 
     #[test]
     fn an_empty_batch_has_no_positives() {
-        assert!(sample_positives(&[], None, &mut ChaCha8Rng::seed_from_u64(0)).is_empty());
+        assert!(Formulation::Paper.sample_positives(&[], None, &mut ChaCha8Rng::seed_from_u64(0)).is_empty());
     }
 
     #[test]
     #[should_panic(expected = "2 auxiliary labels for 3 class labels")]
     fn labels_of_unequal_length_are_refused() {
-        sample_positives(&[0, 0, 1], Some(&[0, 0]), &mut ChaCha8Rng::seed_from_u64(0));
+        Formulation::Paper.sample_positives(&[0, 0, 1], Some(&[0, 0]), &mut ChaCha8Rng::seed_from_u64(0));
     }
 }

@@ -29,9 +29,10 @@ impl Views {
             "projections have shape [{images}, {views}, {dim}]: expected [images, views = {VIEWS}, dim] with at \
              least one image and dimension"
         );
-        // Exponentials of 16-bit logits lose the loss; a cast is differentiable and costs 2N x dim.
+        // Exponentials of 16-bit logits lose the loss; a cast is differentiable and costs 2N x dim. Flex32 computes like
+        // f16.
         let projections = match projections.dtype() {
-            DType::F16 | DType::BF16 => projections.cast(DType::F32),
+            DType::F16 | DType::BF16 | DType::Flex32 => projections.cast(DType::F32),
             _ => projections,
         };
         Self { unit: unit_rows(projections.reshape([images * VIEWS, dim])) }

@@ -24,7 +24,7 @@ use crate::{
 /// Configuration of a [`SupConLoss`].
 #[derive(Config, Debug, PartialEq)]
 pub struct SupConLossConfig {
-    /// Divides the similarities; finite and above 0.
+    /// Divides the similarities; from 1e-6 to 1e6. Default: 0.2
     #[config(default = 0.2)]
     pub temperature: f64,
 }
@@ -34,7 +34,7 @@ impl SupConLossConfig {
     ///
     /// # Errors
     ///
-    /// [`LossError::Temperature`] when it is not finite and above 0.
+    /// [`LossError::Temperature`] when it is not between 1e-6 and 1e6.
     pub fn try_init(&self) -> Result<SupConLoss, LossError> {
         check_temperature(self.temperature)?;
         Ok(SupConLoss { temperature: self.temperature })
@@ -50,9 +50,16 @@ impl SupConLossConfig {
     }
 }
 
+impl Default for SupConLossConfig {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// The supervised contrastive loss. Made by [`SupConLossConfig`].
 ///
-/// Scale, zeros and 16-bit types are treated as in [`MclLoss`](crate::MclLoss).
+/// Scale, zeros and 16-bit types are treated as in [`MclLoss`](crate::MclLoss). Unlike there, a batch of any size takes
+/// matrices of all pairs of views, `[2N, 2N]`: memory grows as the square of the batch.
 #[derive(Module, Debug)]
 pub struct SupConLoss {
     temperature: f64,
@@ -72,6 +79,7 @@ impl SupConLoss {
     /// If there are no images, not two views of each, or not as many labels as images.
     pub fn forward(&self, projections: Tensor<3>, class: Tensor<1, Int>) -> Tensor<1> {
         let views = Views::new(projections);
+        let largest_logit = self.temperature.recip();
         let labels = ViewLabels::new(&MclLabels::new(class), views.images());
         let similarity = views.all_pairs();
         let itself = same_view(&similarity);
@@ -80,8 +88,8 @@ impl SupConLoss {
         let marks = similarity.clone().inner().zeros_like().mask_fill(positive, 1.0);
         let share = marks.clone() / marks.sum_dim(1);
         let attraction = (similarity.clone() * share).sum_dim(1);
-        let logits = similarity.mul_scalar(1.0 / self.temperature);
-        let log_sum = SumExp::new(logits, itself, self.temperature.recip()).log();
-        (log_sum - attraction.mul_scalar(1.0 / self.temperature)).mean()
+        let logits = similarity.mul_scalar(largest_logit);
+        let log_sum = SumExp::new(logits, itself, largest_logit).log();
+        (log_sum - attraction.mul_scalar(largest_logit)).mean()
     }
 }

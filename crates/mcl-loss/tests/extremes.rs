@@ -5,6 +5,7 @@ mod common;
 use burn::tensor::{DType, Tensor};
 use common::{Batch, assert_all_close, assert_close};
 use mcl_loss::{Formulation, MclLossConfig, NtXentLossConfig, SupConLossConfig};
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 const FORMULATIONS: [Formulation; 2] = [Formulation::Paper, Formulation::Released];
 
@@ -33,6 +34,7 @@ fn losses(batch: &Batch, temperature: f64) -> Vec<(String, Loss)> {
     for formulation in FORMULATIONS {
         let mcl = MclLossConfig::new()
             .with_temperature(temperature)
+            .with_alpha((0.01 / temperature).min(0.05))
             .with_beta(0.5 / temperature)
             .with_formulation(formulation)
             .init();
@@ -61,6 +63,45 @@ fn temperature_of_a_hundredth_is_as_exact_as_in_f64() {
         assert_close(&name, value, value64, 1e-4);
         assert_all_close(&name, &gradient, &gradient64, 1e-4);
     }
+}
+
+#[test]
+fn f32_carries_the_temperatures_and_weights_at_the_limits() {
+    let batch = batch();
+    for temperature in [1e-6, 1e6] {
+        for (name, loss) in losses(&batch, temperature) {
+            let name = format!("{name} at {temperature}");
+            let (value, gradient) = batch.evaluate(DType::F32, &loss);
+            let (value64, gradient64) = batch.evaluate(DType::F64, &loss);
+            assert_close(&name, value, value64, 1e-5);
+            assert!(gradient.iter().all(|value| value.is_finite()), "{name}: {gradient:?}");
+            // At the lowest, f32 rounds logits by 0.06: the gradient is that of neighbouring projections.
+            if temperature > 1.0 {
+                assert_all_close(&name, &gradient, &gradient64, 1e-4);
+            }
+        }
+    }
+    let config = MclLossConfig::new().with_temperature(1e-6).with_spa_weight(1e6);
+    for formulation in FORMULATIONS {
+        let loss = config.clone().with_formulation(formulation).init();
+        let (value, gradient) = batch.evaluate(DType::F32, |p| loss.forward(p, &batch.labels()));
+        assert!(value.is_finite() && gradient.iter().all(|value| value.is_finite()), "{value}: {gradient:?}");
+    }
+}
+
+#[test]
+fn released_draws_drop_spa_when_an_image_is_alone() {
+    let batch = Batch { class: vec![0, 0, 0, 7, 0, 0], aux: None, ..batch() };
+    let loss = MclLossConfig::released().init();
+    assert_eq!(loss.formulation(), Formulation::Released);
+    let positives = loss.sample_positives(&batch.class, None, &mut ChaCha8Rng::seed_from_u64(2));
+    let terms = |positives: Option<&[Option<usize>]>| {
+        loss.terms(batch.tensor(DType::F32), &batch.labels(), positives)
+    };
+    assert_eq!(common::scalar(terms(Some(&positives[..])).spa), 0.0);
+    let [drawn, expected] =
+        [Some(&positives[..]), None].map(|positives| common::scalar(terms(positives).total));
+    assert_close("total", drawn, expected, 1e-6);
 }
 
 #[test]

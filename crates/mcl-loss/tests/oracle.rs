@@ -4,7 +4,7 @@ mod common;
 
 use burn::tensor::DType;
 use common::{Batch, assert_all_close, assert_close, scalar};
-use mcl_loss::{Formulation, MclLoss, MclLossConfig, NtXentLossConfig, SupConLossConfig, sample_positives};
+use mcl_loss::{Formulation, MclLoss, MclLossConfig, NtXentLossConfig, SupConLossConfig};
 use proptest::prelude::*;
 use rand::RngExt;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -45,10 +45,11 @@ struct Oracle<'a> {
 impl Oracle<'_> {
     fn similarity(&self, i: usize, k: usize) -> f64 {
         let similarity = cosine(self.batch.row(i), self.batch.row(k));
-        match self.parameters.formulation {
-            Formulation::Paper => similarity,
-            Formulation::Released => similarity.max(1e-7),
-        }
+        if self.released() { similarity.max(1e-7) } else { similarity }
+    }
+
+    fn released(&self) -> bool {
+        self.parameters.formulation == Formulation::Released
     }
 
     fn same_label(&self, i: usize, k: usize) -> bool {
@@ -78,7 +79,7 @@ impl Oracle<'_> {
                 if k == i {
                     continue;
                 }
-                let released_sibling = self.parameters.formulation == Formulation::Released && k == i ^ 1;
+                let released_sibling = self.released() && k == i ^ 1;
                 let weight = if released_sibling { 1.0 / temperature } else { self.mask(i, k) };
                 sum += (weight * self.similarity(i, k)).exp();
             }
@@ -91,12 +92,14 @@ impl Oracle<'_> {
         let temperature = self.parameters.temperature;
         let mut sum = 0.0;
         for k in 0..self.batch.views() {
-            sum += match self.parameters.formulation {
-                _ if k == i => 0.0,
-                Formulation::Paper if k == i ^ 1 => 0.0,
-                Formulation::Released if k == i ^ 1 => 1.0,
-                Formulation::Released if k == p => (self.similarity(i, p) / temperature).exp(),
-                _ => (self.mask(i, k) * self.similarity(i, k)).exp(),
+            sum += if k == i {
+                0.0
+            } else if k == i ^ 1 {
+                if self.released() { 1.0 } else { 0.0 }
+            } else if self.released() && k == p {
+                (self.similarity(i, p) / temperature).exp()
+            } else {
+                (self.mask(i, k) * self.similarity(i, k)).exp()
             };
         }
         -((self.similarity(i, p) / temperature).exp() / sum).ln()
@@ -110,13 +113,13 @@ impl Oracle<'_> {
     fn candidates(&self, i: usize) -> Vec<usize> {
         (0..self.batch.views())
             .filter(|&p| p / 2 != i / 2 && self.same_label(i, p))
-            .filter(|&p| self.parameters.formulation == Formulation::Paper || p % 2 == i % 2)
+            .filter(|&p| !self.released() || p % 2 == i % 2)
             .collect()
     }
 
     fn spa_expected(&self) -> f64 {
         let lonely = (0..self.batch.views()).any(|i| self.candidates(i).is_empty());
-        if lonely && self.parameters.formulation == Formulation::Released {
+        if lonely && self.released() {
             return 0.0;
         }
         self.mean(|i| {
@@ -194,7 +197,7 @@ proptest! {
         assert_close("total", scalar(exact.total), ccm + parameters.spa_weight * spa, 10.0 * RELATIVE);
 
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let positives = parameters.formulation.sample_positives(&batch.class, batch.aux.as_deref(), &mut rng);
+        let positives = loss.sample_positives(&batch.class, batch.aux.as_deref(), &mut rng);
         let sampled = loss.terms(batch.tensor(DType::F64), &batch.labels(), Some(&positives));
         assert_close("ccm beside sampled spa", scalar(sampled.ccm), ccm, RELATIVE);
         assert_close("sampled spa", scalar(sampled.spa), oracle.spa_sampled(&positives), RELATIVE);
@@ -260,8 +263,9 @@ proptest! {
         let kinks = parameters.formulation == Formulation::Released
             && (0..batch.views()).any(|i| (0..i).any(|k| cosine(batch.row(i), batch.row(k)).abs() < 1e-4));
         prop_assume!(!kinks);
-        let positives = sample_positives(&batch.class, batch.aux.as_deref(), &mut ChaCha8Rng::seed_from_u64(seed));
         let loss = parameters.init();
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let positives = loss.sample_positives(&batch.class, batch.aux.as_deref(), &mut rng);
         let labels = batch.labels();
         for positives in [None, Some(&positives[..])] {
             let evaluate = |batch: &Batch| {
@@ -331,7 +335,7 @@ fn sampled_spa_averages_to_the_expectation() {
         let draws = 400;
         let drawn: Vec<f64> = (0..draws)
             .map(|_| {
-                let positives = formulation.sample_positives(&batch.class, batch.aux.as_deref(), &mut rng);
+                let positives = loss.sample_positives(&batch.class, batch.aux.as_deref(), &mut rng);
                 scalar(loss.terms(batch.tensor(DType::F64), &batch.labels(), Some(&positives)).spa)
             })
             .collect();

@@ -17,6 +17,16 @@ use burn::tensor::{Device, Tensor};
 
 use crate::feature_map::FeatureMap;
 
+/// Frees the memory that the feature `flex` keeps of one training step, or one call of a network, for the next.
+///
+/// That memory belongs to the process, not to a network, and holds about as much as the activations of a step: gigabytes
+/// for large batches. Call this after training. Tensors in use are not touched, and networks still run: the next step takes
+/// memory anew. Without the feature it does nothing.
+pub fn release_memory() {
+    #[cfg(feature = "flex")]
+    flex::release_memory();
+}
+
 /// A convolution without bias.
 #[derive(Module, Debug)]
 pub(crate) struct Conv2d {

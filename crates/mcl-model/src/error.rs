@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 /// A network that cannot be built.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum ModelError {
     /// A size that must be at least 1 is 0.
@@ -15,7 +15,7 @@ pub enum ModelError {
     /// The network would have more parameters than [`MclModelConfig::MAX_PARAMETERS`](crate::MclModelConfig).
     #[error(
         "the network would have {parameters} parameters, more than the {limit} that are allowed: \
-         reduce width, hidden, projection_dim or in_channels"
+         reduce width or in_channels, or hidden or projection_dim of the head"
     )]
     TooLarge {
         /// How many parameters the configuration asks for (saturating).

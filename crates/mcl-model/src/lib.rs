@@ -10,7 +10,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `resnet.rs`, `block.rs`, `conv.rs` | ResNet-18, -34 and -50 of any width, with the stem for small or for large images |
+//! | `resnet.rs`, `variant.rs`, `block.rs`, `conv.rs` | ResNet-18, -34 and -50 of any width, with the stem for small or for large images |
 //! | `feature_map.rs`, `conv/flex/` | memory layouts, and the layers' own implementation for the CPU (feature `flex`) |
 //! | `head.rs` | the projection head |
 //! | `model.rs` | both together: [`MclModelConfig`], [`MclModel`], [`Embedding`] |
@@ -20,7 +20,8 @@
 //! # Features
 //!
 //! - `flex`: convolutions and batch norms of our own on Burn's CPU backend, in f32; several times faster than the generic
-//!   ones. Other backends and precisions are not touched, and without the feature Burn's own run everywhere.
+//!   ones. Other backends and precisions are not touched, and without the feature Burn's own run everywhere. The memory
+//!   of activations is kept from step to step: [`release_memory`] frees it after training.
 //!
 //! # Example
 //!
@@ -46,10 +47,13 @@ mod model;
 mod parameters;
 mod resnet;
 mod seed;
+mod variant;
 mod weights;
 
+pub use conv::release_memory;
 pub use error::ModelError;
 pub use head::ProjectionHead;
 pub use model::{Embedding, MclModel, MclModelConfig};
-pub use resnet::{ResNet, ResNetConfig, ResNetDepth, Stem};
+pub use resnet::{ResNet, ResNetConfig};
+pub use variant::{ResNetDepth, Stem};
 pub use weights::{WeightProblem, WeightsError};

@@ -6,6 +6,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::error::ModelError;
 use crate::head::ProjectionHead;
+use crate::parameters::named_weights;
 use crate::resnet::{ResNet, ResNetConfig};
 
 /// Configuration of an [`MclModel`].
@@ -30,6 +31,7 @@ pub struct MclModelConfig {
 
 /// What the network says about a batch of images.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Embedding {
     /// Pooled output of the encoder, `[n, feature_dim]`.
     pub features: Tensor<2>,
@@ -92,7 +94,7 @@ impl MclModelConfig {
     /// [`ModelError`] when a size is 0 or the network too large.
     pub fn try_init_seeded(&self, seed: u64, device: &Device) -> Result<MclModel, ModelError> {
         let mut model = self.try_init(device)?;
-        crate::seed::draw_weights(&mut model, seed);
+        crate::seed::draw_weights(named_weights(&mut model), seed);
         Ok(model)
     }
 
@@ -112,12 +114,14 @@ impl MclModelConfig {
                 return Err(ModelError::ZeroSize { field });
             }
         }
-        let parameters = self.parameters();
-        if parameters > Self::MAX_PARAMETERS {
-            return Err(ModelError::TooLarge { parameters, limit: Self::MAX_PARAMETERS });
-        }
-        Ok(())
+        check_parameters(self.parameters())
     }
+}
+
+/// Whether a network may have so many.
+pub(crate) fn check_parameters(parameters: u128) -> Result<(), ModelError> {
+    let limit = MclModelConfig::MAX_PARAMETERS;
+    if parameters > limit { Err(ModelError::TooLarge { parameters, limit }) } else { Ok(()) }
 }
 
 impl MclModel {
@@ -156,7 +160,7 @@ impl MclModel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resnet::{ResNetDepth, Stem};
+    use crate::variant::{ResNetDepth, Stem};
 
     fn small() -> MclModelConfig {
         MclModelConfig::new(ResNetConfig::new(ResNetDepth::ResNet18).with_width(4)).with_hidden(8)
@@ -202,7 +206,7 @@ mod tests {
                 let resnet = ResNetConfig::new(depth).with_stem(stem).with_width(3).with_in_channels(2);
                 let config = MclModelConfig::new(resnet).with_hidden(5).with_projection_dim(7);
                 let mut model = config.init(&device);
-                let trainable: usize = crate::parameters::named_weights(&mut model)
+                let trainable: usize = named_weights(&mut model)
                     .iter()
                     .filter(|named| !matches!(named.weight, crate::parameters::Weight::Running(_)))
                     .map(|named| named.weight.pytorch_shape().iter().product::<usize>())

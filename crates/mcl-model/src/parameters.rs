@@ -11,6 +11,7 @@ use burn::tensor::Tensor;
 use crate::block::{Block, Downsample};
 use crate::conv::Conv2d;
 use crate::model::MclModel;
+use crate::resnet::ResNet;
 
 /// One weight of the network, to be read or replaced.
 pub(crate) enum Weight<'a> {
@@ -46,8 +47,15 @@ pub(crate) struct Named<'a> {
 
 /// All weights of a model, in the order of PyTorch's `state_dict`.
 pub(crate) fn named_weights(model: &mut MclModel) -> Vec<Named<'_>> {
+    let mut list = List(encoder_weights(&mut model.encoder));
+    list.linear("projector.0", &mut model.projector.linear1);
+    list.linear("projector.2", &mut model.projector.linear2);
+    list.0
+}
+
+/// Those of its encoder, the first.
+pub(crate) fn encoder_weights(encoder: &mut ResNet) -> Vec<Named<'_>> {
     let mut list = List(Vec::new());
-    let encoder = &mut model.encoder;
     list.conv("enc.conv1", &mut encoder.conv1);
     list.norm("enc.bn1", &mut encoder.bn1);
     let layers = [&mut encoder.layer1, &mut encoder.layer2, &mut encoder.layer3, &mut encoder.layer4];
@@ -56,8 +64,6 @@ pub(crate) fn named_weights(model: &mut MclModel) -> Vec<Named<'_>> {
             list.block(&format!("enc.layer{}.{index}", layer + 1), block);
         }
     }
-    list.linear("projector.0", &mut model.projector.linear1);
-    list.linear("projector.2", &mut model.projector.linear2);
     list.0
 }
 

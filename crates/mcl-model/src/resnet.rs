@@ -14,53 +14,10 @@ use crate::block::{Block, BlockKind};
 use crate::conv::{Conv2d, conv3x3, conv7x7};
 use crate::error::ModelError;
 use crate::feature_map::FeatureMap;
-
-/// How many layers the network has, in the names of the original paper.
-#[derive(Config, Debug, Copy, PartialEq, Eq, Hash)]
-pub enum ResNetDepth {
-    /// Basic blocks: 2, 2, 2, 2.
-    ResNet18,
-    /// Basic blocks: 3, 4, 6, 3.
-    ResNet34,
-    /// Bottlenecks: 3, 4, 6, 3. The stride is on their 3x3 convolution.
-    ResNet50,
-}
-
-impl ResNetDepth {
-    /// The depth by its number of layers: 18, 34 or 50; `None` for any other.
-    pub fn from_layers(layers: u32) -> Option<Self> {
-        match layers {
-            18 => Some(Self::ResNet18),
-            34 => Some(Self::ResNet34),
-            50 => Some(Self::ResNet50),
-            _ => None,
-        }
-    }
-
-    /// Blocks in each of the four layers.
-    fn blocks(self) -> [usize; 4] {
-        match self {
-            Self::ResNet18 => [2, 2, 2, 2],
-            Self::ResNet34 | Self::ResNet50 => [3, 4, 6, 3],
-        }
-    }
-
-    fn block_kind(self) -> BlockKind {
-        match self {
-            Self::ResNet18 | Self::ResNet34 => BlockKind::Basic,
-            Self::ResNet50 => BlockKind::Bottleneck,
-        }
-    }
-}
-
-/// What comes before the residual blocks.
-#[derive(Config, Debug, Copy, PartialEq, Eq, Hash)]
-pub enum Stem {
-    /// A 3x3 convolution: the blocks see the image at its own size. For small images (32 x 32).
-    Cifar,
-    /// A 7x7 convolution and a 3x3 maximum, both with stride 2. For large images (224 x 224).
-    ImageNet,
-}
+use crate::model::check_parameters;
+use crate::parameters::encoder_weights;
+use crate::seed::draw_weights;
+use crate::variant::{ResNetDepth, Stem};
 
 /// Configuration of a [`ResNet`].
 ///
@@ -84,7 +41,7 @@ pub struct ResNetConfig {
     pub in_channels: usize,
 }
 
-/// A residual network without classifier. Made by [`ResNetConfig`].
+/// A residual network without classifier. Made by [`ResNetConfig`], or part of [`MclModel`](crate::MclModel).
 #[derive(Module, Debug)]
 pub struct ResNet {
     pub(crate) conv1: Conv2d,
@@ -132,6 +89,60 @@ impl ResNetConfig {
             }
         }
         total
+    }
+
+    /// The network alone, with random weights: Kaiming fan-out.
+    ///
+    /// Weights are drawn from the device's own generator, lazily, at their first use. For weights that depend on a
+    /// seed alone take [`init_seeded`](Self::init_seeded).
+    ///
+    /// ```
+    /// # use burn::tensor::{Device, Tensor};
+    /// # use mcl_model::{ResNetConfig, ResNetDepth};
+    /// let device = Device::flex();
+    /// let encoder = ResNetConfig::new(ResNetDepth::ResNet18).with_width(8).try_init(&device)?;
+    /// assert_eq!(encoder.forward(Tensor::zeros([2, 3, 32, 32], &device)).dims(), [2, 64]);
+    /// # Ok::<(), mcl_model::ModelError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError`] when a size is 0 or the network has more than
+    /// [`MAX_PARAMETERS`](crate::MclModelConfig::MAX_PARAMETERS) parameters.
+    pub fn try_init(&self, device: &Device) -> Result<ResNet, ModelError> {
+        self.check_sizes()?;
+        check_parameters(self.parameters())?;
+        Ok(self.build(device))
+    }
+
+    /// [`try_init`](Self::try_init) for a configuration known to be right.
+    ///
+    /// # Panics
+    ///
+    /// When a size is 0 or the network too large.
+    pub fn init(&self, device: &Device) -> ResNet {
+        self.try_init(device).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The network alone, with random weights drawn on the host by a generator of its own: those of the encoder that
+    /// [`MclModelConfig::try_init_seeded`](crate::MclModelConfig::try_init_seeded) makes of the same seed.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_init`](Self::try_init).
+    pub fn try_init_seeded(&self, seed: u64, device: &Device) -> Result<ResNet, ModelError> {
+        let mut encoder = self.try_init(device)?;
+        draw_weights(encoder_weights(&mut encoder), seed);
+        Ok(encoder)
+    }
+
+    /// [`try_init_seeded`](Self::try_init_seeded) for a configuration known to be right.
+    ///
+    /// # Panics
+    ///
+    /// When a size is 0 or the network too large.
+    pub fn init_seeded(&self, seed: u64, device: &Device) -> ResNet {
+        self.try_init_seeded(seed, device).unwrap_or_else(|error| panic!("{error}"))
     }
 
     pub(crate) fn check_sizes(&self) -> Result<(), ModelError> {
@@ -213,6 +224,7 @@ impl ResNet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::MclModelConfig;
 
     #[test]
     fn sizes_are_torchvisions() {
@@ -235,8 +247,29 @@ mod tests {
         for stem in [Stem::Cifar, Stem::ImageNet] {
             let config =
                 ResNetConfig::new(ResNetDepth::ResNet50).with_stem(stem).with_width(2).with_in_channels(1);
-            let features = config.build(&device).forward(Tensor::ones([2, 1, 1, 1], &device));
+            let features = config.init(&device).forward(Tensor::ones([2, 1, 1, 1], &device));
             assert_eq!(features.dims(), [2, config.feature_dim()]);
         }
+    }
+
+    #[test]
+    fn a_seeded_encoder_is_that_of_the_model() {
+        let device = Device::flex();
+        let config = ResNetConfig::new(ResNetDepth::ResNet18).with_width(2);
+        let model = MclModelConfig::new(config.clone()).with_hidden(4).init_seeded(5, &device);
+        let images = Tensor::<4>::ones([1, 3, 8, 8], &device);
+        let features = |encoder: &ResNet| encoder.forward(images.clone()).into_data();
+        assert_eq!(features(&config.init_seeded(5, &device)), features(model.encoder()));
+        assert_ne!(features(&config.init_seeded(6, &device)), features(model.encoder()));
+    }
+
+    #[test]
+    fn networks_that_cannot_be_built_are_refused() {
+        let device = Device::flex();
+        let config = ResNetConfig::new(ResNetDepth::ResNet18);
+        let error = config.clone().with_width(0).try_init(&device).unwrap_err();
+        assert_eq!(error, ModelError::ZeroSize { field: "width" });
+        let error = config.with_width(1 << 20).try_init_seeded(0, &device).unwrap_err();
+        assert!(matches!(error, ModelError::TooLarge { .. }), "{error}");
     }
 }

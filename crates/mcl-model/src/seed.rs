@@ -10,14 +10,13 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
-use crate::model::MclModel;
-use crate::parameters::{Weight, named_weights};
+use crate::parameters::{Named, Weight};
 
-/// Replaces what is random in a new model: convolutions by `N(0, 2 / fan_out)`, weights and biases of linear layers by
+/// Replaces what is random in the weights of a new network, in their order: convolutions by `N(0, 2 / fan_out)`, weights and biases of linear layers by
 /// `U(-1, 1) / sqrt(fan_in)`. Batch norm starts as the identity and stays as it is.
-pub(crate) fn draw_weights(model: &mut MclModel, seed: u64) {
+pub(crate) fn draw_weights(weights: Vec<Named<'_>>, seed: u64) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    for named in named_weights(model) {
+    for named in weights {
         match named.weight {
             Weight::Conv(weight) => {
                 let [channels_out, _, height, width] = weight.lazy_shape().dims();
@@ -54,8 +53,10 @@ pub(crate) fn replace<const D: usize>(param: &mut Param<Tensor<D>>, values: Tens
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::MclModelConfig;
-    use crate::resnet::{ResNetConfig, ResNetDepth};
+    use crate::model::{MclModel, MclModelConfig};
+    use crate::parameters::named_weights;
+    use crate::resnet::ResNetConfig;
+    use crate::variant::ResNetDepth;
     use burn::module::Module;
     use burn::tensor::Device;
 

@@ -1,7 +1,10 @@
 //! How a detector scores and decides.
 
 use burn::config::Config;
-use mcl_infer::{Aggregation, MahalanobisConfig, TestTimeViews};
+use mcl_data::ImageSet;
+use mcl_infer::{
+    Aggregation, Calibration, Cluster, Covariance, InferError, MahalanobisConfig, TestTimeViews,
+};
 
 use super::DetectorError;
 
@@ -40,6 +43,44 @@ impl DetectorConfig {
             let value = "0".to_string();
             return Err(DetectorError::Config { setting: "batch_size", value, expected: "at least 1" });
         }
+        let ridge = self.gaussians.ridge;
+        if !(ridge.is_finite() && ridge >= 0.0) {
+            let value = ridge.to_string();
+            return Err(DetectorError::Config { setting: "ridge", value, expected: "a number not below 0" });
+        }
+        Ok(())
+    }
+
+    /// Checks all that [`Detector::fit`](super::Detector::fit) asks of the settings and of the numbers of images: to be
+    /// called before a network is trained that could not become a detector.
+    ///
+    /// # Errors
+    ///
+    /// As [`validate`](Self::validate); [`DetectorError::ImageShape`] when the two sets differ in image size,
+    /// [`DetectorError::Class`] when a class has too few training images, and [`DetectorError::Infer`] with
+    /// [`InferError::TooFewToCalibrate`] when there are too few calibration images for [`tpr`](Self::tpr).
+    pub fn check_images(&self, train: &ImageSet, calibration: &ImageSet) -> Result<(), DetectorError> {
+        self.validate()?;
+        let shape = |set: &ImageSet| [3, set.size().0, set.size().1];
+        let (found, expected) = (shape(calibration), shape(train));
+        if found != expected {
+            return Err(DetectorError::ImageShape { found, expected });
+        }
+        // A covariance of its own takes two images, a share in a common one takes one.
+        let needed = match self.gaussians.covariance {
+            Covariance::PerClass => 2,
+            Covariance::Tied => 1,
+        };
+        for (class, (&count, name)) in train.class_counts().iter().zip(train.class_names()).enumerate() {
+            let count = count as u64;
+            if count < needed {
+                let cluster = Cluster { class: Some(class), aux: 0 };
+                let source = InferError::TooFewSamples { cluster, count, needed };
+                return Err(DetectorError::Class { name: name.clone(), source });
+            }
+        }
+        // Whether there is a threshold depends on the number of scores alone.
+        Calibration::new(vec![0.0; calibration.len()])?.threshold(self.tpr)?;
         Ok(())
     }
 }

@@ -15,13 +15,15 @@ use mcl_data::ImageSet;
 use mcl_data::batch::eval_batches;
 use mcl_infer::{Calibration, MahalanobisScorer, Neighbour, NeighbourIndex, TestTimeViews};
 use mcl_model::{MclModel, MclModelConfig};
+use serde::Serialize;
 
 use crate::embed::embed;
 use crate::progress::Progress;
 use crate::train::TrainConfig;
 
 /// What a detector says of one image.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Detection {
     /// The nearest class, an index into [`Detector::class_names`].
     pub label: usize,
@@ -48,9 +50,10 @@ pub struct Detection {
 /// let config = TrainConfig::new();
 /// let train = cifar10::load("data".as_ref(), Split::Train)?;
 /// let (train, held_out) = (train.take(45_000), train.subset(&(45_000..50_000).collect::<Vec<_>>())?);
+/// let settings = DetectorConfig::new();
+/// settings.check_images(&train, &held_out)?;
 ///
 /// let model = Trainer::new(config.clone(), &device)?.fit(&train)?;
-/// let settings = DetectorConfig::new();
 /// let detector =
 ///     Detector::fit(&model, config.model.clone(), &train, &held_out, settings, Progress::Terminal)?;
 /// detector.with_train_config(config).save("detector")?;
@@ -93,7 +96,7 @@ impl Detector {
         config: DetectorConfig,
         progress: Progress,
     ) -> Result<Self, DetectorError> {
-        config.validate()?;
+        config.check_images(train, calibration)?;
         check_model(model, &model_config)?;
         tracing::info!(images = train.len(), calibration = calibration.len(), "fitting a detector");
         let model = model.valid();

@@ -21,6 +21,12 @@ pub enum ReportError {
         /// How many there are.
         found: usize,
     },
+    /// Two sets of one name, which no table or file could tell apart.
+    #[error("two sets are named `{set}`: give each a name of its own")]
+    SameName {
+        /// The name.
+        set: String,
+    },
     /// A class that the training images do not have.
     #[error("image {image} of the set `{set}` has class {class}, but there are {classes} training classes")]
     Class {

@@ -1,6 +1,6 @@
 //! The most confident mistakes and the most anomalous images, each with the training images nearest to it (Fig. 4).
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use mcl_infer::{Neighbour, NeighbourIndex};
 use serde::Serialize;
 
@@ -52,7 +52,7 @@ pub(super) fn gallery(
     parts: &[&Part],
     class_names: &[String],
     threshold: Option<f64>,
-    train: &[f32],
+    train: Vec<f32>,
     dim: usize,
 ) -> Result<Vec<Group>, ReportError> {
     let (normal, anomalous) = (&parts[..1], &parts[1..]);
@@ -95,12 +95,12 @@ pub(super) fn gallery(
         ),
     ];
 
-    let device = Device::default();
+    let device = parts[0].scored().device();
     let tensor = |values: Vec<f32>| {
         let rows = values.len() / dim;
-        Tensor::from_data(TensorData::new(values, [rows, dim]), &device)
+        Tensor::from_data(TensorData::new(values, [rows, dim]), device)
     };
-    let index = NeighbourIndex::new(tensor(train.to_vec()))?;
+    let index = NeighbourIndex::new(tensor(train))?;
     let mut groups = Vec::new();
     for (title, why, picks) in kinds {
         if picks.is_empty() {

@@ -157,8 +157,9 @@ impl<'a> Report<'a> {
     ///
     /// # Errors
     ///
-    /// [`ReportError::Metric`] when a set is empty; [`ReportError::Count`], [`ReportError::Class`] or
-    /// [`ReportError::NonFinite`] when what was given does not fit together.
+    /// [`ReportError::Metric`] when a set is empty; [`ReportError::SameName`] when two sets have one name;
+    /// [`ReportError::Count`], [`ReportError::Class`] or [`ReportError::NonFinite`] when what was given does not fit
+    /// together.
     pub fn summary(&self) -> Result<Summary, ReportError> {
         self.validate()?;
         let classes = self.train.class_names();
@@ -178,7 +179,7 @@ impl<'a> Report<'a> {
             &self.parts(),
             self.train.class_names(),
             self.threshold,
-            &self.first_views(),
+            self.first_views(),
             self.projections.dim,
         )?;
         let results = results::json(self, &summary, &gallery);
@@ -205,7 +206,7 @@ impl<'a> Report<'a> {
     /// Projections of the training images as they are, `[n, dim]`.
     fn first_views(&self) -> Vec<f32> {
         let Embeddings { values, views, dim, .. } = self.projections;
-        values.chunks_exact((views * dim).max(1)).flat_map(|image| image[..*dim].to_vec()).collect()
+        values.chunks_exact((views * dim).max(1)).flat_map(|image| &image[..*dim]).copied().collect()
     }
 
     fn validate(&self) -> Result<(), ReportError> {
@@ -214,7 +215,11 @@ impl<'a> Report<'a> {
             if images == found { Ok(()) } else { Err(ReportError::Count { set, images, what, found }) }
         };
         count("train", self.train.len(), "projections", self.projections.images)?;
-        for part in self.parts() {
+        let parts = self.parts();
+        for (i, part) in parts.iter().enumerate() {
+            if parts[..i].iter().any(|earlier| earlier.name == part.name) {
+                return Err(ReportError::SameName { set: part.name.clone() });
+            }
             part.validate(self.train.class_names().len())?;
             let (own, dim) = (part.scored().dim(), self.projections.dim);
             if own != dim {

@@ -9,6 +9,7 @@ use super::{Part, ReportError};
 
 /// What a report says in numbers. `Display` prints it as a table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Summary {
     /// Name of the normal set.
     pub normal: String,
@@ -29,6 +30,7 @@ pub struct Summary {
 
 /// How well one anomalous set is told from the normal one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct SummaryRow {
     /// Name of the set.
     pub set: String,

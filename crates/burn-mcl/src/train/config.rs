@@ -39,7 +39,7 @@ pub struct TrainConfig {
     /// Where the cosine ends, as a fraction of the peak learning rate.
     #[config(default = 5e-4)]
     pub final_learning_rate: f64,
-    /// Steps of linear warm-up before the cosine starts. `None` takes ten epochs, as SimCLR does, but no more than a
+    /// Steps of linear warm-up before the cosine starts; fewer than the run has. `None` takes ten epochs, as SimCLR does, but no more than a
     /// fifth of the run; the paper has none. At first all projections lie close together, and a full step then can
     /// bring them to one point, from which training hardly recovers (docs/design.md).
     #[config(default = "None")]
@@ -53,7 +53,7 @@ pub struct TrainConfig {
     /// L2 penalty added to every gradient.
     #[config(default = 1e-6)]
     pub weight_decay: f64,
-    /// Seed of initial weights, batch order, augmentations and sampled positives.
+    /// Seed of initial weights, batch order and augmentations.
     #[config(default = 0)]
     pub seed: u64,
     /// Steps between two checkpoints.

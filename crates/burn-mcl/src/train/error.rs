@@ -9,7 +9,7 @@ use mcl_model::ModelError;
 use crate::artifact::ArtifactError;
 use crate::files::FileError;
 
-/// Errors of [`Trainer`](super::Trainer).
+/// Errors of [`Trainer`](super::Trainer) and of what it leaves in a run directory.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
@@ -61,10 +61,22 @@ pub enum TrainError {
         /// The run directory.
         path: PathBuf,
     },
+    /// A class without images.
+    #[error("class `{name}` has no images: take only the classes that have some (ImageSet::select_classes)")]
+    EmptyClass {
+        /// Its name.
+        name: String,
+    },
+    /// Nothing was trained in the run directory yet.
+    #[error("{} holds no checkpoint: nothing was trained there yet", .path.display())]
+    Untrained {
+        /// The run directory.
+        path: PathBuf,
+    },
     /// The run directory belongs to a run with other settings or other images.
     #[error(
-        "{} holds a run whose {setting} is {found}, and this run's is {expected}: use another directory, or \
-         what it was started with", .path.display()
+        "{} holds a run whose {setting} is {found}, and this run's is {expected}: use another run \
+         directory, or what it was started with", .path.display()
     )]
     OtherRun {
         /// The run directory.
@@ -111,7 +123,9 @@ impl From<FileError> for TrainError {
 
 fn last_good(checkpoint: &Option<PathBuf>) -> String {
     match checkpoint {
-        Some(path) => format!("the last good weights are in {}", path.display()),
+        Some(path) => {
+            format!("the last good weights are in {}, and train::load_network reads them", path.display())
+        }
         None => "there is no earlier checkpoint".into(),
     }
 }

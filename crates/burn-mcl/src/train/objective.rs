@@ -10,8 +10,10 @@ use super::TrainError;
 
 /// The loss of a training run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Objective {
-    /// Masked contrastive learning (Eq. 10-11).
+    /// Masked contrastive learning (Eq. 10-11), with the expectation of its stochastic attraction over the draw of
+    /// positives: nothing is sampled, not even under [`Formulation::Released`](mcl_loss::Formulation::Released).
     Mcl(MclLossConfig),
     /// Plain NT-Xent (Eq. 1-2), which sees no labels.
     NtXent(NtXentLossConfig),

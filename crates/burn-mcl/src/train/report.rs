@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// One optimizer step, as it is logged and shown.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct StepReport {
     /// Steps done, this one included.
     pub step: usize,
@@ -30,6 +31,20 @@ pub struct StepReport {
 }
 
 impl StepReport {
+    /// What to say early in a run that will take days, of steps of this many views.
+    pub(super) fn long(&self, views: usize) -> Option<String> {
+        let left = self.total_steps.saturating_sub(self.step) as f64 * views as f64;
+        let days = left / self.views_per_second / (24.0 * 3600.0);
+        (days > 1.0).then(|| {
+            format!(
+                "at {:.0} views/s the {} steps that are left take about {days:.0} days; a smaller network \
+                 or fewer steps take less",
+                self.views_per_second,
+                self.total_steps - self.step
+            )
+        })
+    }
+
     /// What to say when this is the last step of a run, and the projections still lie together.
     pub(super) fn collapse(&self) -> Option<String> {
         /// Runs that learned have ended between 0.03 and 0.32.
@@ -52,5 +67,30 @@ impl std::fmt::Display for StepReport {
         }
         write!(f, "  concentration {:.2}", self.concentration)?;
         write!(f, "  lr {:.4}  {:.0} views/s", self.learning_rate, self.views_per_second)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_of_days_is_told_of() {
+        let mut report = StepReport {
+            step: 2,
+            total_steps: 78_002,
+            epoch: 0,
+            loss: 1.0,
+            contrastive: 1.0,
+            attraction: None,
+            concentration: 0.5,
+            learning_rate: 0.1,
+            views_per_second: 2048.0 / 40.0, // a step takes 40 s
+            data_wait: 0.0,
+        };
+        let message = report.long(2048).unwrap();
+        assert!(message.contains("78000 steps") && message.contains("about 36 days"), "{message}");
+        report.total_steps = 300;
+        assert_eq!(report.long(2048), None);
     }
 }

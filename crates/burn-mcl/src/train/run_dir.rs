@@ -1,8 +1,8 @@
 //! The directory of a training run: its settings, its images' fingerprint, its log and its checkpoints.
 //!
 //! ```text
-//! run/config.json              settings, written once
-//! run/data.json                what the images were, written once
+//! run/config.json              settings, written before the first step
+//! run/data.json                what the images were, written before the first step
 //! run/train.jsonl              one line a step
 //! run/checkpoints/00000500/    model.bpk, optimizer.bpk, state.json, manifest.json
 //! run/lock                     held while a run is on
@@ -21,10 +21,9 @@ use burn::store::{ModuleRecord, RecordError};
 use burn::tensor::Bytes;
 use mcl_model::MclModel;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::fingerprint::Fingerprint;
-use super::{StepReport, TrainConfig, TrainError};
+use super::{StepReport, TrainConfig, TrainError, stored};
 use crate::artifact::{Artifact, ArtifactError, ArtifactWriter, Kind};
 use crate::files::{self, FileError};
 use crate::progress::Progress;
@@ -36,8 +35,8 @@ const KEPT: usize = 2;
 
 /// Where a run is: how many steps are done. The batch order is a function of it and of the seed.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct State {
-    steps: usize,
+pub(super) struct State {
+    pub(super) steps: usize,
 }
 
 /// A run directory, opened by one run.
@@ -55,8 +54,7 @@ impl RunDir {
         let checkpoints = root.join("checkpoints");
         fs::create_dir_all(&checkpoints).map_err(FileError::on("create", &checkpoints))?;
         let lock = lock(root)?;
-        same_or_new(root, "config.json", "", config)?;
-        same_or_new(root, "data.json", " of the images", images)?;
+        stored::same_or_new(root, config, images, saved_steps(root)?.is_empty())?;
         remove_rests(&checkpoints)?;
         let path = root.join("train.jsonl");
         let log =
@@ -93,7 +91,7 @@ impl RunDir {
         self.log.sync_data().map_err(FileError::on("sync", &self.root.join("train.jsonl")))?;
         tracing::info!(step = steps, path = %target.display(), "checkpoint saved");
 
-        let steps = self.steps()?;
+        let steps = saved_steps(&self.root)?;
         for &old in &steps[..steps.len().saturating_sub(KEPT)] {
             files::remove_dir(&self.checkpoint(old))?;
         }
@@ -107,50 +105,29 @@ impl RunDir {
         optimizer: ModuleOptimizer,
         progress: Progress,
     ) -> Result<(usize, MclModel, ModuleOptimizer), TrainError> {
-        let steps = self.steps()?;
-        let mut damaged = Vec::new();
-        for &candidate in steps.iter().rev() {
-            match open(&self.checkpoint(candidate)) {
-                Err(
-                    error @ (ArtifactError::Changed { .. }
-                    | ArtifactError::Missing { .. }
-                    | ArtifactError::Content { .. }),
-                ) => damaged.push((candidate, error)),
-                // What the system refuses, or another version wrote, need not be damaged.
-                Err(error) => return Err(error.into()),
-                Ok((state, artifact)) => {
-                    for (steps, error) in damaged {
-                        let aside = self.set_aside(steps)?;
-                        progress.warn(&format!(
-                            "checkpoint {steps} is damaged and was renamed to {}, going on from {}: {error}",
-                            aside.display(),
-                            state.steps
-                        ));
-                    }
-                    let (model, optimizer) = restore(&artifact, model, optimizer)?;
-                    self.truncate_log(state.steps)?;
-                    tracing::info!(step = state.steps, "going on from a checkpoint");
-                    return Ok((state.steps, model, optimizer));
-                }
-            }
+        let Some(Newest { state, artifact, damaged }) = newest(&self.root)? else {
+            self.truncate_log(0)?;
+            return Ok((0, model, optimizer));
+        };
+        for (steps, error) in damaged {
+            let aside = self.set_aside(steps)?;
+            progress.warn(&format!(
+                "checkpoint {steps} is damaged and was renamed to {}, going on from {}: {error}",
+                aside.display(),
+                state.steps
+            ));
         }
-        match damaged.into_iter().next() {
-            Some((_, newest)) => Err(TrainError::NoCheckpoint {
-                path: self.root.join("checkpoints"),
-                count: steps.len(),
-                newest: Box::new(newest),
-            }),
-            None => {
-                self.truncate_log(0)?;
-                Ok((0, model, optimizer))
-            }
-        }
+        let model = restore_model(&artifact, model)?;
+        let optimizer = restore_optimizer(&artifact, optimizer)?;
+        self.truncate_log(state.steps)?;
+        tracing::info!(step = state.steps, "going on from a checkpoint");
+        Ok((state.steps, model, optimizer))
     }
 
     /// The newest checkpoint of fewer than `steps` steps. One of `steps` steps is set aside: what came of it is not
     /// a number.
     pub(super) fn last_good(&self, steps: usize) -> Option<PathBuf> {
-        let found = self.steps().ok()?;
+        let found = saved_steps(&self.root).ok()?;
         if found.contains(&steps) {
             self.set_aside(steps).ok()?;
         }
@@ -158,7 +135,7 @@ impl RunDir {
     }
 
     fn checkpoint(&self, steps: usize) -> PathBuf {
-        self.root.join("checkpoints").join(format!("{steps:08}"))
+        checkpoint(&self.root, steps)
     }
 
     /// Renames a checkpoint, so that it is neither loaded nor counted, nor lost.
@@ -168,18 +145,6 @@ impl RunDir {
         files::remove_dir(&aside)?;
         fs::rename(&path, &aside).map_err(FileError::on("rename", &path))?;
         Ok(aside)
-    }
-
-    /// Steps of the checkpoints, ascending.
-    fn steps(&self) -> Result<Vec<usize>, FileError> {
-        let path = self.root.join("checkpoints");
-        let mut steps = Vec::new();
-        for entry in fs::read_dir(&path).map_err(FileError::on("list", &path))? {
-            let name = entry.map_err(FileError::on("list", &path))?.file_name();
-            steps.extend(name.to_str().and_then(|name| name.parse::<usize>().ok()));
-        }
-        steps.sort_unstable();
-        Ok(steps)
     }
 
     /// Drops the lines of steps that will be done again.
@@ -201,6 +166,22 @@ impl RunDir {
         };
         cut().map_err(FileError::on("cut", &path))
     }
+}
+
+fn checkpoint(root: &Path, steps: usize) -> PathBuf {
+    root.join("checkpoints").join(format!("{steps:08}"))
+}
+
+/// Steps of the checkpoints, ascending.
+fn saved_steps(root: &Path) -> Result<Vec<usize>, FileError> {
+    let path = root.join("checkpoints");
+    let mut steps = Vec::new();
+    for entry in fs::read_dir(&path).map_err(FileError::on("list", &path))? {
+        let name = entry.map_err(FileError::on("list", &path))?.file_name();
+        steps.extend(name.to_str().and_then(|name| name.parse::<usize>().ok()));
+    }
+    steps.sort_unstable();
+    Ok(steps)
 }
 
 /// Removes what a killed run had begun to write.
@@ -230,25 +211,63 @@ fn lock(root: &Path) -> Result<File, TrainError> {
     }
 }
 
+/// The newest checkpoint that is whole.
+pub(super) struct Newest {
+    pub(super) state: State,
+    pub(super) artifact: Artifact,
+    /// Newer ones, newest first, and what is wrong with them.
+    pub(super) damaged: Vec<(usize, ArtifactError)>,
+}
+
+/// Opens the newest checkpoint in `root` that is whole; `None` when there is none at all.
+pub(super) fn newest(root: &Path) -> Result<Option<Newest>, TrainError> {
+    let mut damaged = Vec::new();
+    for candidate in saved_steps(root)?.into_iter().rev() {
+        match open(&checkpoint(root, candidate)) {
+            Err(
+                error @ (ArtifactError::Changed { .. }
+                | ArtifactError::Missing { .. }
+                | ArtifactError::Content { .. }),
+            ) => damaged.push((candidate, error)),
+            // What the system refuses, or another version wrote, need not be damaged.
+            Err(error) => return Err(error.into()),
+            Ok((state, artifact)) => return Ok(Some(Newest { state, artifact, damaged })),
+        }
+    }
+    let count = damaged.len();
+    match damaged.into_iter().next() {
+        None => Ok(None),
+        Some((_, newest)) => {
+            let path = root.join("checkpoints");
+            Err(TrainError::NoCheckpoint { path, count, newest: Box::new(newest) })
+        }
+    }
+}
+
 /// Opens a checkpoint and checks its files.
 fn open(path: &Path) -> Result<(State, Artifact), ArtifactError> {
     let artifact = Artifact::open(path, CHECKPOINT)?;
     Ok((artifact.json("state.json")?, artifact))
 }
 
-/// The network and the optimizer with what a checkpoint holds.
-fn restore(
-    artifact: &Artifact,
-    model: MclModel,
-    optimizer: ModuleOptimizer,
-) -> Result<(MclModel, ModuleOptimizer), ArtifactError> {
-    let read = |name: &str| artifact.bytes(name, u64::MAX - 1).map(Bytes::from_bytes_vec);
-    let of_model = |error: RecordError| artifact.unusable("model.bpk", error.to_string());
-    let record = ModuleRecord::from_bytes(read("model.bpk")?).map_err(of_model)?;
-    let model = model.try_load_record(record).map_err(of_model)?;
+fn read(artifact: &Artifact, name: &str) -> Result<Bytes, ArtifactError> {
+    artifact.bytes(name, u64::MAX - 1).map(Bytes::from_bytes_vec)
+}
 
+/// The network with the weights of a checkpoint.
+pub(super) fn restore_model(artifact: &Artifact, model: MclModel) -> Result<MclModel, ArtifactError> {
+    let unusable = |error: RecordError| artifact.unusable("model.bpk", error.to_string());
+    let record = ModuleRecord::from_bytes(read(artifact, "model.bpk")?).map_err(unusable)?;
+    model.try_load_record(record).map_err(unusable)
+}
+
+/// The optimizer with what a checkpoint holds of it.
+fn restore_optimizer(
+    artifact: &Artifact,
+    optimizer: ModuleOptimizer,
+) -> Result<ModuleOptimizer, ArtifactError> {
     let of_optimizer = |reason: String| artifact.unusable("optimizer.bpk", reason);
-    let record = OptimizerRecord::from_bytes(read("optimizer.bpk")?);
+    let record = OptimizerRecord::from_bytes(read(artifact, "optimizer.bpk")?);
     let record = record.map_err(|error| of_optimizer(error.to_string()))?;
     let saved = record.len();
     let optimizer = optimizer.load_record(record);
@@ -257,43 +276,5 @@ fn restore(
     if loaded != saved {
         return Err(of_optimizer(format!("only {loaded} of {saved} tensors can be used")));
     }
-    Ok((model, optimizer))
-}
-
-/// Compares a file of the directory with what this run would write there, or writes it.
-fn same_or_new(root: &Path, name: &str, of: &str, value: &impl Serialize) -> Result<(), TrainError> {
-    let path = root.join(name);
-    let expected = serde_json::to_value(value).expect("settings are plain data");
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let json = serde_json::to_vec_pretty(value).expect("settings are plain data");
-            return Ok(files::replace(&path, &json)?);
-        }
-        Err(error) => return Err(FileError::on("read", &path)(error).into()),
-    };
-    let found: Value = serde_json::from_str(&text)
-        .map_err(|error| ArtifactError::Content { path, reason: error.to_string() })?;
-    match first_difference(&found, &expected) {
-        None => Ok(()),
-        Some((key, found, expected)) => {
-            let setting = format!("{key}{of}");
-            Err(TrainError::OtherRun { path: root.to_path_buf(), setting, found, expected })
-        }
-    }
-}
-
-/// The first entry in which two JSON objects differ, and its two values.
-fn first_difference(found: &Value, expected: &Value) -> Option<(String, String, String)> {
-    if found == expected {
-        return None;
-    }
-    let none = serde_json::Map::new();
-    let (found, expected) = (found.as_object().unwrap_or(&none), expected.as_object().unwrap_or(&none));
-    let key = expected.keys().chain(found.keys()).find(|key| found.get(*key) != expected.get(*key));
-    let key = key.map_or("settings", String::as_str);
-    let show = |side: &serde_json::Map<String, Value>| {
-        side.get(key).map_or_else(|| "absent".to_string(), ToString::to_string)
-    };
-    Some((key.to_string(), show(found), show(expected)))
+    Ok(optimizer)
 }

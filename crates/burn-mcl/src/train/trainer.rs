@@ -80,11 +80,19 @@ impl<'a> Trainer<'a> {
     /// # Errors
     ///
     /// [`TrainError::Data`] when there are fewer images than a batch takes or they are not square,
+    /// [`TrainError::EmptyClass`] when a class has none, [`TrainError::Config`] when the warm-up is as long as the run,
     /// [`TrainError::OtherRun`] when the run directory belongs to other settings or images, [`TrainError::InUse`]
     /// when another run is using it, [`TrainError::NonFiniteLoss`] and [`TrainError::NonFiniteWeights`] when training
     /// diverges, [`TrainError::Stopped`] when the observer asked for it, [`TrainError::NoCheckpoint`] when all
     /// checkpoints are damaged, [`TrainError::RunDir`] when the run directory cannot be read or written.
-    pub fn fit(mut self, images: &ImageSet) -> Result<MclModel, TrainError> {
+    pub fn fit(self, images: &ImageSet) -> Result<MclModel, TrainError> {
+        let result = self.run(images);
+        // The activations of a training step; what comes after needs much less.
+        mcl_model::release_memory();
+        result
+    }
+
+    fn run(mut self, images: &ImageSet) -> Result<MclModel, TrainError> {
         let count = images.len();
         let config = self.config.clone();
         let loss = config.objective.init()?;
@@ -94,6 +102,13 @@ impl<'a> Trainer<'a> {
             .try_init(Arc::new(images.clone()))?;
         let total_steps = config.total_steps(count);
         let schedule = config.schedule(count);
+        if schedule.warmup_steps >= total_steps {
+            let (setting, value) = ("warmup_steps", schedule.warmup_steps.to_string());
+            return Err(TrainError::Config { setting, value, expected: "fewer than the steps of the run" });
+        }
+        if let Some(class) = images.class_counts().iter().position(|&count| count == 0) {
+            return Err(TrainError::EmptyClass { name: images.class_names()[class].clone() });
+        }
 
         if let Some(message) = config.objective.caution(images.class_names().len()) {
             self.progress.warn(&message);
@@ -112,6 +127,7 @@ impl<'a> Trainer<'a> {
             epoch: step / batches.batches_per_epoch(),
             batch: step % batches.batches_per_epoch(),
         };
+        let first = done;
         let mut stream = batches.stream(position(done), usize::MAX)?;
         let mut last = None;
         let bar = self.progress.bar("training", total_steps, done);
@@ -148,6 +164,12 @@ impl<'a> Trainer<'a> {
             bar.set_message(report.to_string());
             bar.inc(1);
             tracing::debug!(step = done, loss = total, learning_rate, "step");
+            // The first step of a process may be slow: devices compile their kernels then.
+            if done == first + 2
+                && let Some(message) = report.long(config.views_per_batch())
+            {
+                bar.suspend(|| self.progress.warn(&message));
+            }
             last = Some(report);
             let stop = (self.observer)(&report).is_break();
             let mut checkpoint = None;
@@ -226,6 +248,26 @@ fn concentration(projections: Tensor<2>) -> Tensor<1> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Black images with these labels, of three classes.
+    fn black(labels: &[usize]) -> ImageSet {
+        let names = ["a", "b", "c"].map(String::from).to_vec();
+        ImageSet::new(vec![0; 3 * 64 * labels.len()], (8, 8), labels.to_vec(), names).unwrap()
+    }
+
+    #[test]
+    fn what_cannot_be_trained_is_refused_before_the_first_step() {
+        let fit = |config: TrainConfig, images: &ImageSet| {
+            let never = |_: &StepReport| panic!("a step was done");
+            let config = config.with_images_per_batch(2);
+            Trainer::new(config, &Device::flex()).unwrap().observer(never).fit(images).unwrap_err()
+        };
+        let error = fit(TrainConfig::new().with_steps(Some(3)), &black(&[0, 2]));
+        assert!(matches!(&error, TrainError::EmptyClass { name } if name == "b"), "{error}");
+        let config = TrainConfig::new().with_epochs(2).with_warmup_steps(Some(6));
+        let error = fit(config, &black(&[0, 1, 2, 0, 1, 2]));
+        assert!(matches!(&error, TrainError::Config { setting: "warmup_steps", .. }), "{error}");
+    }
 
     #[test]
     fn concentration_is_one_at_a_point_and_zero_for_opposites() {

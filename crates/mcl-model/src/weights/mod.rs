@@ -22,7 +22,8 @@ impl MclModel {
     /// The state dict may be the file's root or stand under `net` (the released checkpoints), `state_dict` or `model`;
     /// prefixes that `DataParallel` and `torch.compile` add (`module.`, `_orig_mod.`) are removed. Other entries of the
     /// checkpoint, such as the optimizer's, are ignored when the state dict has a key of its own. Parsing does not run
-    /// Python code. Half and double precision are converted to f32.
+    /// Python code. Half and double precision are converted to f32. Tar archives, which PyTorch before 0.1.10 wrote, are
+    /// refused.
     ///
     /// # Errors
     ///

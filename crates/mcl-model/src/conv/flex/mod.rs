@@ -50,6 +50,11 @@ pub(crate) fn supports(tensor: &Tensor<4>) -> bool {
     tensor.dtype() == DType::F32 && tensor.device() == Device::flex()
 }
 
+/// Frees the memory of activations that is kept for the next step.
+pub(crate) fn release_memory() {
+    buffers::release();
+}
+
 /// `[n, h, w, channels_in]`, `[channels_out, channels_in, k, k]` -> `[n, oh, ow, channels_out]`
 #[cfg(test)]
 pub(crate) fn convolve(input: Tensor<4>, weight: Tensor<4>, steps: Steps) -> Tensor<4> {

@@ -109,13 +109,23 @@ fn assert_close(found: &[TensorData], expected: &[TensorData], tolerance: f64, w
     for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
         assert_eq!(found.shape(), expected.shape());
         let largest = expected.iter::<f64>().map(f64::abs).fold(1e-30, f64::max);
-        let error =
-            found.iter::<f64>().zip(expected.iter::<f64>()).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        let error = found
+            .iter::<f64>()
+            .zip(expected.iter::<f64>())
+            .map(|(found, expected)| (found - expected).abs())
+            .fold(0.0, |worst: f64, error| if error.is_nan() { f64::INFINITY } else { worst.max(error) });
         assert!(
-            error <= tolerance * largest,
+            error.is_finite() && error <= tolerance * largest,
             "value {index} of {what:?}: off by {error:e}, largest {largest:e}"
         );
     }
+}
+
+#[test]
+#[should_panic(expected = "off by inf")]
+fn values_that_are_not_numbers_are_not_close() {
+    let [found, expected] = [f32::NAN, 1.0].map(|value| TensorData::from([1.0, value]));
+    assert_close(&[found], &[expected], TOLERANCE, "NaN");
 }
 
 fn assert_convolves_as_burn(case: &Case) {
