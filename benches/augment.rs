@@ -78,6 +78,7 @@ fn step_by_step(view: &View, image: &Image) -> Image {
             ColorOp::Contrast => ops::adjust_contrast(&mut image, factor).unwrap(),
             ColorOp::Saturation => ops::adjust_saturation(&mut image, factor).unwrap(),
             ColorOp::Hue => ops::adjust_hue(&mut image, factor).unwrap(),
+            other => unreachable!("{other:?}"),
         }
     }
     if view.gray {

@@ -86,9 +86,9 @@ impl Evaluation {
     /// When a set was scored in fewer than eight views.
     pub fn new(test: &Part, ood: &[Part]) -> Result<Self, DetectorError> {
         let mut rows = Vec::new();
-        for views in TestTimeViews::ALL {
+        for &views in TestTimeViews::ALL {
             let aggregations: &[Aggregation] =
-                if views == TestTimeViews::Identity { &Aggregation::ALL[..1] } else { &Aggregation::ALL };
+                if views == TestTimeViews::Identity { &Aggregation::ALL[..1] } else { Aggregation::ALL };
             for &aggregation in aggregations {
                 let (predicted, normal) = test.scored().judge(views, aggregation);
                 tracing::debug!(?views, ?aggregation, "scored");

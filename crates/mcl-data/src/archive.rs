@@ -20,6 +20,9 @@ const MAX_ENTRIES: usize = 2_000_000;
 /// Most bytes between the contents of two entries: headers, padding, and long names, which `tar` holds in memory.
 const MAX_BETWEEN: u64 = 1 << 20;
 
+/// Headers and contents of entries start at multiples of this.
+const BLOCK: u64 = 512;
+
 /// Extracts a `.tar` or `.tar.gz` archive into the new folder `target`, which appears only once it is complete.
 /// Returns the number of files.
 ///
@@ -118,7 +121,9 @@ fn for_each_file(
         },
     };
 
-    let allowance = Rc::new(Cell::new(MAX_BETWEEN));
+    // An archive ends with a block of zeros; without it, it was cut between two entries.
+    let (mut granted, mut content) = (MAX_BETWEEN, 0);
+    let allowance = Rc::new(Cell::new(granted));
     let mut metered = tar::Archive::new(Metered { inner: reader, allowance: Rc::clone(&allowance) });
     let mut entries_seen = 0;
     for entry in metered.entries().map_err(corrupt)? {
@@ -127,7 +132,8 @@ fn for_each_file(
         if entries_seen > MAX_ENTRIES || entry.raw_file_position().saturating_add(entry.size()) > MAX_BYTES {
             return Err(over_limit(archive));
         }
-        allowance.set(entry.size() + MAX_BETWEEN);
+        (granted, content) = (entry.size() + MAX_BETWEEN, entry.size().next_multiple_of(BLOCK));
+        allowance.set(granted);
         let name_bytes = entry.path_bytes().into_owned();
         let path = entry.path().map_err(corrupt)?.into_owned();
         match entry.header().entry_type() {
@@ -147,6 +153,9 @@ fn for_each_file(
             }
             _ => return Err(refuse(archive, &name_bytes, "it is neither a file nor a folder")),
         }
+    }
+    if granted - allowance.get() < content + BLOCK {
+        return Err(corrupt(io::ErrorKind::UnexpectedEof.into()));
     }
     // The checksum of gzip comes last: read on, or a cut there would go unseen.
     allowance.set(MAX_BETWEEN);

@@ -50,9 +50,9 @@ impl Cifar {
                 return self.load_binary(&paths, max_records);
             }
         }
-        let mut png_roots = vec![root.to_path_buf()];
-        png_roots.extend(self.png_folders.iter().map(|name| root.join(name)));
-        for folder in png_roots.iter().map(|png_root| png_root.join(split.name())) {
+        // A folder of its name first: `root/train` may be another set's.
+        let png_roots = self.png_folders.iter().map(|name| root.join(name)).chain([root.to_path_buf()]);
+        for folder in png_roots.map(|png_root| png_root.join(split.name())) {
             if folder.is_dir() {
                 return self.load_pngs(&folder);
             }

@@ -151,6 +151,17 @@ pub enum DataError {
         folder: String,
     },
 
+    /// A class of which not one picture can be read.
+    #[error("none of the {pictures} pictures of {} can be read: repair them, or move the folder elsewhere. The first: {first}", path.display())]
+    UnreadableClass {
+        /// The folder of the class.
+        path: PathBuf,
+        /// Files that look like pictures by their names.
+        pictures: usize,
+        /// The first of them, with the reason.
+        first: String,
+    },
+
     /// More files that cannot be read as pictures than may be passed over.
     #[error(
         "{unreadable} of {pictures} pictures in {} cannot be read, the limit is {limit}: remove or repair them, or raise \

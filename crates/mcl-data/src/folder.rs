@@ -1,7 +1,7 @@
 //! Pictures in folders: what counts as one, in which order, and how many become an [`ImageSet`] at once.
 
-use std::fs::{self, DirEntry};
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use image::RgbImage;
 use rayon::prelude::*;
@@ -36,29 +36,37 @@ fn is_hidden(path: &Path) -> bool {
 }
 
 /// Entries of a folder that pass `keep`, sorted by name (bytewise, as torchvision's `ImageFolder` does).
-fn list(folder: &Path, keep: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, DataError> {
-    let entries = fs::read_dir(folder).map_err(DataError::io("list", folder))?;
-    let paths: Result<Vec<PathBuf>, _> = entries.map(|entry| entry.map(|e: DirEntry| e.path())).collect();
-    let mut paths = paths.map_err(DataError::io("list", folder))?;
-    paths.retain(|path| keep(path));
+fn list(folder: &Path, keep: impl Fn(&Path) -> io::Result<bool>) -> Result<Vec<PathBuf>, DataError> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).map_err(DataError::io("list", folder))? {
+        let path = entry.map_err(DataError::io("list", folder))?.path();
+        if keep(&path).map_err(DataError::io("read", &path))? {
+            paths.push(path);
+        }
+    }
     paths.sort();
     Ok(paths)
 }
 
-/// The pictures directly in `folder`.
+/// The pictures directly in `folder`, by name. A link that leads nowhere is among them: whoever opens it will say so.
 pub(crate) fn pictures(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    list(folder, |path| is_picture(path) && path.is_file())
+    list(folder, |path| Ok(is_picture(path) && fs::metadata(path).map_or(true, |entry| entry.is_file())))
 }
 
-/// The folders directly in `folder`.
+/// The folders directly in `folder`. A link that leads nowhere is an error, as it may stand for one: but for those among
+/// [`pictures`].
 pub(crate) fn folders(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    list(folder, |path| !is_hidden(path) && path.is_dir())
+    list(folder, |path| match fs::metadata(path) {
+        Err(error) if !is_hidden(path) && !is_picture(path) => Err(error),
+        entry => Ok(!is_hidden(path) && entry.is_ok_and(|entry| entry.is_dir())),
+    })
 }
 
 /// Pictures in `folder` and everywhere below. Links to folders are not followed: they can form rings.
 pub(crate) fn pictures_below(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let mut found = pictures(folder)?;
-    for sub_folder in folders(folder)?.into_iter().filter(|path| !path.is_symlink()) {
+    let own_folder = |path: &Path| Ok(!is_hidden(path) && fs::symlink_metadata(path)?.is_dir());
+    for sub_folder in list(folder, own_folder)? {
         found.extend(pictures_below(&sub_folder)?);
     }
     Ok(found)
@@ -69,6 +77,31 @@ pub(crate) fn name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
+/// The name of a folder, also of `.` and `..`.
+pub(crate) fn own_name(root: &Path) -> String {
+    match root.file_name() {
+        Some(_) => name(root),
+        None => root.canonicalize().map_or_else(|_| name(root), |path| name(&path)),
+    }
+}
+
+/// Zeros for the pixels of so many pictures, `[pictures, 3, height, width]`, and the bytes of one picture.
+pub(crate) fn room(pictures: usize, size: (usize, usize)) -> Result<(Vec<u8>, usize), DataError> {
+    check_size(size)?;
+    let (height, width) = size;
+    let image_bytes = height.checked_mul(width).and_then(|pixels| pixels.checked_mul(3));
+    let bytes = image_bytes.and_then(|image_bytes| image_bytes.checked_mul(pictures));
+    let too_much = || {
+        let bytes = bytes.map_or(u64::MAX, |bytes| bytes as u64);
+        DataError::OutOfMemory { pictures, height, width, bytes }
+    };
+    let (bytes, image_bytes) = bytes.zip(image_bytes).ok_or_else(too_much)?;
+    let mut pixels = Vec::new();
+    pixels.try_reserve_exact(bytes).map_err(|_| too_much())?;
+    pixels.resize(bytes, 0);
+    Ok((pixels, image_bytes))
+}
+
 /// Decodes pictures in parallel. The order is that of `pictures`, and of several faulty ones the first is reported.
 /// ([`image_folder`](crate::image_folder) has a loader that passes over faulty ones.)
 pub(crate) fn load(
@@ -77,9 +110,7 @@ pub(crate) fn load(
     size: (usize, usize),
     fit: Fit,
 ) -> Result<ImageSet, DataError> {
-    check_size(size)?;
-    let image_bytes = 3 * size.0 * size.1;
-    let mut pixels = vec![0; pictures.len() * image_bytes];
+    let (mut pixels, image_bytes) = room(pictures.len(), size)?;
     let first_error =
         pixels.par_chunks_exact_mut(image_bytes).zip(pictures).find_map_first(|(planar, (path, _))| {
             decode::read(path).and_then(|image| place(path, &image, size, fit, planar)).err()

@@ -19,6 +19,7 @@ use listing::Listing;
 
 /// A folder of pictures, decoded.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ImageFolder {
     /// The pictures that could be read.
     pub images: ImageSet,
@@ -53,7 +54,8 @@ pub struct Unreadable {
 /// - [`DataError::NoClassFolders`], [`DataError::EmptyFolder`] if there is no class or a class without a picture
 /// - [`DataError::MixedFolder`] if there are pictures both in `root` and in folders
 /// - [`DataError::Undecodable`], [`DataError::OverLimit`] for the first picture that is not one or too large
-/// - [`DataError::Io`], [`DataError::Setting`] (a zero size)
+/// - [`DataError::Io`], also for a link to nowhere that may stand for a picture or a class
+/// - [`DataError::OutOfMemory`], [`DataError::Setting`] (a zero size)
 ///
 /// ```no_run
 /// let set = mcl_data::image_folder::load("my-pictures".as_ref(), (32, 32))?;
@@ -126,6 +128,29 @@ mod tests {
         assert!(matches!(&error, DataError::Io { path, .. } if path.ends_with("nowhere")), "{error}");
         let error = load(example().path(), (0, 2)).unwrap_err();
         assert!(matches!(error, DataError::Setting { .. }), "{error}");
+    }
+
+    #[test]
+    fn sizes_beyond_memory_are_errors() {
+        let root = example();
+        for size in [(1 << 63, 2), (1 << 30, 1 << 30), (usize::MAX, usize::MAX)] {
+            let error = load(root.path(), size).unwrap_err();
+            assert!(matches!(error, DataError::OutOfMemory { pictures: 3, .. }), "{error}");
+            let error = ImageFolderConfig::new(size).load(root.path(), &|_, _| {}).unwrap_err();
+            assert!(matches!(error, DataError::OutOfMemory { pictures: 3, .. }), "{error}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_to_nowhere_is_not_passed_over_in_silence() {
+        let root = example();
+        std::os::unix::fs::symlink("nowhere", root.path().join("zebra/3.png")).unwrap();
+        let error = load(root.path(), (2, 2)).unwrap_err();
+        assert!(matches!(&error, DataError::Io { path, .. } if path.ends_with("zebra/3.png")), "{error}");
+        std::os::unix::fs::symlink("nowhere", root.path().join("yak")).unwrap();
+        let error = load(root.path(), (2, 2)).unwrap_err();
+        assert!(matches!(&error, DataError::Io { path, .. } if path.ends_with("yak")), "{error}");
     }
 
     #[test]

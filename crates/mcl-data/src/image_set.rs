@@ -188,13 +188,17 @@ impl ImageSet {
     /// one-versus-rest settings.
     ///
     /// # Errors
-    /// [`DataError::OutOfRange`] if a class does not exist.
+    /// [`DataError::OutOfRange`] if a class does not exist, [`DataError::Setting`] if one is given twice.
     pub fn select_classes(&self, classes: &[usize]) -> Result<Self, DataError> {
         let mut new_label = vec![None; self.class_names.len()];
         for (new, &class) in classes.iter().enumerate() {
             let len = self.class_names.len();
-            *new_label.get_mut(class).ok_or(DataError::OutOfRange { what: "class", index: class, len })? =
-                Some(new);
+            let label =
+                new_label.get_mut(class).ok_or(DataError::OutOfRange { what: "class", index: class, len })?;
+            if label.replace(new).is_some() {
+                let (value, requirement) = (format!("{classes:?}"), "must name each class once");
+                return Err(DataError::Setting { name: "classes", value, requirement });
+            }
         }
         let kept: Vec<usize> = (0..self.len()).filter(|&i| new_label[self.labels[i]].is_some()).collect();
         let mut set = self.subset(&kept)?;
@@ -329,6 +333,7 @@ mod tests {
         assert_eq!(set.labels(), [0, 1, 0]);
         assert_eq!(set.pixels(2), four().pixels(3));
         assert!(matches!(four().select_classes(&[3]), Err(DataError::OutOfRange { what: "class", .. })));
+        assert!(matches!(four().select_classes(&[2, 2]), Err(DataError::Setting { name: "classes", .. })));
     }
 
     #[test]

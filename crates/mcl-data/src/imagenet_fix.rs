@@ -5,7 +5,8 @@ use std::path::Path;
 use crate::{DataError, ImageSet, fix};
 
 /// Loads the set from `root`: a folder of 32 x 32 pictures, or of folders of them, or the published archive (.tar.gz,
-/// read without unpacking); as `Imagenet_fix` in `root`, or `root` itself. See [`fix::make`] for making it.
+/// read without unpacking); as `Imagenet_fix` in `root`, or `root` itself if it is called so, an archive, or holds pictures and
+/// no folders. See [`fix::make`] for making it.
 ///
 /// # Errors
 /// - [`DataError::Missing`] if there is nothing of it under `root`: says what to put where

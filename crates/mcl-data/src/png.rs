@@ -1,8 +1,9 @@
 //! Images back to picture files.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::Cursor;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use image::{ImageFormat, RgbImage};
 
@@ -42,22 +43,43 @@ impl ImageSet {
         RgbImage::from_raw(width as u32, height as u32, interleaved.collect()).expect("3 bytes a pixel")
     }
 
-    /// Writes every image as `root/<class>/<number>.png`, numbered within its class.
+    /// Writes every image as `root/<class>/<number>.png`, numbered within its class, such that names sort as numbers.
     ///
     /// # Errors
-    /// [`DataError::Io`]; also if one of the files exists: nothing is overwritten.
+    /// - [`DataError::Setting`] if a class's name cannot be that of a folder in `root`, or two have the same: then
+    ///   nothing is written
+    /// - [`DataError::Io`]; also if one of the files exists: nothing is overwritten
     pub fn write_folders(&self, root: &Path) -> Result<(), DataError> {
+        let mut names = HashSet::new();
+        for name in self.class_names() {
+            let mut parts = Path::new(name).components();
+            let is_plain = matches!(parts.next(), Some(Component::Normal(part)) if part == name.as_str());
+            if !is_plain || parts.next().is_some() || !names.insert(name) {
+                return Err(DataError::Setting {
+                    name: "class name",
+                    value: format!("{name:?}"),
+                    requirement: "must be the name of a folder, without a path, and of one class only",
+                });
+            }
+        }
+        let most = self.class_counts().into_iter().max().unwrap_or(0);
+        let digits = digits(most);
         let mut written = vec![0; self.class_names().len()];
         for (i, &label) in self.labels().iter().enumerate() {
             let folder = root.join(&self.class_names()[label]);
             fs::create_dir_all(&folder).map_err(DataError::io("create", &folder))?;
-            let path = folder.join(format!("{:05}.png", written[label]));
+            let path = folder.join(format!("{:0digits$}.png", written[label]));
             let mut file = fs::File::create_new(&path).map_err(DataError::io("create", &path))?;
             std::io::Write::write_all(&mut file, &self.png(i)).map_err(DataError::io("write", &path))?;
             written[label] += 1;
         }
         Ok(())
     }
+}
+
+/// Digits that the numbers of so many images are written with.
+fn digits(images: usize) -> usize {
+    images.saturating_sub(1).to_string().len().max(5)
 }
 
 fn encode(image: &RgbImage) -> Vec<u8> {
@@ -92,6 +114,26 @@ mod tests {
             matches!(set.write_folders(root.path()), Err(DataError::Io { .. })),
             "nothing is overwritten"
         );
+    }
+
+    #[test]
+    fn names_that_are_no_folders_are_refused_before_anything_is_written() {
+        let root = tempfile::tempdir().unwrap();
+        let inner = root.path().join("inner");
+        for names in
+            [["good", "../x"], ["good", "/tmp/x"], ["good", "n/a"], ["good", "a/"], ["good", ""], ["b", "b"]]
+        {
+            let names = names.map(String::from).to_vec();
+            let set = crate::ImageSet::new(vec![7; 2 * 3], (1, 1), vec![0, 1], names.clone()).unwrap();
+            let error = set.write_folders(&inner).unwrap_err();
+            assert!(matches!(error, DataError::Setting { name: "class name", .. }), "{names:?}: {error}");
+            assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
+        }
+    }
+
+    #[test]
+    fn numbers_of_large_classes_sort_as_names() {
+        assert_eq!([0, 1, 100_000, 100_001, 2_000_000].map(super::digits), [5, 5, 5, 6, 7]);
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //! rounded to 8 bits between the two passes. Pillow 13 takes the columns first where that is cheaper, which moves some
 //! bytes by one; the published sets were made before.
 
+use std::borrow::Cow;
+
 use image::RgbImage;
 use pulp::{Simd, WithSimd};
 
@@ -41,17 +43,19 @@ impl Kernel {
 /// `image` at `size` (height, width): stretched, the aspect ratio is the caller's business.
 pub(crate) fn resize(image: &RgbImage, (height, width): (usize, usize)) -> RgbImage {
     let (from_width, from_height) = (image.width() as usize, image.height() as usize);
-    let mut bytes = image.as_raw().clone(); // [height, width, 3]
+    let mut bytes = Cow::Borrowed(image.as_raw()); // [height, width, 3]
     let arch = pulp::Arch::new();
     if from_width != width {
         let kernel = Kernel::new(from_width, width);
-        bytes = arch.dispatch(Pass { bytes: &bytes, width: from_width, kernel: &kernel, of_rows: true });
+        let pass = Pass { bytes: &bytes, width: from_width, kernel: &kernel, of_rows: true };
+        bytes = Cow::Owned(arch.dispatch(pass));
     }
     if from_height != height {
         let kernel = Kernel::new(from_height, height);
-        bytes = arch.dispatch(Pass { bytes: &bytes, width, kernel: &kernel, of_rows: false });
+        bytes = Cow::Owned(arch.dispatch(Pass { bytes: &bytes, width, kernel: &kernel, of_rows: false }));
     }
-    RgbImage::from_raw(width as u32, height as u32, bytes).expect("the passes made height * width * 3 bytes")
+    RgbImage::from_raw(width as u32, height as u32, bytes.into_owned())
+        .expect("the passes made height * width * 3 bytes")
 }
 
 /// One of the two passes, for the widest vectors of this machine: whole numbers are the same on all.

@@ -39,7 +39,7 @@ pub fn load(root: &Path, split: Split) -> Result<ImageSet, DataError> {
 }
 
 fn read(path: &Path) -> Result<ImageSet, DataError> {
-    let variables = mat::read(path)?;
+    let variables = mat::read(path, &["X", "y"])?;
     let images = find(path, &variables, "X")?;
     let labels = find(path, &variables, "y")?;
     let corrupt = |at: &Variable, reason: String| DataError::Corrupt {
@@ -81,8 +81,7 @@ fn read(path: &Path) -> Result<ImageSet, DataError> {
 
 fn find<'a>(path: &Path, variables: &'a [Variable], name: &str) -> Result<&'a Variable, DataError> {
     variables.iter().find(|v| v.array.name() == name).ok_or_else(|| {
-        let names: Vec<&str> = variables.iter().map(|v| v.array.name()).collect();
-        let reason = format!("no array {name}, only {names:?}: not a file of SVHN's cropped digits");
+        let reason = format!("no array {name}: not a file of SVHN's cropped digits");
         DataError::Corrupt { path: path.to_path_buf(), offset: 0, reason }
     })
 }

@@ -158,6 +158,8 @@ fn impossible_settings_are_refused() {
     let init = |config: BatchConfig| config.try_init(set(5));
     assert!(matches!(init(BatchConfig::new(6)), Err(DataError::BatchTooLarge { batch: 6, available: 5 })));
     assert!(matches!(init(BatchConfig::new(0)), Err(DataError::Setting { name: "images", .. })));
+    let endless = init(BatchConfig::new(2).with_prefetch(usize::MAX));
+    assert!(matches!(endless, Err(DataError::Setting { name: "prefetch", .. })));
     assert!(matches!(
         init(BatchConfig::new(2).with_rotations(3)),
         Err(DataError::Setting { name: "rotations", .. })

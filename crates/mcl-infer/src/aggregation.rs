@@ -10,6 +10,7 @@ use burn::tensor::{Int, Tensor};
 ///
 /// With d(v, c) the distance (the negative score) of view v under class c:
 #[derive(Config, Debug, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Aggregation {
     /// `-mean_v d(v, c)`
     Mean,
@@ -40,6 +41,7 @@ pub enum Aggregation {
 
 /// The verdict on a batch of images.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Prediction {
     /// One score for each class, `[images, classes]`; higher = more normal.
     pub scores: Tensor<2>,
@@ -51,7 +53,7 @@ pub struct Prediction {
 
 impl Aggregation {
     /// All of them, the released code's last.
-    pub const ALL: [Self; 4] = [Self::Mean, Self::Max, Self::WeightedAverage, Self::HarmonicMean];
+    pub const ALL: &[Self] = &[Self::Mean, Self::Max, Self::WeightedAverage, Self::HarmonicMean];
 
     /// Combines the scores of the views and takes the best class.
     ///
@@ -148,7 +150,7 @@ mod tests {
     #[test]
     fn label_is_that_of_the_highest_score() {
         let scores = [[[-3.0, -1.0, -2.0]], [[-0.5, -1.0, -2.0]]];
-        for aggregation in Aggregation::ALL {
+        for &aggregation in Aggregation::ALL {
             let scores = Tensor::<3>::from_data(scores, &Device::flex());
             let prediction = aggregation.apply(scores);
             assert_eq!(prediction.label.into_data().iter::<i64>().collect::<Vec<_>>(), [1, 0]);
@@ -166,7 +168,7 @@ mod tests {
         // Each view sits on some mean: equal weights.
         assert_eq!(combine(weighted, [[0.0, -2.0], [-2.0, 0.0]]), [-1.0, -1.0]);
         assert_eq!(combine(harmonic, [[0.0, -2.0], [-2.0, 0.0]]), [0.0, 0.0]);
-        for aggregation in Aggregation::ALL {
+        for &aggregation in Aggregation::ALL {
             assert_eq!(combine(aggregation, [[0.0; 2]; 2]).map(f32::abs), [0.0; 2]);
         }
     }
@@ -174,7 +176,7 @@ mod tests {
     #[test]
     fn any_scale() {
         let scores = [[-1.0, -2.0], [-2.0, -3.0]];
-        for aggregation in Aggregation::ALL {
+        for &aggregation in Aggregation::ALL {
             let one = combine(aggregation, scores);
             for scale in [1e-36, 1e-20, 1e20, 1e38] {
                 let scaled = combine(aggregation, scores.map(|view| view.map(|score| score * scale)));
@@ -188,7 +190,7 @@ mod tests {
     #[test]
     fn one_view_is_its_own_verdict() {
         let scores = Tensor::<3>::from_data([[[-3.0, -0.25]], [[0.0, -7.0]]], &Device::flex());
-        for aggregation in Aggregation::ALL {
+        for &aggregation in Aggregation::ALL {
             let combined = aggregation.apply(scores.clone()).scores.into_data();
             combined.assert_approx_eq::<f32>(
                 &TensorData::from([[-3.0, -0.25], [0.0, -7.0]]),

@@ -12,9 +12,13 @@
 //! itself a random number (Beta distributed) whose mean is at most `a`, and n = 1000 keeps it within about 1.4
 //! points of 5% nineteen times in twenty.
 
+use serde::{Deserialize, Serialize};
+
 use crate::InferError;
 
 /// Scores of held-out normal images, in ascending order: what a new score is compared with.
+///
+/// Stored by serde as the sequence of its scores, which are checked when read.
 ///
 /// ```
 /// use mcl_infer::Calibration;
@@ -26,7 +30,8 @@ use crate::InferError;
 /// assert_eq!(calibration.p_value(5.0), 0.06);
 /// # Ok::<(), mcl_infer::InferError>(())
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<f64>", into = "Vec<f64>")]
 pub struct Calibration {
     ascending: Vec<f64>,
 }
@@ -63,12 +68,14 @@ impl Calibration {
     /// The highest threshold that at least a share `tpr` of new normal images reach, on average over draws of the
     /// calibration images.
     ///
-    /// A score is below it exactly when its [p-value](Self::p_value) is at most `1 - tpr`.
+    /// It is the `k`-th lowest of the n scores, `k` being `(n + 1) (1 - tpr)` rounded down (within 1e-9 of a whole
+    /// number that number: 100 * (1 - 0.95) is 5), at most n. A score is below it exactly when fewer than `k` scores
+    /// are not above it, that is, when its [p-value](Self::p_value) is at most `k / (n + 1)`.
     ///
     /// # Errors
     ///
     /// [`InferError::Rate`] when `tpr` is not above 0 and below 1, [`InferError::TooFewToCalibrate`] when there are
-    /// fewer than `1 / (1 - tpr) - 1` scores: no threshold can promise as much from so few.
+    /// fewer than `1 / (1 - tpr) - 1` scores, or none: no threshold can promise as much from so few.
     pub fn threshold(&self, tpr: f64) -> Result<f64, InferError> {
         if !(tpr > 0.0 && tpr < 1.0) {
             return Err(InferError::Rate { rate: tpr });
@@ -77,12 +84,26 @@ impl Calibration {
         // A new score is below the k-th lowest with probability at most k / (n + 1); the small number keeps
         // 100 * (1 - 0.95) from being 5.000000000000004 or 4.999999999999996.
         let k = ((scores + 1) as f64 * (1.0 - tpr) + 1e-9).floor() as usize;
-        match k.checked_sub(1) {
-            Some(index) => Ok(self.ascending[index.min(scores - 1)]),
-            None => {
-                let needed = (1.0 / (1.0 - tpr) - 1.0 - 1e-9).ceil() as usize;
-                Err(InferError::TooFewToCalibrate { scores, needed, tpr })
-            }
+        if k == 0 || scores == 0 {
+            let needed = ((1.0 / (1.0 - tpr) - 1.0 - 1e-9).ceil() as usize).max(1);
+            return Err(InferError::TooFewToCalibrate { scores, needed, tpr });
         }
+        Ok(self.ascending[k.min(scores) - 1])
+    }
+}
+
+impl TryFrom<Vec<f64>> for Calibration {
+    type Error = InferError;
+
+    /// As [`Calibration::new`].
+    fn try_from(scores: Vec<f64>) -> Result<Self, InferError> {
+        Self::new(scores)
+    }
+}
+
+impl From<Calibration> for Vec<f64> {
+    /// The scores, ascending.
+    fn from(calibration: Calibration) -> Self {
+        calibration.ascending
     }
 }

@@ -6,6 +6,7 @@ use crate::GaussianStatistics;
 
 /// Which samples share a covariance.
 #[derive(Config, Debug, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Covariance {
     /// One covariance for each (class, auxiliary class), as in the paper.
     PerClass,
@@ -16,6 +17,7 @@ pub enum Covariance {
 
 /// What a score is the negative of.
 #[derive(Config, Debug, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Distance {
     /// The squared Mahalanobis distance, as the paper writes it.
     Squared,

@@ -2,12 +2,12 @@
 
 use nalgebra::{DMatrix, DVector};
 
-use crate::error::{Cluster, InferError};
-use crate::{Covariance, GaussianStatistics, MahalanobisConfig, MahalanobisRecord};
+use crate::{Cluster, Covariance, GaussianStatistics, InferError, MahalanobisConfig, MahalanobisRecord};
 
-/// The least ridge, relative to the mean variance, that may stand in for directions in which nothing was
-/// seen. A smaller one makes a step in such a direction count a million times as much as one elsewhere, so
-/// that the score says little more than whether an embedding lies in the span of the samples.
+/// The least ridge, relative to the mean variance of the directions in which something was seen, that may
+/// stand in for the others. A smaller one makes a step in such a direction count a million times as much as
+/// one elsewhere, so that the score says little more than whether an embedding lies in the span of the
+/// samples.
 const LEAST_RELATIVE_RIDGE: f64 = 1e-6;
 
 /// A spread below this share of the length of the mean (squared) is f32 rounding, not spread.
@@ -100,11 +100,12 @@ impl Sample {
         let freedom = count - means;
         // Half of S + Sᵀ: the products leave the two triangles a rounding apart.
         let mut covariance = (scatter + scatter.transpose()) / (2.0 * freedom as f64);
-        let variance = covariance.trace() / dim as f64;
-        if variance * dim as f64 <= ROUNDING * power {
+        let trace = covariance.trace();
+        if trace <= ROUNDING * power {
             return Err(InferError::NoSpread { cluster, count });
         }
-        let needed = LEAST_RELATIVE_RIDGE * variance;
+        // All variance lies in the span of the deviations, which has as many dimensions as there is freedom.
+        let needed = LEAST_RELATIVE_RIDGE * trace / freedom as f64;
         if freedom < dim as u64 && ridge < needed {
             return Err(InferError::RankDeficient { cluster, count, dim, ridge, needed });
         }

@@ -1,27 +1,8 @@
 //! What can go wrong between embeddings and scores, with the class at fault and what to do about it.
 
-use core::fmt;
-
 use thiserror::Error;
 
-/// The samples behind one covariance: those of a (class, auxiliary class), or, for
-/// [`Covariance::Tied`](crate::Covariance::Tied), those of all classes of an auxiliary class.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Cluster {
-    /// The class; `None` when the classes are pooled.
-    pub class: Option<usize>,
-    /// The auxiliary class (the rotation, in the paper).
-    pub aux: usize,
-}
-
-impl fmt::Display for Cluster {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.class {
-            Some(class) => write!(f, "class {class}, auxiliary class {}", self.aux),
-            None => write!(f, "auxiliary class {} (all its classes pooled)", self.aux),
-        }
-    }
-}
+use crate::Cluster;
 
 /// An error of fitting or scoring.
 #[derive(Debug, Clone, PartialEq, Error)]
@@ -147,8 +128,13 @@ pub enum InferError {
 
     /// A Gaussian has too few samples for a mean or an unbiased covariance.
     #[error(
-        "{cluster} has {count} samples, at least {needed} are needed: give it more, leave the class out, \
-         or share one covariance between the classes (Covariance::Tied)"
+        "{cluster} has {count} samples, at least {needed} are needed: give it more{}",
+        match .cluster.class {
+            None => "",
+            // Where the covariance is shared, an empty class is what is wrong, and sharing is no way out.
+            Some(_) if *.needed == 1 => ", or leave the class out",
+            Some(_) => ", leave the class out, or share one covariance between the classes (Covariance::Tied)",
+        }
     )]
     TooFewSamples {
         /// Whose samples.
@@ -159,12 +145,12 @@ pub enum InferError {
         needed: u64,
     },
 
-    /// There are fewer samples than the covariance has dimensions, and the ridge is too small to stand in for
-    /// the directions in which nothing was seen.
+    /// The samples, less one for each mean taken out of them, are fewer than the dimensions of the covariance, and
+    /// the ridge is too small to stand in for the directions in which nothing was seen.
     #[error(
         "{cluster}: {count} samples cannot fill a covariance of dimension {dim}, and ridge {ridge:e} is too small \
-         to stand in for what they miss: give it more samples, a ridge of at least {needed:e}, or share one \
-         covariance between the classes (Covariance::Tied)"
+         to stand in for what they miss: give it more samples, or a ridge of at least {needed:e}{}",
+        .cluster.or_tied()
     )]
     RankDeficient {
         /// Whose samples.
@@ -175,14 +161,15 @@ pub enum InferError {
         dim: usize,
         /// The configured ridge.
         ridge: f64,
-        /// The least ridge that is accepted here: a millionth of the mean variance.
+        /// The least ridge that is accepted here: a millionth of the mean variance of the directions seen.
         needed: f64,
     },
 
     /// All samples of a Gaussian are the same, so it has no width.
     #[error(
         "{cluster}: all {count} samples have the same embedding, so there is no spread to measure a distance \
-         by: check for duplicate images or a collapsed model, or use Covariance::Tied"
+         by: check for duplicate images or a collapsed model{}",
+        .cluster.or_tied()
     )]
     NoSpread {
         /// Whose samples.
@@ -193,8 +180,9 @@ pub enum InferError {
 
     /// A covariance, with its ridge, is not numerically positive definite.
     #[error(
-        "the covariance of {cluster} is not positive definite with ridge {ridge:e}: raise the ridge, give it \
-         more varied samples, or use Covariance::Tied"
+        "the covariance of {cluster} is not positive definite with ridge {ridge:e}: raise the ridge, or give it \
+         more varied samples{}",
+        .cluster.or_tied()
     )]
     NotPositiveDefinite {
         /// Whose covariance.

@@ -1,17 +1,27 @@
 //! Class Gaussians as tensors: Mahalanobis distances on any device.
+//!
+//! Whitening a tight cluster is a product whose terms cancel, and CUDA rounds the factors of an f32 product to TF32,
+//! 11 significant bits: scores would be off by percents. So each factor is split into a part of 11 bits, which TF32
+//! keeps, and the rest, and three products are added:
+//!
+//! ```text
+//! x W = x_high W_high + (x_high W_low + x_low W_high) + 2^-24 of it
+//! ```
 
 use core::ops::Range;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use nalgebra::DMatrix;
 
-use crate::MahalanobisRecord;
-use crate::error::{Cluster, InferError};
 use crate::whitening::whitening;
+use crate::{Cluster, Covariance, InferError, MahalanobisRecord};
 
 /// Raw embeddings are cut off here. Nothing this far is told apart anyway, as d² overflows f32 already at
 /// 2e19, and below it no intermediate result overflows.
 pub(crate) const FAR: f32 = 1e18;
+
+/// Centred embeddings are cut off here, far beyond [`FAR`]: [`split`] multiplies them by 8193.
+const FARTHEST: f32 = 1e34;
 
 /// The Gaussians of all classes for one auxiliary class, on the device.
 #[derive(Clone)]
@@ -21,8 +31,10 @@ pub(crate) struct Gaussians {
     /// `x - mean_high` is rounded relative to the (small) difference itself.
     mean_high: Tensor<3>,
     mean_low: Tensor<3>,
-    /// Transposed whitening matrices, [classes, dim, dim], or [1, dim, dim] when all classes share one.
-    whitening: Tensor<3>,
+    /// Transposed whitening matrices, [classes, dim, dim], or [1, dim, dim] when all classes share one, in two parts
+    /// of which the first has 11 significant bits.
+    whitening_high: Tensor<3>,
+    whitening_low: Tensor<3>,
 }
 
 impl Gaussians {
@@ -41,14 +53,17 @@ impl Gaussians {
 
         let matrices = whitenings.len();
         // Column-major W, read row by row, is Wᵀ.
-        let transposed = whitenings.iter().flat_map(|whitening| whitening.iter().map(|&value| value as f32));
+        let transposed = whitenings.iter().flat_map(|whitening| whitening.iter().copied());
+        let (whitening_high, whitening_low) = transposed.map(short_and_rest).unzip();
 
-        let tensor =
-            |values: Vec<f32>, shape: [usize; 3]| Tensor::from_data(TensorData::new(values, shape), device);
+        let tensor = |values: Vec<f32>, shape: [usize; 3]| {
+            Tensor::from_data(TensorData::new(values, shape), (device, DType::F32))
+        };
         Self {
             mean_high: tensor(mean_high, [classes, 1, dim]),
             mean_low: tensor(mean_low, [classes, 1, dim]),
-            whitening: tensor(transposed.collect(), [matrices, dim, dim]),
+            whitening_high: tensor(whitening_high, [matrices, dim, dim]),
+            whitening_low: tensor(whitening_low, [matrices, dim, dim]),
         }
     }
 
@@ -61,8 +76,16 @@ impl Gaussians {
     ) -> Tensor<3> {
         let x = embeddings.clone().slice([rows, view..view + 1]).swap_dims(0, 1); // [1, rows, dim]
         let centred = x - self.mean_high.clone() - self.mean_low.clone(); // [classes, rows, dim]
-        let white = centred.matmul(self.whitening.clone()); // [classes, rows, dim]
+        let white = self.whiten(centred, Tensor::matmul); // [classes, rows, dim]
         white.square().sum_dim(2).permute([1, 2, 0])
+    }
+
+    /// W x of each row, to the precision of f32 even if `product` rounds its factors to TF32.
+    fn whiten(&self, centred: Tensor<3>, product: impl Fn(Tensor<3>, Tensor<3>) -> Tensor<3>) -> Tensor<3> {
+        let (high, low) = split(centred);
+        let corrections =
+            product(high.clone(), self.whitening_low.clone()) + product(low, self.whitening_high.clone());
+        product(high, self.whitening_high.clone()) + corrections
     }
 }
 
@@ -75,15 +98,113 @@ pub(crate) fn whitenings(record: &MahalanobisRecord, aux: usize) -> Result<Vec<D
         .map(|class| {
             let covariance = DMatrix::from_row_slice(dim, dim, covariance(class));
             whitening(&covariance).ok_or_else(|| InferError::NotPositiveDefinite {
-                cluster: Cluster { class: (!shared || classes == 1).then_some(class), aux },
+                cluster: Cluster {
+                    class: (!shared || record.config.covariance != Covariance::Tied).then_some(class),
+                    aux,
+                },
                 ridge: record.config.ridge,
             })
         })
         .collect()
 }
 
+/// Numbers as sums of one with 11 significant bits and what it lacks, exactly (Veltkamp, 1968).
+///
+/// A compiler may fuse the product by 8192 with the sum, since it is exact. One that takes the sums for those of real
+/// numbers would leave the high part as it came and nothing for the low one: no worse than a single product.
+fn split(values: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
+    let values = values.clamp(-FARTHEST, FARTHEST);
+    let scaled = values.clone().mul_scalar(8192.0) + values.clone();
+    let high = scaled.clone() + (values.clone() - scaled);
+    let low = values - high.clone();
+    (high, low)
+}
+
+/// A number as the sum of an f32 with 11 significant bits and another f32.
+fn short_and_rest(value: f64) -> (f32, f32) {
+    const LAST_BIT: u32 = 1 << 13; // of the 11; an f32 has 24
+    let rounded = (value as f32).to_bits().saturating_add(LAST_BIT / 2) & !(LAST_BIT - 1);
+    let high = f32::from_bits(rounded);
+    (high, (value - f64::from(high)) as f32)
+}
+
 /// A number as the sum of two f32.
 fn two_parts(value: f64) -> (f32, f32) {
     let high = value as f32;
     (high, (value - f64::from(high)) as f32)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+    use crate::MahalanobisConfig;
+
+    /// As CUDA rounds the factors of a product.
+    fn tf32(tensor: Tensor<3>) -> Tensor<3> {
+        let (shape, device) = (tensor.dims(), tensor.device());
+        let values: Vec<f32> =
+            tensor.into_data().iter::<f32>().map(|value| short_and_rest(value.into()).0).collect();
+        Tensor::from_data(TensorData::new(values, shape), &device)
+    }
+
+    #[test]
+    fn split_is_exact_and_the_high_part_survives_tf32() {
+        let device = Device::flex();
+        let rng = &mut ChaCha8Rng::seed_from_u64(2);
+        let random: Vec<f32> = (0..2000).map(|_| rng.random_range(-2.0..2.0)).collect();
+        let random = Tensor::<1>::from_floats(random.as_slice(), &device).reshape([1, 40, 50]);
+        let extremes = Tensor::from_data([[[0.0, FAR, -FAR, 1e-20, 1.0, -1.5, f32::MAX]]], &device);
+        for values in [random, extremes] {
+            let (high, low) = split(values.clone());
+            tf32(high.clone()).into_data().assert_eq(&high.clone().into_data(), true);
+            let limit = low.clone().abs().lower_equal(high.clone().abs() / 2048.0);
+            assert!(limit.all().into_scalar::<bool>());
+            let whole = values.clamp(-FARTHEST, FARTHEST).into_data();
+            (high + low).into_data().assert_eq(&whole, true);
+        }
+    }
+
+    /// Features that hang together to one part in 50: the terms of the whitening cancel down to that.
+    #[test]
+    fn rounded_factors_do_not_show_in_the_distances() {
+        let (dim, rows) = (8, 64);
+        let rng = &mut ChaCha8Rng::seed_from_u64(1);
+        let mut sample = || -> Vec<f32> {
+            let common = rng.random_range(-0.05f32..0.05);
+            (0..dim).map(|_| common + rng.random_range(-1e-3f32..1e-3)).collect()
+        };
+        let config = MahalanobisConfig::new().with_normalize(false).with_ridge(0.0);
+        let mut statistics = config.statistics(1, 1, dim);
+        for _ in 0..50 {
+            statistics.update(&sample(), &[0], &[0]).unwrap();
+        }
+        let record = crate::covariance::estimate(&statistics, &config).unwrap();
+        let whitenings = whitenings(&record, 0).unwrap();
+        let device = Device::flex();
+        let gaussians = Gaussians::new(&record, 0, &whitenings, &device);
+
+        let values: Vec<f32> = (0..rows).flat_map(|_| sample()).collect();
+        let exact = values.chunks(dim).map(|x| {
+            let x = x.iter().zip(&record.means).map(|(&x, &mean)| f64::from(x) - mean);
+            (&whitenings[0] * nalgebra::DVector::from_iterator(dim, x)).norm_squared()
+        });
+        let centred = Tensor::<3>::from_data(TensorData::new(values.clone(), [1, rows, dim]), &device)
+            - gaussians.mean_high.clone()
+            - gaussians.mean_low.clone();
+        let rounded = |a: Tensor<3>, b: Tensor<3>| tf32(a).matmul(tf32(b));
+        let of = |white: Tensor<3>| white.square().sum_dim(2).into_data();
+        let (three, whole) = (
+            of(gaussians.whiten(centred.clone(), rounded)),
+            of(rounded(centred, gaussians.whitening_high.clone() + gaussians.whitening_low.clone())),
+        );
+        let (mut worst, mut worst_of_one) = (0.0f64, 0.0f64);
+        for ((exact, three), one) in exact.zip(three.iter::<f64>()).zip(whole.iter::<f64>()) {
+            worst = worst.max((three - exact).abs() / exact);
+            worst_of_one = worst_of_one.max((one - exact).abs() / exact);
+        }
+        assert!(worst < 1e-5 && worst_of_one > 1e-3, "{worst} {worst_of_one}");
+    }
 }

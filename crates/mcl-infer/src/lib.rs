@@ -42,6 +42,7 @@
 
 mod aggregation;
 mod calibration;
+mod cluster;
 mod config;
 mod covariance;
 mod error;
@@ -59,8 +60,9 @@ mod whitening;
 
 pub use aggregation::{Aggregation, Prediction};
 pub use calibration::Calibration;
+pub use cluster::Cluster;
 pub use config::{Covariance, Distance, MahalanobisConfig};
-pub use error::{Cluster, InferError};
+pub use error::InferError;
 pub use neighbours::{Neighbour, NeighbourIndex};
 pub use record::MahalanobisRecord;
 pub use scorer::MahalanobisScorer;

@@ -7,7 +7,7 @@
 //! GPU may round its factors to 11 bits (TF32), every row that this could have kept out is compared again in f64.
 //! So the answer is the same on every device.
 
-use burn::tensor::{Device, FloatDType, Tensor, TensorData};
+use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 use rayon::prelude::*;
 
 use crate::InferError;
@@ -205,7 +205,7 @@ impl Candidates {
 }
 
 fn tensor(values: &[f32], shape: [usize; 2], device: &Device) -> Tensor<2> {
-    Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), (device, DType::F32))
 }
 
 fn host(tensor: Tensor<2>) -> Result<Vec<f32>, InferError> {

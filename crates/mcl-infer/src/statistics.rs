@@ -103,8 +103,9 @@ impl GaussianStatistics {
     ///
     /// - [`InferError::NormalizeMismatch`], [`InferError::InvalidRidge`], [`InferError::Empty`];
     /// - [`InferError::TooFewSamples`]: fewer than two samples (tied: none, or none to spare for a variance);
-    /// - [`InferError::RankDeficient`]: no more samples than dimensions, and a ridge under a millionth of the mean
-    ///   variance: every direction outside the samples' span would then count as a million times too far;
+    /// - [`InferError::RankDeficient`]: no more samples than dimensions (tied: fewer than dimensions and classes together),
+    ///   and a ridge under a millionth of the mean variance within the samples' span: every direction outside it
+    ///   would then count as a million times too far;
     /// - [`InferError::NoSpread`]: all samples equal;
     /// - [`InferError::NotPositiveDefinite`]: the rest of the ways for a covariance to be singular.
     pub fn fit(&self, config: &MahalanobisConfig, device: &Device) -> Result<MahalanobisScorer, InferError> {

@@ -15,6 +15,7 @@ use burn::tensor::Tensor;
 /// View 4 + r is also view r flipped horizontally for 0 and 180 degrees and vertically for 90 and 270: the
 /// flips seen in training, which is why the Gaussians of rotation r know it.
 #[derive(Config, Debug, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum TestTimeViews {
     /// The image alone.
     Identity,
@@ -26,7 +27,7 @@ pub enum TestTimeViews {
 
 impl TestTimeViews {
     /// All of them, from one view to eight.
-    pub const ALL: [Self; 3] = [Self::Identity, Self::Rotations, Self::RotationsAndFlips];
+    pub const ALL: &[Self] = &[Self::Identity, Self::Rotations, Self::RotationsAndFlips];
 
     /// The auxiliary class (rotation in quarter turns) of each view.
     pub fn aux(&self) -> &'static [usize] {
@@ -106,7 +107,7 @@ mod tests {
     #[test]
     fn fewer_views_are_the_first_of_more() {
         let all = TestTimeViews::RotationsAndFlips.expand(images());
-        for kind in TestTimeViews::ALL {
+        for &kind in TestTimeViews::ALL {
             let views = kind.expand(images());
             let count = kind.aux().len();
             assert_eq!(views.dims(), [1, count, 1, 2, 2]);

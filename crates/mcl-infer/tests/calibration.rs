@@ -76,20 +76,20 @@ fn ties_cost_alarms_and_never_add_any() {
 }
 
 proptest! {
-    /// A score is below the threshold exactly when its p-value is at most 1 - tpr, ties or not.
+    /// A score is below the threshold exactly when its p-value is at most k / (n + 1), ties or not.
     #[test]
     fn threshold_and_p_value_agree(scores in prop::collection::vec(-20i32..20, 1..150), new in -25i32..25, percent in 1u32..100) {
         let calibration = calibration(&scores.iter().map(|&s| f64::from(s)).collect::<Vec<_>>());
-        let tpr = f64::from(percent) / 100.0;
+        let (n, tpr) = (scores.len(), f64::from(percent) / 100.0);
+        let k = ((n + 1) * (100 - percent as usize) / 100).min(n);
         let p_value = calibration.p_value(f64::from(new));
         prop_assert!(p_value > 0.0 && p_value <= 1.0);
         match calibration.threshold(tpr) {
             Ok(threshold) => {
-                prop_assert_eq!(f64::from(new) < threshold, p_value <= 1.0 - tpr + 1e-12);
+                prop_assert_eq!(f64::from(new) < threshold, p_value <= k as f64 / (n + 1) as f64);
             }
             Err(InferError::TooFewToCalibrate { scores, needed, .. }) => {
-                prop_assert!(scores < needed);
-                prop_assert!(1.0 / (scores as f64 + 1.0) > 1.0 - tpr - 1e-12); // no p-value is that small
+                prop_assert!(k == 0 && scores < needed);
             }
             Err(other) => return Err(TestCaseError::fail(other.to_string())),
         }
@@ -111,7 +111,22 @@ fn too_few_scores_say_how_many_are_needed() {
         other => panic!("{other:?}"),
     }
     assert!(calibration(&[0.0; 19]).threshold(0.95).is_ok());
-    assert!(matches!(calibration(&[]).threshold(0.5), Err(InferError::TooFewToCalibrate { needed: 1, .. })));
+    for tpr in [0.5, 1e-10, 1e-300] {
+        let none = calibration(&[]).threshold(tpr);
+        assert!(matches!(none, Err(InferError::TooFewToCalibrate { scores: 0, needed: 1, .. })), "{none:?}");
+    }
+}
+
+#[test]
+fn stored_scores_are_checked() {
+    let scores = calibration(&[3.0, -1.0, 2.5]);
+    let stored = serde_json::to_string(&scores).unwrap();
+    assert_eq!(stored, "[-1.0,2.5,3.0]");
+    assert_eq!(serde_json::from_str::<Calibration>(&stored).unwrap(), scores);
+    assert_eq!(serde_json::from_str::<Calibration>("[3.0, 2.5, -1.0]").unwrap(), scores);
+    let infinite =
+        <serde::de::value::SeqDeserializer<_, serde::de::value::Error>>::new([f64::INFINITY].into_iter());
+    assert!(<Calibration as serde::Deserialize>::deserialize(infinite).is_err());
 }
 
 #[test]

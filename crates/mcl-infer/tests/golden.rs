@@ -50,6 +50,7 @@ impl Scores {
             Aggregation::Max => &self.max,
             Aggregation::WeightedAverage => &self.weighted_paper,
             Aggregation::HarmonicMean => &self.weighted_official,
+            other => panic!("no reference for {other:?}"),
         }
     }
 }
@@ -126,7 +127,7 @@ fn verdicts() {
             [(Distance::Squared, &case.expected.squared), (Distance::Root, &case.expected.distance)]
         {
             let scores = case.fit(distance).score(case.queries(), &case.view_aux()).unwrap();
-            for aggregation in Aggregation::ALL {
+            for &aggregation in Aggregation::ALL {
                 let prediction = aggregation.apply(scores.clone());
                 let expected = expected.verdict(aggregation);
                 assert_close(&numbers(prediction.scores), &expected.scores.concat(), 1e-4);

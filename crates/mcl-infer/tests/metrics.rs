@@ -11,6 +11,7 @@ fn curve(ind: &[f64], ood: &[f64], positive: Positive) -> Vec<(f64, f64, f64)> {
     let (positives, negatives) = match positive {
         Positive::InDistribution => (ind.to_vec(), ood.to_vec()),
         Positive::OutOfDistribution => (negated(ood), negated(ind)),
+        other => panic!("no reference for {other:?}"),
     };
     let mut thresholds = [positives.clone(), negatives.clone()].concat();
     thresholds.sort_by(|a, b| b.partial_cmp(a).unwrap());

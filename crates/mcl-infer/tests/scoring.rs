@@ -48,6 +48,7 @@ fn assert_scores(scorer: &MahalanobisScorer, values: &[f32], view_aux: &[usize])
         let expected = match scorer.config().distance {
             Distance::Squared => squared,
             Distance::Root => -(-squared).sqrt(),
+            other => panic!("no reference for {other:?}"),
         };
         let error = (f64::from(actual) - expected).abs();
         assert!(error <= 1e-4 * expected.abs(), "{actual} for {expected}");
@@ -256,7 +257,7 @@ fn embeddings_of_any_scale() {
     });
     for scale in [1e-45, 1e15, 1e19, 1e25, f32::MAX] {
         let scores = scorer.score(scaled(scale), &[0]).unwrap();
-        for aggregation in Aggregation::ALL {
+        for &aggregation in Aggregation::ALL {
             let score = numbers(aggregation.apply(scores.clone()).score);
             assert!(
                 score.iter().all(|score| score.is_finite()),

@@ -271,6 +271,7 @@ fn too_few_samples_for_a_covariance() {
     assert!(matches!(error, InferError::RankDeficient { count: 3, dim: 3, .. }), "{error}");
     assert!(error.to_string().contains("class 1, auxiliary class 1: 3 samples"), "{error}");
     fit_with_last(&three, &config.with_ridge(1e-3)).unwrap();
+    assert!(error.to_string().contains("Covariance::Tied"), "{error}");
 
     // Tied, one sample a class is enough, and none is not.
     let tied = config.with_covariance(Covariance::Tied);
@@ -288,6 +289,24 @@ fn tied_needs_a_sample_to_spare() {
     let cluster = Cluster { class: None, aux: 0 };
     assert_eq!(error, InferError::TooFewSamples { cluster, count: 2, needed: 3 });
     assert!(error.to_string().contains("auxiliary class 0 (all its classes pooled)"), "{error}");
+}
+
+/// Two samples spread in one direction of 128: their variance there is what a ridge is measured by.
+#[test]
+fn few_samples_near_each_other_need_a_ridge_too() {
+    let mut features = [0.0f32; 2 * 128];
+    (features[0], features[128], features[129]) = (1.0, 0.9, 0.19f32.sqrt()); // cosine 0.9
+    for covariance in [Covariance::PerClass, Covariance::Tied] {
+        let config = MahalanobisConfig::new().with_covariance(covariance);
+        let mut statistics = config.statistics(1, 1, 128);
+        statistics.update(&features, &[0; 2], &[0; 2]).unwrap();
+        let fit = |ridge| statistics.fit(&config.with_ridge(ridge), &Device::flex());
+        let Err(error @ InferError::RankDeficient { needed, .. }) = fit(1e-9) else { panic!("a fit") };
+        assert!((needed - 1e-7).abs() < 1e-12, "{needed}");
+        // Who shares a covariance already is not told to.
+        assert_eq!(error.to_string().contains("Covariance::Tied"), covariance == Covariance::PerClass);
+        fit(1e-6).unwrap();
+    }
 }
 
 #[test]

@@ -104,8 +104,10 @@ fn nothing_leaves_the_target() {
 #[test]
 fn a_cut_or_flipped_archive_is_an_error_and_leaves_nothing() {
     let noise: Vec<u8> = (0..20_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    let good = gzip(&tar(&[("a", FILE, &noise), ("b", FILE, &noise)]));
+    let plain = tar(&[("a", FILE, &noise), ("b", FILE, &noise)]);
+    let good = gzip(&plain);
     assert_eq!(Place::with(&good).extract().unwrap(), 2);
+    assert_eq!(Place::with(&plain).extract().unwrap(), 2);
     let check = |bad: &[u8], what: &str| {
         let place = Place::with(bad);
         match place.extract() {
@@ -116,6 +118,23 @@ fn a_cut_or_flipped_archive_is_an_error_and_leaves_nothing() {
     };
     for cut in [10, 100, good.len() / 2, good.len() - 600, good.len() - 8, good.len() - 1] {
         check(&good[..cut], &format!("cut at {cut}"));
+    }
+    let entry = 512 + 20_000usize.next_multiple_of(512);
+    for cut in [
+        0,
+        300,
+        512,
+        1000,
+        entry - 1,
+        entry,
+        entry + 300,
+        entry + 512,
+        2 * entry - 1,
+        2 * entry,
+        2 * entry + 300,
+    ] {
+        check(&plain[..cut], &format!("plain, cut at {cut}"));
+        check(&gzip(&plain[..cut]), &format!("cut at {cut}, then packed"));
     }
     let mut flipped = good.clone();
     flipped[good.len() / 2] ^= 0x10;

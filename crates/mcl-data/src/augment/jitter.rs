@@ -7,6 +7,7 @@ use super::ops;
 
 /// One of the four colour operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ColorOp {
     /// [`ops::adjust_brightness`]
     Brightness,

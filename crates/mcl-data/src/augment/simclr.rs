@@ -38,6 +38,12 @@ pub struct SimClrAugmentConfig {
     pub gray_probability: f64,
 }
 
+impl Default for SimClrAugmentConfig {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl SimClrAugmentConfig {
     /// Checks the settings.
     ///

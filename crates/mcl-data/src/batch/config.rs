@@ -9,6 +9,9 @@ use super::TwoViewBatches;
 use crate::augment::SimClrAugmentConfig;
 use crate::{DataError, ImageSet};
 
+/// Most batches that may wait: the queue takes its memory at once.
+const MAX_PREFETCH: usize = 1024;
+
 /// Settings of [`TwoViewBatches`].
 ///
 /// ```
@@ -40,7 +43,7 @@ pub struct BatchConfig {
     /// How the views are drawn.
     #[config(default = "SimClrAugmentConfig::new()")]
     pub augment: SimClrAugmentConfig,
-    /// Finished batches that may wait in the queue. At 1,024 samples of 32 x 32 each takes 25 MB.
+    /// Finished batches that may wait in the queue, up to 1024. At 1,024 samples of 32 x 32 each takes 25 MB.
     #[config(default = 2)]
     pub prefetch: usize,
     /// Threads that make views, 0 for rayon's global pool. The batches do not depend on it.
@@ -52,7 +55,8 @@ impl BatchConfig {
     /// Checks the settings against the set.
     ///
     /// # Errors
-    /// - [`DataError::Setting`] if `images` is zero, `rotations` is neither 1 nor 4, or an augmentation setting is out of range
+    /// - [`DataError::Setting`] if `images` is zero, `rotations` is neither 1 nor 4, `prefetch` is above 1024, or an
+    ///   augmentation setting is out of range
     /// - [`DataError::BatchTooLarge`] if the set has fewer than `images` images
     /// - [`DataError::NotSquare`] if images are to be turned that are not square
     /// - [`DataError::Worker`] if the threads cannot be started
@@ -69,6 +73,10 @@ impl BatchConfig {
                 value,
                 requirement: "must be 4, or 1 to leave images upright",
             });
+        }
+        if self.prefetch > MAX_PREFETCH {
+            let value = self.prefetch.to_string();
+            return Err(DataError::Setting { name: "prefetch", value, requirement: "must be at most 1024" });
         }
         if set.len() < self.images {
             return Err(DataError::BatchTooLarge { batch: self.images, available: set.len() });

@@ -111,6 +111,10 @@ fn folders_of_pngs_are_the_same_set() {
     assert_eq!(pngs, binary.subset(&by_class).unwrap());
     assert_eq!(cifar10::load(&root.path().join("cifar10"), Split::Test).unwrap(), pngs);
 
+    // Another set beside it, without a folder of its own.
+    std::fs::create_dir_all(root.path().join("test/apple")).unwrap();
+    assert_eq!(cifar10::load(root.path(), Split::Test).unwrap(), pngs);
+
     image::RgbImage::new(31, 32).save(root.path().join("cifar10/test/cat/0000.png")).unwrap();
     let error = cifar10::load(root.path(), Split::Test).unwrap_err();
     assert!(matches!(&error, DataError::ImageSize { found: (32, 31), .. }), "{error}");

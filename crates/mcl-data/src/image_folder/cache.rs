@@ -39,11 +39,11 @@ pub enum CacheUse {
         /// Why the file that was there could not serve; `None` if there was none.
         replaced: Option<String>,
     },
-    /// The pictures were decoded, but the file could not be written.
+    /// The pictures were decoded, but the file was not written.
     NotWritten {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// Why: the file could not be written, or a picture could not be opened, which may pass.
         reason: String,
     },
 }
@@ -57,9 +57,7 @@ impl std::fmt::Display for CacheUse {
             Self::Written { path, replaced: Some(why) } => {
                 write!(f, "cached anew in {} ({why})", path.display())
             }
-            Self::NotWritten { path, reason } => {
-                write!(f, "not cached: cannot write {}: {reason}", path.display())
-            }
+            Self::NotWritten { reason, .. } => write!(f, "not cached: {reason}"),
         }
     }
 }
@@ -157,7 +155,8 @@ pub(super) fn read(path: &Path, expected: &Expected) -> Result<Decoded, String> 
     if file.array::<32>().map_err(cut)? != expected.fingerprint {
         return Err("the folder has changed".into());
     }
-    let bytes = (pictures - reasons.len()).checked_mul(3 * size.0 * size.1);
+    let image_bytes = size.0.checked_mul(size.1).and_then(|pixels| pixels.checked_mul(3));
+    let bytes = image_bytes.and_then(|bytes| bytes.checked_mul(pictures - reasons.len()));
     let bytes = bytes.filter(|&bytes| bytes as u64 <= length).ok_or("it is cut short")?;
     let mut pixels = vec![0; bytes];
     file.take(&mut pixels).map_err(cut)?;

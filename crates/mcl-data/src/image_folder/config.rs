@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::cache::{self, CacheUse, Decoded, Expected};
 use super::{ImageFolder, Listing, Unreadable, fingerprint};
-use crate::folder::{self, Fit, LOOKED_FOR};
+use crate::folder::{self, Fit};
 use crate::image_set::check_size;
 use crate::{DataError, ImageSet, decode};
 
@@ -18,7 +18,8 @@ const NAMED: usize = 5;
 /// How a folder of pictures is read.
 ///
 /// In memory a set takes 3 * height * width bytes a picture, and its path; while decoding, each thread holds one picture
-/// besides, at most 256 MiB encoded and 256 MiB decoded. The cache file is as large as the pixels.
+/// besides: its file (at most 256 MiB), its pixels as stored (at most 256 MiB) and as RGB (three times that if it is
+/// grey), and, while it is stretched, 3 * its height * the target width bytes. The cache file is as large as the pixels.
 ///
 /// ```no_run
 /// use mcl_data::image_folder::ImageFolderConfig;
@@ -49,10 +50,14 @@ impl ImageFolderConfig {
     /// `observer` is called with the number of pictures done and of all pictures, from several threads at once; not when
     /// the cache serves.
     ///
+    /// A picture that the system could not open or read, unlike one that is damaged, may be readable another time: then
+    /// no cache is written.
+    ///
     /// # Errors
     /// - [`DataError::TooManyUnreadable`] if more pictures cannot be read than [`unreadable`](Self::unreadable) allows
     /// - [`DataError::NoClassFolders`], [`DataError::EmptyFolder`], [`DataError::MixedFolder`] if there is no class, a
-    ///   class without a readable picture, or pictures both in `root` and in folders
+    ///   class without a picture, or pictures both in `root` and in folders
+    /// - [`DataError::UnreadableClass`] if not one picture of a class can be read
     /// - [`DataError::OutOfMemory`], [`DataError::Io`], [`DataError::Setting`]
     pub fn load(
         &self,
@@ -66,23 +71,28 @@ impl ImageFolderConfig {
         }
         let listing = Listing::read(root)?;
         let Some(folder) = &self.cache else {
-            let decoded = decode_all(&listing, self.size, observer)?;
+            let (decoded, _) = decode_all(&listing, self.size, observer)?;
             return self.finish(listing, decoded, CacheUse::Off);
         };
         let path = folder.join(cache::file_name(root, self.size));
         let expected = Expected {
             size: self.size,
             pictures: listing.files.len(),
-            fingerprint: fingerprint::of(&listing, self.size)?,
+            fingerprint: fingerprint::of(&listing, self.size),
         };
         let replaced = match cache::read(&path, &expected) {
             Ok(decoded) => return self.finish(listing, decoded, CacheUse::Read(path)),
             Err(reason) => path.exists().then_some(reason),
         };
-        let decoded = decode_all(&listing, self.size, observer)?;
-        let cache = match cache::write(&path, &expected, &decoded) {
+        let (decoded, passing) = decode_all(&listing, self.size, observer)?;
+        let written = match passing {
+            Some(reason) => Err(format!("this may be different another time: {reason}")),
+            None => cache::write(&path, &expected, &decoded)
+                .map_err(|error| format!("cannot write {}: {error}", path.display())),
+        };
+        let cache = match written {
             Ok(()) => CacheUse::Written { path, replaced },
-            Err(error) => CacheUse::NotWritten { path, reason: error.to_string() },
+            Err(reason) => CacheUse::NotWritten { path, reason },
         };
         self.finish(listing, decoded, cache)
     }
@@ -111,46 +121,43 @@ impl ImageFolderConfig {
         if let Some(class) = images.class_counts().iter().position(|&count| count == 0) {
             let path =
                 if images.class_names().len() == 1 { root } else { root.join(&images.class_names()[class]) };
-            return Err(DataError::EmptyFolder { path, looked_for: LOOKED_FOR });
+            // A listing holds no class without files: here they were all unreadable.
+            let mut of_class = unreadable.into_iter().filter(|file| file.path.starts_with(&path));
+            let first = of_class.next().map(|file| file.reason).unwrap_or_default();
+            return Err(DataError::UnreadableClass { pictures: 1 + of_class.count(), first, path });
         }
         Ok(ImageFolder { images, files: kept, unreadable, cache })
     }
 }
 
-/// Decodes every picture into its place; then closes the gaps that the unreadable ones left.
+/// Decodes every picture into its place; then closes the gaps that the unreadable ones left. Also the first reason that
+/// may pass without a change to the folder: an error of the system, not of a picture.
 fn decode_all(
     listing: &Listing,
     size: (usize, usize),
     observer: &(dyn Fn(usize, usize) + Sync),
-) -> Result<Decoded, DataError> {
+) -> Result<(Decoded, Option<String>), DataError> {
     let all = listing.files.len();
-    let image_bytes = 3 * size.0 * size.1;
-    let mut pixels = Vec::new();
-    let bytes = all.saturating_mul(image_bytes);
-    pixels.try_reserve_exact(bytes).map_err(|_| DataError::OutOfMemory {
-        pictures: all,
-        height: size.0,
-        width: size.1,
-        bytes: bytes as u64,
-    })?;
-    pixels.resize(bytes, 0);
+    let (mut pixels, image_bytes) = folder::room(all, size)?;
 
     let done = AtomicUsize::new(0);
-    let reasons: Vec<Option<String>> = pixels
+    let errors: Vec<Option<DataError>> = pixels
         .par_chunks_exact_mut(image_bytes)
         .zip(&listing.files)
         .map(|(planar, (path, _))| {
             let outcome =
                 decode::read(path).and_then(|image| folder::place(path, &image, size, Fit::Stretch, planar));
             observer(done.fetch_add(1, Ordering::Relaxed) + 1, all);
-            outcome.err().map(|error| error.to_string())
+            outcome.err()
         })
         .collect();
 
+    let passing = errors.iter().flatten().find(|error| matches!(error, DataError::Io { .. }));
+    let passing = passing.map(ToString::to_string);
     let mut unreadable = Vec::new();
-    for (i, reason) in reasons.into_iter().enumerate() {
-        match reason {
-            Some(reason) => unreadable.push((i, reason)),
+    for (i, error) in errors.into_iter().enumerate() {
+        match error {
+            Some(error) => unreadable.push((i, error.to_string())),
             None if unreadable.is_empty() => {}
             None => {
                 let from = i * image_bytes;
@@ -159,7 +166,7 @@ fn decode_all(
         }
     }
     pixels.truncate((all - unreadable.len()) * image_bytes);
-    Ok(Decoded { pixels, unreadable })
+    Ok((Decoded { pixels, unreadable }, passing))
 }
 
 #[cfg(test)]

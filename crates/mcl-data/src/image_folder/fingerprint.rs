@@ -8,15 +8,15 @@ use sha2::{Digest, Sha256};
 
 use super::Listing;
 use super::cache::FORMAT;
-use crate::DataError;
 
 /// SHA-256 over what the pixels are made from: the version of this library, the target size, and each file's path below
 /// the root, length and time of last change.
 ///
-/// A file that is overwritten by one of the same length, with its old time put back, goes unnoticed.
-pub(super) fn of(listing: &Listing, size: (usize, usize)) -> Result<[u8; 32], DataError> {
+/// A file that is overwritten by one of the same length, with its old time put back, goes unnoticed. One whose length and
+/// time are not to be had is told from one that has them.
+pub(super) fn of(listing: &Listing, size: (usize, usize)) -> [u8; 32] {
     let stats: Vec<(u64, i128)> =
-        listing.files.par_iter().map(|(path, _)| stat(path)).collect::<Result<_, _>>()?;
+        listing.files.par_iter().map(|(path, _)| stat(path).unwrap_or((u64::MAX, i128::MIN))).collect();
     let mut hash = Sha256::new();
     hash.update(FORMAT.to_le_bytes());
     hash.update(env!("CARGO_PKG_VERSION"));
@@ -30,13 +30,13 @@ pub(super) fn of(listing: &Listing, size: (usize, usize)) -> Result<[u8; 32], Da
         hash.update(length.to_le_bytes());
         hash.update(changed.to_le_bytes());
     }
-    Ok(hash.finalize().into())
+    hash.finalize().into()
 }
 
 /// Length in bytes, and nanoseconds between 1970 and the last change.
-fn stat(path: &Path) -> Result<(u64, i128), DataError> {
-    let metadata = std::fs::metadata(path).map_err(DataError::io("read", path))?;
-    let changed = metadata.modified().map_err(DataError::io("read the time of", path))?;
+fn stat(path: &Path) -> std::io::Result<(u64, i128)> {
+    let metadata = std::fs::metadata(path)?;
+    let changed = metadata.modified()?;
     let nanoseconds = match changed.duration_since(UNIX_EPOCH) {
         Ok(after) => after.as_nanos() as i128,
         Err(before) => -(before.duration().as_nanos() as i128),

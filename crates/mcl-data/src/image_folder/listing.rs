@@ -28,7 +28,7 @@ impl Listing {
                 folder: folder::name(folder),
             }),
             (None, Some(_)) => {
-                let class_names = vec![own_name(&root)];
+                let class_names = vec![folder::own_name(&root)];
                 Ok(Self { root, class_names, files: pictures.into_iter().map(|path| (path, 0)).collect() })
             }
             (Some(_), None) => {
@@ -45,13 +45,5 @@ impl Listing {
                 Ok(Self { root, class_names, files })
             }
         }
-    }
-}
-
-/// The name of a folder, also of `.` and `..`.
-fn own_name(root: &Path) -> String {
-    match root.file_name() {
-        Some(_) => folder::name(root),
-        None => root.canonicalize().map_or_else(|_| folder::name(root), |path| folder::name(&path)),
     }
 }

@@ -98,7 +98,36 @@ fn a_class_of_unreadable_files_is_an_error() {
     }
     fs::write(root.path().join("b/1.png"), "no picture").unwrap();
     let error = ImageFolderConfig::new((2, 2)).with_unreadable(1.0).load(root.path(), &quiet).unwrap_err();
-    assert!(matches!(&error, DataError::EmptyFolder { path, .. } if path.ends_with("b")), "{error}");
+    let DataError::UnreadableClass { path, pictures: 1, first } = &error else { panic!("{error}") };
+    assert!(path.ends_with("b") && first.contains("1.png"), "{error}");
+}
+
+/// What the system could not open may be there another time: a cache would keep it out for good.
+#[cfg(unix)]
+#[test]
+fn a_picture_that_cannot_be_opened_is_not_cached_as_unreadable() {
+    let (root, cache, elsewhere) = (folder(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let away = elsewhere.path().join("away.png");
+    std::os::unix::fs::symlink(&away, root.path().join("6.png")).unwrap();
+    let config = ImageFolderConfig::new((4, 4)).with_unreadable(0.2).with_cache(Some(cache.path().into()));
+    let load = || config.load(root.path(), &quiet).unwrap();
+    for _ in 0..2 {
+        let folder = load();
+        assert_eq!((folder.images.len(), folder.unreadable.len()), (10, 1));
+        assert!(folder.unreadable[0].path.ends_with("6.png"));
+        let CacheUse::NotWritten { reason, .. } = &folder.cache else { panic!("{}", folder.cache) };
+        assert!(reason.contains("6.png"), "{reason}");
+    }
+    RgbImage::from_pixel(5, 9, Rgb(GREEN)).save(&away).unwrap();
+    let folder = load();
+    assert_eq!((folder.images.len(), folder.unreadable.len()), (11, 0));
+    assert!(matches!(folder.cache, CacheUse::Written { .. }), "{}", folder.cache);
+
+    // Away for a while: what is cached stays for when it is back.
+    fs::remove_file(&away).unwrap();
+    assert_eq!(load().unreadable.len(), 1);
+    RgbImage::from_pixel(5, 9, Rgb(GREEN)).save(&away).unwrap();
+    assert_eq!(load().images.len(), 11);
 }
 
 #[test]

@@ -19,6 +19,7 @@ pub const SIDE: usize = 32;
 
 /// The parts of the shapes set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub enum ShapesSplit {
     /// Ten signs, for training.
     Train,

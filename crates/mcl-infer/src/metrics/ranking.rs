@@ -6,6 +6,7 @@ use super::error::{MetricError, Side};
 
 /// Which class a detector is said to detect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Positive {
     /// In-distribution images are positive: detected when the score is high (as in the MCL paper).
     InDistribution,

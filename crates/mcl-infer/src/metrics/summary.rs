@@ -7,6 +7,7 @@ use super::ranking::{Positive, Ranking};
 
 /// One row of a paper's table: all metrics of one out-of-distribution set, from a single sort of the scores.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct OodMetrics {
     /// [`auroc`](super::auroc)
     pub auroc: f64,
@@ -22,6 +23,7 @@ pub struct OodMetrics {
 
 /// A metric under both conventions of what is positive.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ByPositive {
     /// With in-distribution images as the positives.
     pub in_distribution: f64,
