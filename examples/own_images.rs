@@ -271,14 +271,14 @@ fn check_numbers(
         ),
         error => error.to_string(),
     })?;
-    // A class of no more pictures than dimensions needs a ridge of a millionth of the mean variance in a dimension.
-    // The variance of unit vectors is 2 at most, over all dimensions.
-    let least = 2e-6 / dim as f64;
-    match train.class_counts().iter().position(|&count| count <= dim) {
-        Some(class) if *ridge < least => Err(format!(
-            "--ridge is {ridge}, but class `{}` has no more than {dim} pictures to learn from, for which it must be at \
-             least {least:e}",
-            train.class_names()[class]
+    // n unit vectors have a variance of at most n / (n - 1), in n - 1 directions. If these are not all, the ridge stands in
+    // for the others, with at least a millionth of the mean variance.
+    let least = |count: usize| 1e-6 * count as f64 / (count as f64 - 1.0).powi(2);
+    let classes = train.class_counts().into_iter().zip(train.class_names());
+    match classes.filter(|(count, _)| *count <= dim).min() {
+        Some((count, name)) if *ridge < least(count) => Err(format!(
+            "--ridge is {ridge}, but class `{name}` has {count} pictures to learn from, for which it must be at least {:e}",
+            least(count)
         )),
         _ => Ok(()),
     }

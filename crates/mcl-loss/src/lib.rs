@@ -62,4 +62,5 @@ pub use formulation::Formulation;
 pub use labels::MclLabels;
 pub use mcl::{MclLoss, MclTerms};
 pub use nt_xent::{NtXentLoss, NtXentLossConfig};
+pub use positives::sample_positives;
 pub use sup_con::{SupConLoss, SupConLossConfig};

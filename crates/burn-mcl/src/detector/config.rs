@@ -67,10 +67,7 @@ impl DetectorConfig {
             return Err(DetectorError::ImageShape { found, expected });
         }
         // A covariance of its own takes two images, a share in a common one takes one.
-        let needed = match self.gaussians.covariance {
-            Covariance::PerClass => 2,
-            Covariance::Tied => 1,
-        };
+        let needed = if self.gaussians.covariance == Covariance::PerClass { 2 } else { 1 };
         for (class, (&count, name)) in train.class_counts().iter().zip(train.class_names()).enumerate() {
             let count = count as u64;
             if count < needed {
