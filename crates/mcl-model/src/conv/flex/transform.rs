@@ -84,6 +84,16 @@ fn both_ways<T: Copy, const N: usize, const M: usize>(
     core::array::from_fn(|row| f(core::array::from_fn(|column| columns[column][row])))
 }
 
+/// Writes the values of one vector of a tile, `of_element` apart, from `at` on.
+#[inline(always)]
+fn store<V: Copy>(to: &mut [V], of_element: usize, at: usize, values: [[V; 4]; 4]) {
+    for r in 0..4 {
+        for s in 0..4 {
+            to[(r * 4 + s) * of_element + at] = values[r][s];
+        }
+    }
+}
+
 /// `B^T d B` of tiles: `[16, count, channels]`.
 #[inline(always)]
 pub(super) fn transform_source<S: Simd>(
@@ -106,11 +116,7 @@ pub(super) fn transform_source<S: Simd>(
                 core::array::from_fn(|s| planes[start + r * row_len + s * vectors + c])
             });
             let v: [[_; 4]; 4] = both_ways(d, |d| b(simd, d));
-            for r in 0..4 {
-                for s in 0..4 {
-                    to[(r * 4 + s) * of_element + index + c] = v[r][s];
-                }
-            }
+            store(to, of_element, index + c, v);
         }
     }
 }
@@ -177,11 +183,7 @@ pub(super) fn transform_target_gradient<S: Simd>(
             let corner = if two_rows && two_columns { d_target[start + (width + 1) * all + c] } else { zero };
             let d = [[d_target[start + c], right], [below, corner]];
             let z: [[_; 4]; 4] = both_ways(d, |d| a_transposed(simd, d));
-            for r in 0..4 {
-                for s in 0..4 {
-                    to[(r * 4 + s) * of_element + index + c] = z[r][s];
-                }
-            }
+            store(to, of_element, index + c, z);
         }
     }
 }
@@ -210,11 +212,7 @@ impl WithSimd for Weights<'_> {
                     core::array::from_fn(|s| packed[9 * start + (r * 3 + s) * of_tap + i])
                 });
                 let u: [[_; 4]; 4] = both_ways(taps, |taps| g(simd, taps));
-                for r in 0..4 {
-                    for s in 0..4 {
-                        to[(r * 4 + s) * of_element + start + i] = u[r][s];
-                    }
-                }
+                store(to, of_element, start + i, u);
             }
             start += of_tap;
         }
