@@ -1,4 +1,4 @@
-//! PyTorch checkpoints: zip, legacy and tar containers around a pickle.
+//! PyTorch checkpoints: zip and legacy containers around a pickle; tar is refused.
 #![no_main]
 
 use std::fs;
