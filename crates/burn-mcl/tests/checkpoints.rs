@@ -184,6 +184,20 @@ fn what_decides_nothing_may_change_and_what_was_not_stored_is_the_default() {
 }
 
 #[test]
+fn what_cannot_be_learned_is_refused_before_the_first_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let lefts: Vec<usize> = (0..32).step_by(2).collect();
+    let refused = run_on(&corners(16, 0).subset(&lefts).unwrap(), dir.path(), tiny_run(2));
+    assert!(matches!(refused, Err(TrainError::EmptyClass { name }) if name == "right"));
+    match run(dir.path(), tiny_run(9).with_warmup_steps(Some(9))) {
+        Err(TrainError::Config { setting: "warmup_steps", value, .. }) => assert_eq!(value, "9"),
+        other => panic!("{other:?}"),
+    }
+    assert!(fs::read_dir(dir.path()).unwrap().next().is_none(), "nothing is written");
+    run(dir.path(), tiny_run(9).with_warmup_steps(Some(8))).unwrap();
+}
+
+#[test]
 fn where_nothing_was_trained_other_settings_and_images_are_taken() {
     let dir = tempfile::tempdir().unwrap();
     run_until(dir.path(), tiny_run(9), 1);
