@@ -10,9 +10,10 @@
 
 use core::ops::Range;
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use nalgebra::DMatrix;
 
+use crate::tensor::f32_tensor;
 use crate::whitening::whitening;
 use crate::{Cluster, Covariance, InferError, MahalanobisRecord};
 
@@ -56,14 +57,11 @@ impl Gaussians {
         let transposed = whitenings.iter().flat_map(|whitening| whitening.iter().copied());
         let (whitening_high, whitening_low) = transposed.map(short_and_rest).unzip();
 
-        let tensor = |values: Vec<f32>, shape: [usize; 3]| {
-            Tensor::from_data(TensorData::new(values, shape), (device, DType::F32))
-        };
         Self {
-            mean_high: tensor(mean_high, [classes, 1, dim]),
-            mean_low: tensor(mean_low, [classes, 1, dim]),
-            whitening_high: tensor(whitening_high, [matrices, dim, dim]),
-            whitening_low: tensor(whitening_low, [matrices, dim, dim]),
+            mean_high: f32_tensor(mean_high, [classes, 1, dim], device),
+            mean_low: f32_tensor(mean_low, [classes, 1, dim], device),
+            whitening_high: f32_tensor(whitening_high, [matrices, dim, dim], device),
+            whitening_low: f32_tensor(whitening_low, [matrices, dim, dim], device),
         }
     }
 
@@ -147,7 +145,7 @@ mod tests {
         let (shape, device) = (tensor.dims(), tensor.device());
         let values: Vec<f32> =
             tensor.into_data().iter::<f32>().map(|value| short_and_rest(value.into()).0).collect();
-        Tensor::from_data(TensorData::new(values, shape), &device)
+        f32_tensor(values, shape, &device)
     }
 
     #[test]
@@ -191,7 +189,7 @@ mod tests {
             let x = x.iter().zip(&record.means).map(|(&x, &mean)| f64::from(x) - mean);
             (&whitenings[0] * nalgebra::DVector::from_iterator(dim, x)).norm_squared()
         });
-        let centred = Tensor::<3>::from_data(TensorData::new(values.clone(), [1, rows, dim]), &device)
+        let centred = f32_tensor(values.clone(), [1, rows, dim], &device)
             - gaussians.mean_high.clone()
             - gaussians.mean_low.clone();
         let rounded = |a: Tensor<3>, b: Tensor<3>| tf32(a).matmul(tf32(b));

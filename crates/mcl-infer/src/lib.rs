@@ -55,6 +55,7 @@ mod neighbours;
 mod record;
 mod scorer;
 mod statistics;
+mod tensor;
 mod views;
 mod whitening;
 

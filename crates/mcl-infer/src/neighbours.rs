@@ -7,10 +7,11 @@
 //! GPU may round its factors to 11 bits (TF32), every row that this could have kept out is compared again in f64.
 //! So the answer is the same on every device.
 
-use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
+use burn::tensor::{Device, FloatDType, Tensor};
 use rayon::prelude::*;
 
 use crate::InferError;
+use crate::tensor::f32_tensor;
 
 /// Numbers in the largest tensor of similarities (16 MiB as f32).
 const CHUNK_NUMBERS: usize = 1 << 22;
@@ -75,7 +76,7 @@ impl NeighbourIndex {
         let [rows, dim] = embeddings.dims();
         let device = embeddings.device().without_autodiff();
         let values = unit_rows(embeddings)?;
-        Ok(Self { rows: tensor(&values, [rows, dim], &device), values, dim })
+        Ok(Self { rows: f32_tensor(values.clone(), [rows, dim], &device), values, dim })
     }
 
     /// Number of rows.
@@ -131,7 +132,7 @@ impl NeighbourIndex {
         k: usize,
     ) -> Result<Vec<Vec<Neighbour>>, InferError> {
         let (rows, dim) = (self.len(), self.dim);
-        let on_device = tensor(queries, [count, dim], &self.device());
+        let on_device = f32_tensor(queries.to_vec(), [count, dim], &self.device());
         let mut candidates = vec![Candidates::new(k); count];
         let chunk = (CHUNK_NUMBERS / count.max(1)).max(1);
         for start in (0..rows).step_by(chunk) {
@@ -202,10 +203,6 @@ impl Candidates {
             self.kept.retain(|kept| kept.0 >= self.bar);
         }
     }
-}
-
-fn tensor(values: &[f32], shape: [usize; 2], device: &Device) -> Tensor<2> {
-    Tensor::from_data(TensorData::new(values.to_vec(), shape), (device, DType::F32))
 }
 
 fn host(tensor: Tensor<2>) -> Result<Vec<f32>, InferError> {

@@ -2,14 +2,13 @@
 
 use core::fmt;
 
-#[cfg(feature = "flex")]
-use burn::tensor::TensorData;
-use burn::tensor::{DType, Device, FloatDType, Tensor};
+use burn::tensor::{Device, FloatDType, Tensor};
 
 use crate::error::InferError;
 use crate::gaussians::{FAR, Gaussians, whitenings};
 #[cfg(feature = "flex")]
 use crate::host::HostGaussians;
+use crate::tensor::f32_tensor;
 use crate::{Distance, MahalanobisConfig, MahalanobisRecord};
 
 /// Numbers in the largest intermediate tensor, `[classes, images, dim]`: images are scored in chunks of that
@@ -80,7 +79,7 @@ impl MahalanobisScorer {
         let [images, views, dim] = embeddings.dims();
         self.check_shapes(views, dim, view_aux)?;
         if images == 0 {
-            return Ok(Tensor::zeros([0, views, self.classes()], (&self.device, DType::F32)));
+            return Ok(f32_tensor(Vec::new(), [0, views, self.classes()], &self.device));
         }
         let embeddings = embeddings.without_autodiff().to_device(&self.device).cast(FloatDType::F32);
         let squared = match self.on_host(&embeddings, view_aux) {
@@ -101,8 +100,7 @@ impl MahalanobisScorer {
         let [images, views, _] = embeddings.dims();
         let read = |range| embeddings.clone().slice_dim(0, range).into_data();
         let squared = host.squared_distances(images, view_aux, read)?;
-        let squared = TensorData::new(squared, [images, views, self.classes()]);
-        Some(Tensor::from_data(squared, (&self.device, DType::F32)))
+        Some(f32_tensor(squared, [images, views, self.classes()], &self.device))
     }
 
     #[cfg(not(feature = "flex"))]

@@ -86,7 +86,7 @@ impl ImageFolderConfig {
         };
         let (decoded, passing) = decode_all(&listing, self.size, observer)?;
         let written = match passing {
-            Some(reason) => Err(format!("this may be different another time: {reason}")),
+            Some(reason) => Err(format!("a picture may be readable another time: {reason}")),
             None => cache::write(&path, &expected, &decoded)
                 .map_err(|error| format!("cannot write {}: {error}", path.display())),
         };

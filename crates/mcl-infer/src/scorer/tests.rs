@@ -11,7 +11,7 @@ fn rng() -> ChaCha8Rng {
 
 fn random(rng: &mut ChaCha8Rng, shape: [usize; 2]) -> Tensor<2> {
     let values: Vec<f32> = (0..shape[0] * shape[1]).map(|_| 0.3 + rng.random_range(-1.5..1.5)).collect();
-    Tensor::from_data(TensorData::new(values, shape), &Device::flex())
+    f32_tensor(values, shape, &Device::flex())
 }
 
 /// Fits `samples`, a tensor for each class and auxiliary class.
