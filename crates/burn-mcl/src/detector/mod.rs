@@ -257,7 +257,7 @@ impl Detector {
         self.image_size
     }
 
-    /// Scores below this are anomalies: those with a p-value of at most `1 - tpr`.
+    /// Scores below this are anomalies: those with a p-value of at most about `1 - tpr`, see [`Calibration::threshold`].
     pub fn threshold(&self) -> f64 {
         self.threshold
     }
