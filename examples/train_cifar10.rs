@@ -58,7 +58,7 @@ struct Settings {
     /// Length of the run in steps, instead of epochs
     #[arg(long)]
     steps: Option<usize>,
-    /// Steps of linear warm-up; the paper has none [default: 10 epochs, at most a fifth of the run]
+    /// Steps of linear warm-up; the paper has none [default: 10 epochs, at most a third of the run]
     #[arg(long)]
     warmup_steps: Option<usize>,
     /// Peak learning rate; scaled with the batch if not given

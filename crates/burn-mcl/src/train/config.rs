@@ -39,9 +39,9 @@ pub struct TrainConfig {
     /// Where the cosine ends, as a fraction of the peak learning rate.
     #[config(default = 5e-4)]
     pub final_learning_rate: f64,
-    /// Steps of linear warm-up before the cosine starts; fewer than the run has. `None` takes ten epochs, as SimCLR does, but no more than a
-    /// fifth of the run; the paper has none. At first all projections lie close together, and a full step then can
-    /// bring them to one point, from which training hardly recovers (docs/design.md).
+    /// Steps of linear warm-up before the cosine starts; fewer than the run has. `None` takes ten epochs, as SimCLR does,
+    /// but no more than a third of the run; the paper has none. At first all projections lie close together, and a full
+    /// step then can bring them to one point, from which training hardly recovers (docs/design.md).
     #[config(default = "None")]
     pub warmup_steps: Option<usize>,
     /// Momentum of SGD.
@@ -93,7 +93,7 @@ impl TrainConfig {
         Schedule {
             peak: self.peak_learning_rate(),
             final_fraction: self.final_learning_rate,
-            warmup_steps: self.warmup_steps.unwrap_or(ten_epochs.min(total_steps / 5)),
+            warmup_steps: self.warmup_steps.unwrap_or(ten_epochs.min(total_steps / 3)),
             total_steps,
         }
     }
@@ -161,11 +161,11 @@ mod tests {
     }
 
     #[test]
-    fn warm_up_takes_ten_epochs_but_no_more_than_a_fifth() {
+    fn warm_up_takes_ten_epochs_but_no_more_than_a_third() {
         let warmup = |config: TrainConfig| config.schedule(50_000).warmup_steps;
         assert_eq!(warmup(TrainConfig::new()), 10 * 195);
-        assert_eq!(warmup(TrainConfig::new().with_steps(Some(303))), 60);
-        assert_eq!(warmup(TrainConfig::new().with_steps(Some(4))), 0);
+        assert_eq!(warmup(TrainConfig::new().with_steps(Some(302))), 100);
+        assert_eq!(warmup(TrainConfig::new().with_steps(Some(2))), 0);
         assert_eq!(warmup(TrainConfig::new().with_warmup_steps(Some(0))), 0);
     }
 
