@@ -126,8 +126,9 @@ fn short_and_rest(value: f64) -> (f32, f32) {
     (high, (value - f64::from(high)) as f32)
 }
 
-/// A number as the sum of two f32.
-fn two_parts(value: f64) -> (f32, f32) {
+/// A number as the sum of the f32 next to it and another f32, what is missing.
+#[inline(always)] // for the vectors of the loops on the host
+pub(crate) fn two_parts(value: f64) -> (f32, f32) {
     let high = value as f32;
     (high, (value - f64::from(high)) as f32)
 }

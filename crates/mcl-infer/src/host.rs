@@ -13,7 +13,7 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::MahalanobisRecord;
-use crate::gaussians::FAR;
+use crate::gaussians::{FAR, two_parts};
 
 /// Vectors of images in a block: as many as leave registers for the sums of [`OUTPUTS`] rows, of which AVX2 has 16.
 const VECTORS: usize = 2;
@@ -52,8 +52,8 @@ struct Pair {
 impl Pair {
     #[inline(always)]
     fn new(value: f64) -> Self {
-        let near = value as f32;
-        Self { near, rest: (value - f64::from(near)) as f32 }
+        let (near, rest) = two_parts(value);
+        Self { near, rest }
     }
 }
 
