@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds what a GPU machine without a Rust toolchain needs, and packs it into gpu-bundle/: the tests of the reference
-# values, the throughput example and the training example, stripped and compressed, for one backend.
+# values, the throughput example and the training example, stripped, for one backend. They go into one archive with a
+# window as large as all of them: most of each is Burn, the same in all.
 #
 #     tools/gpu/bundle.sh cuda|vulkan
 #
@@ -23,7 +24,8 @@ if [ "$backend" = cuda ] && [ -n "${CUBECL_LLVM:-}" ]; then
 fi
 
 bundle="gpu-bundle/$backend"
-mkdir -p "$bundle"
+rm -rf "$bundle"
+mkdir -p "$bundle/programs"
 both=("${config[@]}" --release --workspace --features "$features" --message-format json)
 {
     cargo test "${both[@]}" --no-run --test golden --test on_device
@@ -37,9 +39,11 @@ for line in sys.stdin:
         print(package, message["target"]["name"], message["executable"])
 ' | while read -r package name executable; do
     case "$name" in golden | on_device) name="$package-$name" ;; esac
-    strip -o "$bundle/$name" "$executable"
-    xz -T2 -6 -f "$bundle/$name"
+    strip -o "$bundle/programs/$name" "$executable"
 done
+echo "Packing $(du -sh "$bundle/programs" | cut -f 1), some minutes ..."
+tar -C "$bundle" -c programs | xz --x86 --lzma2=preset=6,dict=768MiB >"$bundle/programs.tar.xz"
+rm -r "$bundle/programs"
 cp tools/gpu/run.sh tools/gpu/throughput.py "$bundle/"
 pwd >"$bundle/built-at" # The tests open their reference values by this path.
 ls -l "$bundle"

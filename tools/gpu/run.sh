@@ -8,13 +8,14 @@ set -uo pipefail
 bundle="$(cd "$(dirname "$0")" && pwd)"
 backend="$(basename "$bundle")"
 out="${OUT:-gpu-results}"
-bin="${TMPDIR:-/tmp}/burn-mcl-$backend"
-mkdir -p "$out" "$bin"
+work="${TMPDIR:-/tmp}/burn-mcl-$backend"
+bin="$work/programs"
+mkdir -p "$out" "$work"
 
-for packed in "$bundle"/*.xz; do
-    name="$(basename "$packed" .xz)"
-    [ -x "$bin/$name" ] || { xz -dc "$packed" >"$bin/$name" && chmod +x "$bin/$name"; }
-done
+if [ ! "$work/unpacked" -nt "$bundle/programs.tar.xz" ]; then
+    rm -rf "$bin"
+    xz -dc "$bundle/programs.tar.xz" | tar -C "$work" -x && touch "$work/unpacked" || exit 1
+fi
 
 # Where the CUDA libraries and headers are, and compiled kernels kept from one program to the next.
 export CUDA_PATH="${CUDA_PATH:-/usr/local/cuda}"
@@ -23,7 +24,7 @@ cat >cubecl.toml <<TOML
 [compilation]
 cache = true
 [environment]
-path = { directory = "$bin/kernels" }
+path = { directory = "$work/kernels" }
 TOML
 
 case "${1:?goldens, throughput or train}" in
