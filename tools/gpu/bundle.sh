@@ -5,21 +5,20 @@
 #
 #     tools/gpu/bundle.sh cuda|vulkan
 #
-# With CUBECL_LLVM set to a folder with another `cubecl-llvm`, CUDA kernels are compiled by NVRTC and no LLVM is
-# downloaded to build them.
+# With NVRTC=1 CUDA kernels are compiled by NVRTC, and no LLVM is downloaded to build their compiler.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 backend="${1:?cuda or vulkan}"
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/burn-mcl/target}-$backend"
-features="burn-mcl/$backend"
+features="burn-mcl/$backend,burn-mcl/persistence"
 config=()
-if [ "$backend" = cuda ] && [ -n "${CUBECL_LLVM:-}" ]; then
+if [ "$backend" = cuda ] && [ -n "${NVRTC:-}" ]; then
     # The patch changes the lock file: work on a copy of it.
     cp Cargo.lock Cargo.lock.kept
     trap 'mv Cargo.lock.kept Cargo.lock' EXIT
     features="$features,burn-mcl-gpu/nvrtc"
-    config=(--config "patch.crates-io.cubecl-llvm.path='$CUBECL_LLVM'")
+    config=(--config "patch.crates-io.cubecl-llvm.path='$PWD/tools/gpu/cubecl-llvm'")
     export CUDARC_CUDA_VERSION="${CUDARC_CUDA_VERSION:-13000}"
 fi
 

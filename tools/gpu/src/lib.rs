@@ -1,5 +1,5 @@
-//! Nothing but a feature, `nvrtc`, which chooses CUDA's own compiler for the kernels: `bundle.sh` builds with it where
-//! LLVM cannot be downloaded.
+//! Nothing but a feature, `nvrtc`, which chooses CUDA's own compiler for the kernels: `NVRTC=1 bundle.sh cuda`
+//! builds with it where LLVM cannot be downloaded, and with `cubecl-llvm/` in the place of CubeCL's LLVM compiler.
 
 #[cfg(all(test, feature = "nvrtc"))]
 mod tests {
