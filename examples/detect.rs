@@ -57,7 +57,7 @@ pub(crate) fn run(settings: &Settings, device: &Device, out: &mut impl Write) ->
     if let Some(tpr) = settings.tpr {
         detector = detector.with_tpr(tpr)?;
     }
-    // Any number of new pictures may be unreadable, as long as one is not: they are reported like the others.
+    // All but one of a folder may be unreadable: they are reported like the others.
     let load = |path: &PathBuf| {
         let config = ImageFolderConfig::new(detector.image_size()).with_unreadable(1.0);
         config.load(path, &Progress::Terminal.observer("decoding"))

@@ -1,6 +1,6 @@
-//! Draws the shapes set as one picture: a row a class, the four splits below one another.
+//! Draws the shapes set as one picture: a row a class, three splits below one another.
 //!
-//! `cargo run --release -p mcl-data --example contact_sheet -- shapes.png`
+//! `cargo run --release --example contact_sheet -- shapes.png`
 
 use image::{Rgb, RgbImage, imageops};
 use mcl_data::shapes::{self, ShapesSplit};

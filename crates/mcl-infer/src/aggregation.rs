@@ -29,7 +29,8 @@ pub enum Aggregation {
     /// When every view is at distance zero of some class, all views weigh the same.
     WeightedAverage,
 
-    /// What the released code computes under that name: for each class the harmonic mean over the views.
+    /// What the released code computes under that name, there of [`Distance::Root`](crate::Distance::Root): for each
+    /// class the harmonic mean over the views.
     ///
     /// ```text
     /// score(c) = -views / Σ_v 1 / d(v, c)

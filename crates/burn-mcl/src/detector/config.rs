@@ -23,7 +23,7 @@ pub struct DetectorConfig {
     /// Share of normal images that are to pass as normal, above 0 and below 1. The threshold follows from it.
     #[config(default = 0.95)]
     pub tpr: f64,
-    /// Images that go through the network at once.
+    /// Images that go through the network at once, each in all its views: of 256 images in eight views, 2048.
     #[config(default = 256)]
     pub batch_size: usize,
 }
