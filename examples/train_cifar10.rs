@@ -7,7 +7,8 @@
 //! DIR holds `cifar-10-batches-bin/`, and beside it what there is to compare with: `cifar-100-binary/`,
 //! `test_32x32.mat` (SVHN), `LSUN_fix/`, `Imagenet_fix/`. Without `--data` it looks in `data/`, downloads (with
 //! `--features download`), or falls back to the embedded shapes and a small network: about a minute on two cores.
-//! Ctrl-C saves a checkpoint; the same command goes on. `detect` and PyTorch take `RUN/detector` (threshold: test set).
+//! Ctrl-C saves a checkpoint; the same command goes on. `detect` takes `RUN/detector`, whose threshold lies where 95% of the
+//! test images pass, and PyTorch the weights in it, `model.safetensors`.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
