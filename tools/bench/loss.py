@@ -32,7 +32,7 @@ def vectorised(projections, classes, aux, temperature=TEMPERATURE, alpha=ALPHA, 
     unit = F.normalize(projections, dim=1)
     similarity = unit @ unit.T
     views = len(unit)
-    image = of_views(torch.arange(views // 2))
+    image = of_views(torch.arange(views // 2, device=unit.device))
     same_image = image[:, None] == image
     classes = of_views(classes)
     same_class = classes[:, None] == classes

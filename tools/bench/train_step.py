@@ -32,6 +32,7 @@ for name, layout in [("channels last", torch.channels_last), ("contiguous", torc
     images = torch.rand(BATCH, 3, 32, 32).contiguous(memory_format=layout)
 
     def train():
+        model.zero_grad(set_to_none=True)
         features = model.train()(images)
         (features * features).mean().backward()
 

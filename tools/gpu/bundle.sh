@@ -43,6 +43,6 @@ done
 echo "Packing $(du -sh "$bundle/programs" | cut -f 1), some minutes ..."
 tar -C "$bundle" -c programs | xz --x86 --lzma2=preset=6,dict=768MiB >"$bundle/programs.tar.xz"
 rm -r "$bundle/programs"
-cp tools/gpu/run.sh tools/gpu/throughput.py "$bundle/"
+cp tools/gpu/run.sh "$bundle/"
 pwd >"$bundle/built-at" # The tests open their reference values by this path.
 ls -l "$bundle"

@@ -31,21 +31,29 @@ case "${1:?goldens, throughput or train}" in
     goldens)
         built_at="$(cat "$bundle/built-at")"
         [ -e "$built_at" ] || { mkdir -p "$(dirname "$built_at")" && ln -s "$PWD" "$built_at"; }
-        for test in "$bin"/*-golden "$bin"/*-on_device; do
-            echo "== $(basename "$test")"
-            BURN_DEVICE="${backend/vulkan/wgpu}" "$test" --skip f64 2>&1
-        done | tee "$out/goldens-$backend.txt"
+        {
+            failed=0
+            for test in "$bin"/*-golden "$bin"/*-on_device; do
+                echo "== $(basename "$test")"
+                BURN_DEVICE="${backend/vulkan/wgpu}" "$test" --skip f64 2>&1 || failed=1
+            done
+            exit "$failed"
+        } | tee "$out/goldens-$backend.txt"
         ;;
     throughput)
-        for depth in 18 34; do
-            for dtype in f32 bf16; do
-                echo "== ResNet-$depth, $dtype: here, then PyTorch, then both again"
-                for _ in 1 2; do
-                    "$bin/throughput" --depth "$depth" --dtype "$dtype" 2>&1
-                    python3 "$bundle/throughput.py" --depth "$depth" --dtype "$dtype" 2>&1
+        {
+            failed=0
+            for depth in 18 34; do
+                for dtype in f32 bf16; do
+                    echo "== ResNet-$depth, $dtype: here, then PyTorch, then both again"
+                    for _ in 1 2; do
+                        "$bin/throughput" --depth "$depth" --dtype "$dtype" 2>&1 || failed=1
+                        python3 tools/gpu/throughput.py --depth "$depth" --dtype "$dtype" 2>&1 || failed=1
+                    done
                 done
             done
-        done | tee "$out/throughput-$backend.txt"
+            exit "$failed"
+        } | tee "$out/throughput-$backend.txt"
         ;;
     train)
         shift

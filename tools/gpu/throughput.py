@@ -6,14 +6,18 @@
 import argparse
 import json
 import statistics
+import sys
 import time
+from pathlib import Path
 
 import torch
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))
+from loss import GOLDEN, check, vectorised as mcl  # MCL with the exact expectation of SPA
+
 BLOCKS = {18: [2, 2, 2, 2], 34: [3, 4, 6, 3]}
-TEMPERATURE, ALPHA, BETA, SPA_WEIGHT = 0.2, 0.05, 2.5, 1.0
 
 
 class Network(nn.Module):
@@ -36,27 +40,6 @@ class Network(nn.Module):
 
     def forward(self, images):
         return self.projector(self.encoder(images))
-
-
-def mcl(projections, classes, rotations):
-    """MCL with the exact expectation of SPA; rows 2k and 2k + 1 are the views of sample k."""
-    views = len(projections)
-    unit = nn.functional.normalize(projections)
-    similarity = unit @ unit.T
-    index = torch.arange(views, device=unit.device)
-    same_class = classes[:, None] == classes[None, :]
-    same_label = same_class & (rotations[:, None] == rotations[None, :])
-    own = (index[:, None] // 2) == (index[None, :] // 2)
-    mask = torch.where(same_class, BETA, 1 / TEMPERATURE)
-    mask = torch.where(same_label, ALPHA, mask).masked_fill(own, 1 / TEMPERATURE)
-    itself = torch.eye(views, dtype=torch.bool, device=unit.device)
-    logits = (mask * similarity).masked_fill(itself, -torch.inf)
-    everything = torch.logsumexp(logits, 1)
-    sibling = similarity[index, index ^ 1] / TEMPERATURE
-    ccm = (everything - sibling).mean()
-    partners = same_label & ~own
-    attraction = (similarity / TEMPERATURE * partners).sum(1) / partners.sum(1)
-    return ccm + SPA_WEIGHT * (everything - attraction).mean()
 
 
 def timed(device, steps, step):
@@ -91,6 +74,7 @@ def main():
     parser.add_argument("--matrix", type=int, default=8192)
     parser.add_argument("--modes", default="eager,compiled")
     options = parser.parse_args()
+    check(GOLDEN)
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.float32 if options.dtype == "f32" else torch.bfloat16
@@ -117,7 +101,7 @@ def main():
 
     images = torch.rand(options.views, 3, 32, 32, device=device, dtype=dtype)
     images = images.contiguous(memory_format=torch.channels_last)
-    samples = torch.arange(options.views // 2, device=device).repeat_interleave(2)
+    samples = torch.arange(options.views // 2, device=device)
     classes, rotations = samples // 4 % 10, samples % 4
     for mode in options.modes.split(","):
         model = Network(options.depth, options.width).to(device, dtype, memory_format=torch.channels_last)
