@@ -4,7 +4,7 @@
 //! division by zero.
 
 use burn::config::Config;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{FloatDType, Int, Tensor};
 
 /// How the scores of an image's views become one score for each class.
 ///
@@ -64,8 +64,8 @@ impl Aggregation {
     ///
     /// # Shapes
     ///
-    /// - scores: `[images, views, classes]`
-    /// - output: see [`Prediction`]
+    /// - scores: `[images, views, classes]`, of any float type
+    /// - output: see [`Prediction`], f32
     ///
     /// # Panics
     ///
@@ -76,6 +76,7 @@ impl Aggregation {
             views > 0 && classes > 0,
             "no verdict from {views} views and {classes} classes: at least one of each"
         );
+        let scores = scores.cast(FloatDType::F32);
         let combined = match self {
             Self::Mean => scores.div_scalar(views as f32).sum_dim(1),
             Self::Max => scores.max_dim(1),
@@ -197,6 +198,17 @@ mod tests {
                 &TensorData::from([[-3.0, -0.25], [0.0, -7.0]]),
                 Tolerance::relative(1e-6),
             );
+        }
+    }
+
+    /// Half precision has no `f32::MIN_POSITIVE`.
+    #[test]
+    fn scores_of_half_precision() {
+        for &aggregation in Aggregation::ALL {
+            let scores = Tensor::<3>::from_data([[[0.0, -2.0], [-2.0, -4.0]]], &Device::flex());
+            let whole = aggregation.apply(scores.clone()).scores.into_data();
+            let half = aggregation.apply(scores.cast(FloatDType::F16)).scores.into_data();
+            half.assert_eq(&whole, true);
         }
     }
 

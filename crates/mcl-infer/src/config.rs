@@ -15,6 +15,14 @@ pub enum Covariance {
     Tied,
 }
 
+// `derive(Config)` copies the attributes of the variants to where `#[default]` is unknown.
+#[expect(clippy::derivable_impls)]
+impl Default for Covariance {
+    fn default() -> Self {
+        Self::PerClass
+    }
+}
+
 /// What a score is the negative of.
 #[derive(Config, Debug, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -23,6 +31,14 @@ pub enum Distance {
     Squared,
     /// Its square root, as the released code takes it.
     Root,
+}
+
+// `derive(Config)` copies the attributes of the variants to where `#[default]` is unknown.
+#[expect(clippy::derivable_impls)]
+impl Default for Distance {
+    fn default() -> Self {
+        Self::Squared
+    }
 }
 
 /// How to fit a [`MahalanobisScorer`](crate::MahalanobisScorer).

@@ -191,6 +191,17 @@ pub enum InferError {
         ridge: f64,
     },
 
+    /// A Gaussian lies or spreads too far, or is too narrow, for scores in f32.
+    #[error(
+        "{cluster}: {value:e} is beyond what scores in f32 can tell apart: scale the features to a mean and spread          near 1, or fit with `normalize: true`"
+    )]
+    ScaleOutOfRange {
+        /// Whose Gaussian.
+        cluster: Cluster,
+        /// The mean or the standard deviation that is too large, or the inverse of one that is too small.
+        value: f64,
+    },
+
     /// The embeddings to score have another length than those of the fit.
     #[error("embeddings of dimension {found} given to Gaussians of dimension {expected}")]
     DimensionMismatch {
@@ -253,7 +264,7 @@ pub enum InferError {
         found: usize,
     },
 
-    /// A stored scorer or stored statistics hold NaN or infinity.
+    /// A stored scorer or stored statistics hold NaN or infinity, or a count beyond all streams.
     #[error("stored {field} hold {value} at position {position}: the file is damaged")]
     RecordValue {
         /// Which part.

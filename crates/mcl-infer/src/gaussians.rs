@@ -17,9 +17,12 @@ use crate::tensor::f32_tensor;
 use crate::whitening::whitening;
 use crate::{Cluster, Covariance, InferError, MahalanobisRecord};
 
-/// Raw embeddings are cut off here. Nothing this far is told apart anyway, as d² overflows f32 already at
-/// 2e19, and below it no intermediate result overflows.
+/// Raw embeddings are cut off here. Nothing this far is told apart: it is 1000 standard deviations from any mean, or more.
 pub(crate) const FAR: f32 = 1e18;
+
+/// No mean and no standard deviation is larger, and no entry of a whitening matrix: [`FAR`] leaves room around each
+/// Gaussian, and is whitened without overflow.
+const LARGEST: f64 = 1e15;
 
 /// Centred embeddings are cut off here, far beyond [`FAR`]: [`split`] multiplies them by 8193.
 const FARTHEST: f32 = 1e34;
@@ -92,18 +95,34 @@ pub(crate) fn whitenings(record: &MahalanobisRecord, aux: usize) -> Result<Vec<D
     let &MahalanobisRecord { classes, aux_classes, dim, .. } = record;
     let covariance = |class| &record.covariances[(class * aux_classes + aux) * dim * dim..][..dim * dim];
     let shared = (1..classes).all(|class| covariance(class) == covariance(0));
+    let pooled = shared && record.config.covariance == Covariance::Tied;
+    for class in 0..classes {
+        let mean = &record.means[(class * aux_classes + aux) * dim..][..dim];
+        in_range(Cluster { class: Some(class), aux }, mean.iter().copied())?;
+    }
     (0..if shared { 1 } else { classes })
         .map(|class| {
+            let cluster = Cluster { class: (!pooled).then_some(class), aux };
             let covariance = DMatrix::from_row_slice(dim, dim, covariance(class));
-            whitening(&covariance).ok_or_else(|| InferError::NotPositiveDefinite {
-                cluster: Cluster {
-                    class: (!shared || record.config.covariance != Covariance::Tied).then_some(class),
-                    aux,
-                },
-                ridge: record.config.ridge,
-            })
+            let ridge = record.config.ridge;
+            let whitening =
+                whitening(&covariance).ok_or(InferError::NotPositiveDefinite { cluster, ridge })?;
+            let deviations = covariance.diagonal();
+            in_range(
+                cluster,
+                deviations.iter().map(|variance| variance.sqrt()).chain(whitening.iter().copied()),
+            )?;
+            Ok(whitening)
         })
         .collect()
+}
+
+/// Refuses values above [`LARGEST`].
+fn in_range(cluster: Cluster, mut values: impl Iterator<Item = f64>) -> Result<(), InferError> {
+    match values.find(|value| value.abs() > LARGEST) {
+        None => Ok(()),
+        Some(value) => Err(InferError::ScaleOutOfRange { cluster, value }),
+    }
 }
 
 /// Numbers as sums of one with 11 significant bits and what it lacks, exactly (Veltkamp, 1968).

@@ -88,7 +88,17 @@ impl HostGaussians {
         view_aux: &[usize],
         embeddings: impl Fn(Range<usize>) -> TensorData + Sync,
     ) -> Option<Vec<f32>> {
-        let arch = pulp::Arch::new();
+        self.squared_distances_on(pulp::Arch::new(), images, view_aux, embeddings)
+    }
+
+    /// By the vectors of `arch`.
+    fn squared_distances_on(
+        &self,
+        arch: pulp::Arch,
+        images: usize,
+        view_aux: &[usize],
+        embeddings: impl Fn(Range<usize>) -> TensorData + Sync,
+    ) -> Option<Vec<f32>> {
         let (views, lanes) = (view_aux.len(), VECTORS * arch.dispatch(Lanes));
         let mut squared = vec![0.0; images * views * self.classes];
         let sound = squared.par_chunks_mut(READ * lanes * views * self.classes).enumerate().map_init(
@@ -254,4 +264,42 @@ fn squared_lengths<S: Simd>(
         }
     }
     lengths
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Distribution, Tensor};
+
+    use super::*;
+    use crate::MahalanobisConfig;
+    use crate::gaussians::whitenings;
+
+    #[test]
+    fn narrower_vectors_do_not_matter() {
+        let (classes, images, dim) = (3, 70, 9);
+        let random =
+            |rows| Tensor::<2>::random([rows, dim], Distribution::Default, &Device::flex()).into_data();
+        let config = MahalanobisConfig::new();
+        let mut statistics = config.statistics(classes, 1, dim);
+        for class in 0..classes {
+            statistics.update(random(40).as_slice().unwrap(), &[class; 40], &[0; 40]).unwrap();
+        }
+        let record = crate::covariance::estimate(&statistics, &config).unwrap();
+        let gaussians = HostGaussians::new(&record, &[whitenings(&record, 0).unwrap()]);
+        let embeddings: Vec<f32> = random(images).iter().collect();
+        let read = |range: Range<usize>| {
+            TensorData::new(embeddings[range.start * dim..range.end * dim].to_vec(), [range.len(), 1, dim])
+        };
+        let on = |arch| gaussians.squared_distances_on(arch, images, &[0], read).unwrap();
+        let widest = on(pulp::Arch::new());
+        #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut))]
+        let mut narrower = vec![pulp::Arch::Scalar];
+        #[cfg(target_arch = "x86_64")]
+        narrower.extend(pulp::x86::V3::try_new().map(pulp::Arch::V3));
+        for arch in narrower {
+            for (narrow, wide) in on(arch).iter().zip(&widest) {
+                assert!((narrow - wide).abs() <= 1e-5 * wide, "{narrow} {wide} by {arch:?}");
+            }
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use burn::tensor::{Device, FloatDType, Tensor};
+use nalgebra::DMatrix;
 
 use crate::error::InferError;
 use crate::gaussians::{FAR, Gaussians, whitenings};
@@ -28,11 +29,16 @@ const CHUNK_IMAGES: usize = 64;
 pub struct MahalanobisScorer {
     record: MahalanobisRecord,
     device: Device,
+    gaussians: Form,
+}
+
+/// The Gaussians as the device takes them.
+#[derive(Clone)]
+enum Form {
     /// One entry an auxiliary class.
-    gaussians: Vec<Gaussians>,
-    /// The same for the CPU, if that is where scores are computed.
+    Device(Vec<Gaussians>),
     #[cfg(feature = "flex")]
-    host: Option<HostGaussians>,
+    Host(HostGaussians),
 }
 
 impl MahalanobisScorer {
@@ -41,18 +47,20 @@ impl MahalanobisScorer {
         let device = device.clone().without_autodiff();
         let whitenings: Vec<_> =
             (0..record.aux_classes).map(|aux| whitenings(&record, aux)).collect::<Result<_, _>>()?;
+        #[cfg(feature = "flex")]
+        if device == Device::flex() {
+            let gaussians = Form::Host(HostGaussians::new(&record, &whitenings));
+            return Ok(Self { record, device, gaussians });
+        }
+        Ok(Self::general(record, &whitenings, device))
+    }
+
+    /// By tensor operations.
+    fn general(record: MahalanobisRecord, whitenings: &[Vec<DMatrix<f64>>], device: Device) -> Self {
         let of_aux = whitenings.iter().enumerate();
         let gaussians =
             of_aux.map(|(aux, matrices)| Gaussians::new(&record, aux, matrices, &device)).collect();
-        #[cfg(feature = "flex")]
-        let host = (device == Device::flex()).then(|| HostGaussians::new(&record, &whitenings));
-        Ok(Self {
-            record,
-            device,
-            gaussians,
-            #[cfg(feature = "flex")]
-            host,
-        })
+        Self { record, device, gaussians: Form::Device(gaussians) }
     }
 
     /// Scores each view under each class: -d² or -d ([`Distance`]), never positive, higher = more normal.
@@ -64,7 +72,7 @@ impl MahalanobisScorer {
     /// On backends other than flex, embeddings are scaled in f32, which leaves the scores of tight clusters about three
     /// digits; products with factors rounded to TF32, as on CUDA, are corrected and cost none.
     ///
-    /// A distance too large for f32 (above 1.8e19, or 3.4e38 as a root) gives `-f32::MAX`.
+    /// A distance above 1.8e19, whose square is too large for f32, scores `-f32::MAX` squared and -1.8e19 as a root.
     ///
     /// # Shapes
     ///
@@ -82,34 +90,30 @@ impl MahalanobisScorer {
             return Ok(f32_tensor(Vec::new(), [0, views, self.classes()], &self.device));
         }
         let embeddings = embeddings.without_autodiff().to_device(&self.device).cast(FloatDType::F32);
-        let squared = match self.on_host(&embeddings, view_aux) {
-            Some(squared) => squared,
-            None => self.on_device(embeddings, view_aux)?,
-        };
-        let squared = squared.clamp_max(f32::MAX);
+        let squared = match &self.gaussians {
+            Form::Device(gaussians) => self.on_device(gaussians, embeddings, view_aux)?,
+            #[cfg(feature = "flex")]
+            Form::Host(gaussians) => {
+                let read = |range| embeddings.clone().slice_dim(0, range).into_data();
+                let squared = gaussians.squared_distances(images, view_aux, read);
+                let squared = squared.ok_or_else(|| locate_unsound(magnitude(&embeddings)))?;
+                f32_tensor(squared, [images, views, self.classes()], &self.device)
+            }
+        }
+        .clamp_max(f32::MAX);
         Ok(match self.record.config.distance {
             Distance::Squared => squared.neg(),
             Distance::Root => squared.sqrt().neg(),
         })
     }
 
-    /// d² by the loops for the CPU; `None` elsewhere, and for embeddings that the general way finds the fault of.
-    #[cfg(feature = "flex")]
-    fn on_host(&self, embeddings: &Tensor<3>, view_aux: &[usize]) -> Option<Tensor<3>> {
-        let host = self.host.as_ref()?;
-        let [images, views, _] = embeddings.dims();
-        let read = |range| embeddings.clone().slice_dim(0, range).into_data();
-        let squared = host.squared_distances(images, view_aux, read)?;
-        Some(f32_tensor(squared, [images, views, self.classes()], &self.device))
-    }
-
-    #[cfg(not(feature = "flex"))]
-    fn on_host(&self, _embeddings: &Tensor<3>, _view_aux: &[usize]) -> Option<Tensor<3>> {
-        None
-    }
-
     /// d² by tensor operations, [images, views, dim] -> [images, views, classes].
-    fn on_device(&self, embeddings: Tensor<3>, view_aux: &[usize]) -> Result<Tensor<3>, InferError> {
+    fn on_device(
+        &self,
+        gaussians: &[Gaussians],
+        embeddings: Tensor<3>,
+        view_aux: &[usize],
+    ) -> Result<Tensor<3>, InferError> {
         let [images, _, dim] = embeddings.dims();
         let embeddings = self.prepare(embeddings)?;
         // A multiple of 8, which is what matrix kernels are best at.
@@ -117,7 +121,7 @@ impl MahalanobisScorer {
         let score_view = |(view, &aux): (usize, &usize)| {
             let chunks = (0..images).step_by(chunk).map(|start| {
                 let rows = start..images.min(start + chunk);
-                self.gaussians[aux].squared_distances(&embeddings, rows, view)
+                gaussians[aux].squared_distances(&embeddings, rows, view)
             });
             Tensor::cat(chunks.collect(), 0) // [images, 1, classes]
         };
@@ -181,10 +185,7 @@ impl MahalanobisScorer {
     /// Checks the embeddings and brings them to unit length, if asked.
     fn prepare(&self, embeddings: Tensor<3>) -> Result<Tensor<3>, InferError> {
         let normalize = self.record.config.normalize;
-
-        // The mean magnitude of a row: a sum, since sums carry NaN along on every backend and maxima do not;
-        // of shares, since those cannot overflow. [images, views, 1]
-        let magnitude = embeddings.clone().abs().div_scalar(self.dim() as f32).sum_dim(2);
+        let magnitude = magnitude(&embeddings);
         let finite = magnitude.clone().lower_equal_scalar(f32::MAX);
         let sound = if normalize { finite.bool_and(magnitude.clone().greater_scalar(0.0)) } else { finite };
         if !sound.all().try_into_scalar::<bool>().map_err(|e| InferError::Device(e.to_string()))? {
@@ -200,6 +201,12 @@ impl MahalanobisScorer {
             embeddings.clamp(-FAR, FAR)
         })
     }
+}
+
+/// The mean magnitude of each row, [images, views, 1]: a sum of shares, which cannot overflow and carries NaN along.
+fn magnitude(embeddings: &Tensor<3>) -> Tensor<3> {
+    let dim = embeddings.dims()[2];
+    embeddings.clone().abs().div_scalar(dim as f32).sum_dim(2)
 }
 
 /// Finds the first row whose mean magnitude is zero or not finite.

@@ -105,8 +105,9 @@ impl GaussianStatistics {
     /// - [`InferError::TooFewSamples`]: fewer than two samples (tied: none, or none to spare for a variance);
     /// - [`InferError::RankDeficient`]: no more samples than dimensions (tied: fewer than dimensions and classes together),
     ///   and a ridge under a millionth of the mean variance within the samples' span: every direction outside it
-    ///   would then count as a million times too far;
+    ///   would then count as a million times too far. Samples are counted, not compared: copies of a few pass;
     /// - [`InferError::NoSpread`]: all samples equal;
+    /// - [`InferError::ScaleOutOfRange`]: raw features so large or so small that scores in f32 would say nothing;
     /// - [`InferError::NotPositiveDefinite`]: the rest of the ways for a covariance to be singular.
     pub fn fit(&self, config: &MahalanobisConfig, device: &Device) -> Result<MahalanobisScorer, InferError> {
         covariance::estimate(self, config)?.into_scorer(device)
@@ -233,6 +234,11 @@ impl TryFrom<Stored> for GaussianStatistics {
         let Stored { classes, aux_classes, dim, normalize, counts, means, scatters } = stored;
         let clusters = crate::record::shape_product(&[classes, aux_classes]);
         crate::record::check_length("counts", clusters, counts.len())?;
+        // No stream is that long, and sums of a few such counts still fit.
+        if let Some(position) = counts.iter().position(|&count| count > 1 << 53) {
+            let value = counts[position] as f64;
+            return Err(InferError::RecordValue { field: "counts", position, value });
+        }
         crate::record::check_values("means", crate::record::shape_product(&[clusters, dim]), &means)?;
         crate::record::check_values(
             "scatters",

@@ -252,19 +252,50 @@ fn embeddings_of_any_scale() {
     }
 
     // Tight clusters: whitening multiplies by thousands, and sums of both signs.
-    let scorer = fit(&MahalanobisConfig::new().with_normalize(false), [2, 2, 3], 9, |_, _| {
-        uniform(rng, 3).into_iter().map(|x| x * 1e-3).collect()
-    });
-    for scale in [1e-45, 1e15, 1e19, 1e25, f32::MAX] {
-        let scores = scorer.score(scaled(scale), &[0]).unwrap();
-        for &aggregation in Aggregation::ALL {
-            let score = numbers(aggregation.apply(scores.clone()).score);
-            assert!(
-                score.iter().all(|score| score.is_finite()),
-                "{score:?} from {aggregation:?} at scale {scale}"
-            );
+    for (distance, farthest) in [(Distance::Squared, -f32::MAX), (Distance::Root, -f32::MAX.sqrt())] {
+        let config = MahalanobisConfig::new().with_normalize(false).with_distance(distance);
+        let scorer =
+            fit(&config, [2, 2, 3], 9, |_, _| uniform(rng, 3).into_iter().map(|x| x * 1e-3).collect());
+        for scale in [1e-45, 1e15, 1e19, 1e25, f32::MAX] {
+            let scores = scorer.score(scaled(scale), &[0]).unwrap();
+            for &aggregation in Aggregation::ALL {
+                let score = numbers(aggregation.apply(scores.clone()).score);
+                assert!(
+                    score.iter().all(|score| score.is_finite()),
+                    "{score:?} from {aggregation:?} at scale {scale}"
+                );
+            }
+            let scores = numbers(scores);
+            assert!(scores.iter().all(|&score| score >= farthest), "{scores:?} at scale {scale}");
+            assert_eq!(scores.contains(&farthest), scale >= 1e19, "{scores:?} at scale {scale}");
         }
-        assert!(numbers(scores).iter().all(|score| score.is_finite()));
+    }
+}
+
+/// Raw features far from the scale of 1: their Gaussians work, or are refused before anything is scored wrongly.
+#[test]
+fn features_of_any_scale() {
+    let config = MahalanobisConfig::new().with_normalize(false).with_ridge(0.0);
+    for (scale, sound) in [(1e-20, false), (1e-13, true), (1.0, true), (1e13, true), (1e20, false)] {
+        let rng = &mut ChaCha8Rng::seed_from_u64(3);
+        let mut statistics = config.statistics(1, 1, 3);
+        for _ in 0..20 {
+            let features: Vec<f32> = uniform(rng, 3).iter().map(|x| x * scale).collect();
+            statistics.update(&features, &[0], &[0]).unwrap();
+        }
+        let scorer = statistics.fit(&config, &Device::flex());
+        if !sound {
+            let error = scorer.unwrap_err();
+            assert!(matches!(error, InferError::ScaleOutOfRange { .. }), "{error} at scale {scale}");
+            continue;
+        }
+        let scorer = scorer.unwrap();
+        let scores = [1.0, 10.0, 100.0]
+            .map(|far| numbers(scorer.score(embeddings(&[far * scale; 3], 1, 3), &[0]).unwrap())[0]);
+        assert!(
+            scores[0].is_finite() && scores[0] > scores[1] && scores[1] > scores[2],
+            "{scores:?} at {scale}"
+        );
     }
 }
 

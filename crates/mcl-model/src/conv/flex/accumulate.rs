@@ -110,7 +110,7 @@ impl WithSimd for Accumulate<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        if S::F32_LANES == 8 { self.tiles::<S, 4>(simd) } else { self.tiles::<S, 8>(simd) }
+        if S::REGISTER_COUNT >= 32 { self.tiles::<S, 8>(simd) } else { self.tiles::<S, 4>(simd) }
     }
 }
 

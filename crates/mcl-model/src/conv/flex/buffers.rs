@@ -5,7 +5,7 @@
 //! sizes change, what is kept does not pile up.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Smaller buffers are left to the allocator.
 const LEAST_LEN: usize = 1 << 14;
@@ -14,74 +14,86 @@ const LIFETIME: u64 = 1000;
 
 static KEPT: Mutex<Kept> = Mutex::new(Kept { buffers: VecDeque::new(), requests: 0 });
 
+/// A buffer of this length with any values in it.
+pub(super) fn take(len: usize) -> Vec<f32> {
+    if len < LEAST_LEN {
+        return vec![0.0; len];
+    }
+    // What is freed is freed when others may take again.
+    let (found, _freed) = kept().take(len);
+    found.unwrap_or_else(|| vec![0.0; len])
+}
+
+/// Keeps a buffer for [`take`].
+pub(super) fn give_back(buffer: Vec<f32>) {
+    if buffer.len() >= LEAST_LEN {
+        kept().give_back(buffer);
+    }
+}
+
+/// Frees all that is kept.
+pub(super) fn release() {
+    let _freed = std::mem::take(&mut kept().buffers);
+}
+
+fn kept() -> MutexGuard<'static, Kept> {
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Oldest first, with the number of requests when it came.
 struct Kept {
     buffers: VecDeque<(u64, Vec<f32>)>,
     requests: u64,
 }
 
-/// A buffer of this length with any values in it.
-pub(super) fn take(len: usize) -> Vec<f32> {
-    if len < LEAST_LEN {
-        return vec![0.0; len];
-    }
-    let mut freed = Vec::new();
-    let found = {
-        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.requests += 1;
-        let requests = kept.requests;
+impl Kept {
+    /// A buffer of this length if there is one, and those whose time is over.
+    fn take(&mut self, len: usize) -> (Option<Vec<f32>>, Vec<Vec<f32>>) {
+        self.requests += 1;
         // The one that was used last is the most likely to be in cache.
-        let found = kept.buffers.iter().rposition(|(_, buffer)| buffer.len() == len);
-        let found = found.and_then(|index| kept.buffers.remove(index));
+        let found = self.buffers.iter().rposition(|(_, buffer)| buffer.len() == len);
+        let found = found.and_then(|index| self.buffers.remove(index)).map(|(_, buffer)| buffer);
         let mut to_free = if found.is_some() { 0 } else { len };
-        while let Some((came, buffer)) = kept.buffers.front()
-            && (to_free > 0 || requests - came > LIFETIME)
+        let mut freed = Vec::new();
+        while let Some((came, buffer)) = self.buffers.front()
+            && (to_free > 0 || self.requests - came > LIFETIME)
         {
             to_free = to_free.saturating_sub(buffer.len());
-            freed.extend(kept.buffers.pop_front());
+            freed.extend(self.buffers.pop_front().map(|(_, buffer)| buffer));
         }
-        found
-    };
-    drop(freed);
-    found.map_or_else(|| vec![0.0; len], |(_, buffer)| buffer)
-}
-
-/// Keeps a buffer for [`take`].
-pub(super) fn give_back(buffer: Vec<f32>) {
-    if buffer.len() >= LEAST_LEN {
-        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-        let requests = kept.requests;
-        kept.buffers.push_back((requests, buffer));
+        (found, freed)
     }
-}
 
-/// Frees all that is kept.
-pub(super) fn release() {
-    let freed = {
-        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut kept.buffers)
-    };
-    drop(freed);
+    fn give_back(&mut self, buffer: Vec<f32>) {
+        self.buffers.push_back((self.requests, buffer));
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    // Other tests of the process take and give back too: lengths here are no one else's.
     #[test]
     fn what_is_given_back_is_taken_again_until_it_is_old() {
+        let mut kept = Kept { buffers: VecDeque::new(), requests: 0 };
+        kept.give_back(vec![7.0; 5]);
+        assert_eq!(kept.take(5), (Some(vec![7.0; 5]), vec![]));
+        assert_eq!(kept.take(5), (None, vec![]));
+        kept.give_back(vec![7.0; 5]);
+        kept.give_back(vec![8.0; 6]);
+        kept.requests += LIFETIME;
+        assert_eq!(kept.take(6), (Some(vec![8.0; 6]), vec![vec![7.0; 5]]), "too old");
+        kept.give_back(vec![7.0; 5]);
+        kept.give_back(vec![8.0; 6]);
+        assert_eq!(kept.take(4), (None, vec![vec![7.0; 5]]), "another size is asked for");
+    }
+
+    // Lengths of no other test: those of the process take and give back too.
+    #[test]
+    fn small_buffers_and_released_ones_are_not_kept() {
+        give_back(vec![7.0; 3]);
+        assert_eq!(take(3), [0.0; 3]);
         let len = LEAST_LEN + 12_345;
-        give_back(vec![7.0; len]);
-        assert_eq!(take(len), vec![7.0; len]);
-        assert_eq!(take(len), vec![0.0; len]);
-        let small = take(3);
-        assert_eq!(small, [0.0; 3]);
-        give_back(vec![7.0; len]);
-        KEPT.lock().unwrap().requests += LIFETIME;
-        drop(take(LEAST_LEN + 1));
-        assert_eq!(take(len), vec![0.0; len]);
-        // Here, for in a test of its own it would take from this one what was given back.
         give_back(vec![7.0; len]);
         crate::release_memory();
         assert_eq!(take(len), vec![0.0; len]);

@@ -56,7 +56,7 @@ impl WithSimd for Correlate<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         // As many pixels as leave registers for the weights and the broadcast value: AVX2 has 16, AVX-512 and NEON 32.
-        if S::F32_LANES == 8 { self.tiles::<S, 4>(simd) } else { self.tiles::<S, 8>(simd) }
+        if S::REGISTER_COUNT >= 32 { self.tiles::<S, 8>(simd) } else { self.tiles::<S, 4>(simd) }
     }
 }
 

@@ -7,35 +7,29 @@ pub(super) const ACROSS: usize = 2;
 
 /// Runs `op` compiled for the widest vectors of this machine.
 pub(super) fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
-    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-    {
-        if let Some(simd) = allowed(16).and_then(|()| pulp::x86::V4::try_new()) {
-            return Simd::vectorize(simd, op);
-        }
-        if let Some(simd) = allowed(8).and_then(|()| pulp::x86::V3::try_new()) {
-            return Simd::vectorize(simd, op);
-        }
-        if allowed(4).is_none() {
-            return Simd::vectorize(pulp::Scalar::new(), op);
-        }
-    }
-    pulp::Arch::new().dispatch(op)
+    arch().dispatch(op)
 }
 
-/// Whether vectors of that many values may be used: always, but for tests that say otherwise for their process.
-fn allowed(lanes: usize) -> Option<()> {
-    #[cfg(test)]
-    {
-        use std::sync::OnceLock;
-        static MOST: OnceLock<usize> = OnceLock::new();
-        let most =
-            MOST.get_or_init(|| std::env::var(MOST_LANES).map_or(usize::MAX, |lanes| lanes.parse().unwrap()));
-        if lanes > *most {
-            return None;
-        }
+#[cfg(not(test))]
+fn arch() -> pulp::Arch {
+    pulp::Arch::new()
+}
+
+/// The best of this machine, or of what a test leaves its process.
+#[cfg(test)]
+fn arch() -> pulp::Arch {
+    use std::sync::OnceLock;
+    static MOST: OnceLock<usize> = OnceLock::new();
+    let most =
+        *MOST.get_or_init(|| std::env::var(MOST_LANES).map_or(usize::MAX, |lanes| lanes.parse().unwrap()));
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    match pulp::x86::V3::try_new() {
+        Some(simd) if (8..16).contains(&most) => return pulp::Arch::V3(simd),
+        _ if most < 16 => return pulp::Arch::Scalar,
+        _ => {}
     }
-    let _ = lanes;
-    Some(())
+    let _ = most;
+    pulp::Arch::new()
 }
 
 /// Variable of the environment that limits the width of vectors in tests.
