@@ -78,7 +78,7 @@ impl MclLoss {
     ///
     /// # Panics
     ///
-    /// If there are no images, not two views of each, or not as many labels as images.
+    /// If there are no images, not two views of each, no dimensions, or not as many labels as images.
     pub fn forward(&self, projections: Tensor<3>, labels: &MclLabels) -> Tensor<1> {
         Batch::new(projections, labels, None).total(self)
     }

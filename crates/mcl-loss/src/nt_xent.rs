@@ -69,7 +69,7 @@ impl NtXentLoss {
     ///
     /// # Panics
     ///
-    /// If there are no images or not two views of each.
+    /// If there are no images, not two views of each, or no dimensions.
     pub fn forward(&self, projections: Tensor<3>) -> Tensor<1> {
         let views = Views::new(projections);
         let largest_logit = self.temperature.recip();

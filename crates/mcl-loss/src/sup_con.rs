@@ -76,7 +76,7 @@ impl SupConLoss {
     ///
     /// # Panics
     ///
-    /// If there are no images, not two views of each, or not as many labels as images.
+    /// If there are no images, not two views of each, no dimensions, or not as many labels as images.
     pub fn forward(&self, projections: Tensor<3>, class: Tensor<1, Int>) -> Tensor<1> {
         let views = Views::new(projections);
         let largest_logit = self.temperature.recip();

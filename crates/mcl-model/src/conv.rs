@@ -1,7 +1,7 @@
 //! The convolutions of the encoder: square kernel, no bias (a batch norm follows each), padding that keeps the size at
 //! stride 1.
 //!
-//! Every convolution of the crate is built and run here, so that another implementation needs to change this file only.
+//! Every convolution of the crate is built and run here: on flex by the layers in `flex/`, elsewhere by Burn's.
 
 #[cfg(feature = "flex")]
 pub(crate) mod flex;

@@ -8,14 +8,12 @@
 //! The loss and the class-conditional Gaussians of the paper work on the projections; the features are what one
 //! would give to a linear classifier.
 //!
-//! | file | what |
+//! | item | what |
 //! |---|---|
-//! | `resnet.rs`, `variant.rs`, `block.rs`, `conv.rs` | ResNet-18, -34 and -50 of any width, with the stem for small or for large images |
-//! | `feature_map.rs`, `conv/flex/` | memory layouts, and the layers' own implementation for the CPU (feature `flex`) |
-//! | `head.rs` | the projection head |
-//! | `model.rs` | both together: [`MclModelConfig`], [`MclModel`], [`Embedding`] |
-//! | `seed.rs` | initial weights that depend on nothing but a seed |
-//! | `weights/` | PyTorch's weights in and out |
+//! | [`ResNet`], [`ResNetConfig`] | ResNet-18, -34 and -50 of any width, with the [`Stem`] for small or for large images |
+//! | [`ProjectionHead`] | the two layers of the head |
+//! | [`MclModel`], [`MclModelConfig`], [`Embedding`] | both together; initial weights that depend on nothing but a seed |
+//! | [`MclModel::load_pytorch`], [`MclModel::load_safetensors`], [`MclModel::save_safetensors`] | weights from PyTorch, and to it |
 //!
 //! # Features
 //!

@@ -63,8 +63,28 @@ impl Strips {
 
 /// Runs `op` compiled for the widest vectors of this machine.
 pub(super) fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
-    pulp::Arch::new().dispatch(op)
+    arch().dispatch(op)
 }
+
+#[cfg(not(test))]
+fn arch() -> pulp::Arch {
+    pulp::Arch::new()
+}
+
+/// The best of this machine, or of what a test leaves its process.
+#[cfg(test)]
+fn arch() -> pulp::Arch {
+    match std::env::var(NARROWER).as_deref() {
+        #[cfg(target_arch = "x86_64")]
+        Ok("avx2") => pulp::x86::V3::try_new().map_or(pulp::Arch::Scalar, pulp::Arch::V3),
+        Ok(_) => pulp::Arch::Scalar,
+        Err(_) => pulp::Arch::new(),
+    }
+}
+
+/// Variable of the environment that limits the width of vectors in tests.
+#[cfg(test)]
+pub(super) const NARROWER: &str = "MCL_LOSS_TEST_VECTORS";
 
 /// A vector holds this many values on this machine.
 fn lanes() -> usize {

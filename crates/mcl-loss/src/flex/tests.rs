@@ -120,6 +120,19 @@ fn the_lowest_temperature_neither_overflows_nor_vanishes() {
 }
 
 #[test]
+fn narrower_vectors_do_not_matter() {
+    for vectors in ["avx2", "none"] {
+        let tests = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["of_any_shape_are_the_dense_ones", "the_lowest_temperature_", "--test-threads", "1"])
+            .env(super::product::NARROWER, vectors)
+            .output()
+            .unwrap();
+        let report = String::from_utf8_lossy(&tests.stdout);
+        assert!(tests.status.success() && report.contains("2 passed"), "{vectors}: {report}");
+    }
+}
+
+#[test]
 fn results_are_the_same_bits_on_any_number_of_threads() {
     let shape = Shape { images: 400, dim: 70 };
     let [labels, _] = labels(shape.images);

@@ -18,23 +18,17 @@ fn arch() -> pulp::Arch {
 /// The best of this machine, or of what a test leaves its process.
 #[cfg(test)]
 fn arch() -> pulp::Arch {
-    use std::sync::OnceLock;
-    static MOST: OnceLock<usize> = OnceLock::new();
-    let most =
-        *MOST.get_or_init(|| std::env::var(MOST_LANES).map_or(usize::MAX, |lanes| lanes.parse().unwrap()));
-    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-    match pulp::x86::V3::try_new() {
-        Some(simd) if (8..16).contains(&most) => return pulp::Arch::V3(simd),
-        _ if most < 16 => return pulp::Arch::Scalar,
-        _ => {}
+    match std::env::var(NARROWER).as_deref() {
+        #[cfg(target_arch = "x86_64")]
+        Ok("avx2") => pulp::x86::V3::try_new().map_or(pulp::Arch::Scalar, pulp::Arch::V3),
+        Ok(_) => pulp::Arch::Scalar,
+        Err(_) => pulp::Arch::new(),
     }
-    let _ = most;
-    pulp::Arch::new()
 }
 
 /// Variable of the environment that limits the width of vectors in tests.
 #[cfg(test)]
-pub(super) const MOST_LANES: &str = "MCL_MODEL_TEST_MOST_LANES";
+pub(super) const NARROWER: &str = "MCL_MODEL_TEST_VECTORS";
 
 /// A vector holds this many values on this machine.
 pub(super) fn lanes() -> usize {
