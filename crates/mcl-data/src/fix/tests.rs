@@ -156,6 +156,12 @@ fn the_pick_follows_the_seed() {
     let sources = std::fs::read_to_string(root.path().join("a/sources.txt")).unwrap();
     assert!(sources.lines().next().unwrap().ends_with(&format!("{}.png", picks[0])), "{sources}");
 
+    let left = root.path().join(".e.0.partial"); // of a process that was killed
+    std::fs::create_dir(&left).unwrap();
+    tiny(77).save(left.join("00009.png")).unwrap();
+    assert_eq!(made("e", 1), picks);
+    std::fs::remove_dir_all(left).unwrap();
+
     let again = make(&root.path().join("source"), &root.path().join("a"), 8, 1);
     assert!(matches!(again, Err(DataError::Io { .. })), "an existing set is left alone");
     let too_many = make(&root.path().join("source"), &root.path().join("d"), 13, 1);
@@ -164,5 +170,5 @@ fn the_pick_follows_the_seed() {
     let damaged = make(&root.path().join("source"), &root.path().join("d"), 13, 1);
     assert!(matches!(damaged, Err(DataError::Undecodable { .. })));
     assert!(!root.path().join("d").exists());
-    assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 4, "nothing half-made stays");
+    assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 5, "nothing half-made stays");
 }
