@@ -54,6 +54,12 @@ fn flat_and_one_level_folders_and_archives_agree() {
     ]);
     std::fs::write(archives.path().join("x.tar"), nested_archive).unwrap();
     assert_eq!(imagenet_fix::load(&archives.path().join("x.tar")).unwrap(), imagenet);
+
+    let alike = tar(&[("s/a/x/1.png", file, &png(1)), ("s/b/x/1.png", file, &png(2))]);
+    std::fs::write(archives.path().join("y.tar"), alike).unwrap();
+    let set = imagenet_fix::load(&archives.path().join("y.tar")).unwrap();
+    let paths = [["a", "x"], ["b", "x"]].map(|parts| PathBuf::from_iter(parts).display().to_string());
+    assert_eq!((set.class_names(), first_bytes(&set)), (&paths[..], vec![1, 2]));
 }
 
 #[test]
