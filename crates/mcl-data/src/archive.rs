@@ -6,7 +6,6 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use flate2::bufread::MultiGzDecoder;
 use tar::EntryType;
@@ -223,30 +222,42 @@ impl Read for Counted {
     }
 }
 
-/// A hidden folder beside the target that becomes the target, or is removed.
+/// A new hidden folder beside the target that becomes the target, or is removed.
 pub(crate) struct Staging {
     pub(crate) path: PathBuf,
+    renamed: bool,
 }
 
 impl Staging {
     pub(crate) fn beside(target: &Path) -> Result<Self, DataError> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let parent = target.parent().unwrap_or(Path::new(""));
+        fs::create_dir_all(parent).map_err(DataError::io("create", parent))?;
         let name = crate::folder::name(target);
-        let path = parent.join(format!(".{name}.{}-{count}.partial", std::process::id()));
-        fs::create_dir_all(&path).map_err(DataError::io("create", &path))?;
-        Ok(Self { path })
+        // Never a folder that is there already: it is another process's, or what is left of one that was killed.
+        let mut count = 0u64;
+        loop {
+            let path = parent.join(format!(".{name}.{count}.partial"));
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(Self { path, renamed: false }),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => count += 1,
+                Err(error) => return Err(DataError::io("create", &path)(error)),
+            }
+        }
     }
 
-    pub(crate) fn rename_to(self, target: &Path) -> Result<(), DataError> {
-        fs::rename(&self.path, target).map_err(DataError::io("create", target))
+    pub(crate) fn rename_to(mut self, target: &Path) -> Result<(), DataError> {
+        fs::rename(&self.path, target).map_err(DataError::io("create", target))?;
+        self.renamed = true;
+        Ok(())
     }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        let _gone_after_rename = fs::remove_dir_all(&self.path);
+        // Once renamed, the name is free for another process.
+        if !self.renamed {
+            let _as_far_as_it_goes = fs::remove_dir_all(&self.path);
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{DataError, ImageSet, Split};
 pub const CLASS_NAMES: [&str; 10] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
-const CIFAR10: Cifar = Cifar {
+pub(crate) const CIFAR10: Cifar = Cifar {
     title: "CIFAR-10",
     folder: "cifar-10-batches-bin",
     png_folders: &["cifar10", "cifar-10"],

@@ -21,7 +21,7 @@ pub const CLASS_NAMES: [&str; 100] = [
     "woman", "worm",
 ];
 
-const CIFAR100: Cifar = Cifar {
+pub(crate) const CIFAR100: Cifar = Cifar {
     title: "CIFAR-100",
     folder: "cifar-100-binary",
     png_folders: &["cifar100", "cifar-100"],

@@ -1,11 +1,13 @@
-//! From the bytes of a picture file to 8-bit RGB: any common format, upright, opaque, within limits.
+//! From the bytes of a picture file to 8-bit RGB: any common format, upright, opaque, whole, within limits.
+
+mod jpeg;
 
 use std::io::Cursor;
 use std::path::Path;
 
 use image::error::{DecodingError, ImageFormatHint, LimitError, LimitErrorKind};
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
 
 use crate::DataError;
 
@@ -51,8 +53,10 @@ fn decode_upright(cursor: &mut Cursor<&[u8]>) -> Result<DynamicImage, ImageError
     limits.max_image_height = Some(MAX_SIDE);
     limits.max_alloc = Some(MAX_DECODED);
 
+    let bytes = *cursor.get_ref();
     let mut reader = ImageReader::new(cursor).with_guessed_format()?;
     reader.limits(limits);
+    let format = reader.format();
     let mut decoder = reader.into_decoder()?;
     if decoder.total_bytes() == 0 {
         let error = DecodingError::new(ImageFormatHint::Unknown, "a picture without pixels");
@@ -64,6 +68,10 @@ fn decode_upright(cursor: &mut Cursor<&[u8]>) -> Result<DynamicImage, ImageError
     }
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut image = DynamicImage::from_decoder(decoder)?;
+    if format == Some(ImageFormat::Jpeg) && !jpeg::is_whole(bytes) {
+        let hint = ImageFormatHint::Exact(ImageFormat::Jpeg);
+        return Err(ImageError::Decoding(DecodingError::new(hint, "it is cut short: fetch the file again")));
+    }
     image.apply_orientation(orientation);
     Ok(image)
 }
@@ -104,7 +112,7 @@ pub(crate) fn to_planar(image: &RgbImage, planar: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::{ImageFormat, Luma, LumaA, Rgb, Rgba};
+    use image::{Luma, LumaA, Rgb, Rgba};
 
     fn encode(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());
@@ -203,6 +211,21 @@ mod tests {
         }
         let error = decode(Path::new("cut.png"), b"not a picture").unwrap_err();
         assert!(error.to_string().contains("cut.png"));
+    }
+
+    #[test]
+    fn no_format_is_taken_for_whole_when_it_is_cut() {
+        let image = RgbImage::from_fn(64, 64, |x, y| Rgb([(x * y) as u8, (x ^ y) as u8, (7 * x) as u8]));
+        use ImageFormat::{Bmp, Gif, Jpeg, Png, Pnm, Tiff, WebP};
+        for format in [Bmp, Gif, Jpeg, Png, Pnm, Tiff, WebP] {
+            let bytes = encode(&image.clone().into(), format);
+            for share in [40, 60, 90] {
+                match decode(Path::new("cut"), &bytes[..bytes.len() * share / 100]) {
+                    Err(DataError::Undecodable { .. }) => {}
+                    other => panic!("{share} % of a {format:?}: {other:?}"),
+                }
+            }
+        }
     }
 
     #[test]

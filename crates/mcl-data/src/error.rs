@@ -151,6 +151,19 @@ pub enum DataError {
         folder: String,
     },
 
+    /// Two folders of classes whose names are one as text.
+    #[error(
+        "{first:?} and {second:?} would both be class {name:?}, as their names are not UTF-8: rename one of them"
+    )]
+    EqualFolderNames {
+        /// The name as text.
+        name: String,
+        /// The first folder.
+        first: PathBuf,
+        /// The second.
+        second: PathBuf,
+    },
+
     /// A class of which not one picture can be read.
     #[error("none of the {pictures} pictures of {} can be read: repair them, or move the folder elsewhere. The first: {first}", path.display())]
     UnreadableClass {
@@ -232,6 +245,17 @@ pub enum DataError {
         label: usize,
         /// Number of class names.
         classes: usize,
+    },
+
+    /// Two classes of one name.
+    #[error("classes {first} and {second} are both named {name:?}: rename one of them")]
+    EqualClassNames {
+        /// Their name.
+        name: String,
+        /// Label of the first.
+        first: usize,
+        /// Label of the second.
+        second: usize,
     },
 
     /// An image, class or rotation that does not exist.

@@ -178,8 +178,8 @@ fn load_archive(path: &Path, title: &str) -> Result<ImageSet, DataError> {
     }
 }
 
-/// Labels files by the folder they are in, sorted by folder and name. The class of files in the common top folder is
-/// called `title`. Returns the class names and each file with its label.
+/// Labels files by the folder they are in, sorted by folder and name. A class is called by its path below the common top
+/// folder, and the class of files in that one `title`. Returns the class names and each file with its label.
 fn by_folder<T>(
     files: impl Iterator<Item = (PathBuf, T)>,
     title: &str,
@@ -191,10 +191,14 @@ fn by_folder<T>(
             .or_default()
             .push((path, content));
     }
-    let folders: Vec<PathBuf> = classes.keys().cloned().collect();
-    let is_top = |folder: &PathBuf| folders.iter().all(|other| other.starts_with(folder));
-    let class_names =
-        folders.iter().map(|f| if is_top(f) { title.to_string() } else { folder::name(f) }).collect();
+    let first = classes.keys().next().cloned().unwrap_or_default();
+    let is_top = |folder: &&Path| classes.keys().all(|other| other.starts_with(folder));
+    let top = first.ancestors().find(is_top).unwrap_or(Path::new(""));
+    let class_name = |folder: &PathBuf| match folder.strip_prefix(top) {
+        Ok(below) if below != Path::new("") => below.to_string_lossy().into_owned(),
+        _ => title.to_string(),
+    };
+    let class_names = classes.keys().map(class_name).collect();
     let mut labelled = Vec::new();
     for (label, mut files) in classes.into_values().enumerate() {
         files.sort_by(|a, b| a.0.cmp(&b.0));

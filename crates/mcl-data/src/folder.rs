@@ -1,5 +1,6 @@
 //! Pictures in folders: what counts as one, in which order, and how many become an [`ImageSet`] at once.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -62,14 +63,22 @@ pub(crate) fn folders(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     })
 }
 
-/// Pictures in `folder` and everywhere below. Links to folders are not followed: they can form rings.
+/// Pictures in `folder` and everywhere below, also where links to folders lead. A folder that several ways lead to is
+/// visited once: links can form rings.
 pub(crate) fn pictures_below(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let mut found = pictures(folder)?;
-    let own_folder = |path: &Path| Ok(!is_hidden(path) && fs::symlink_metadata(path)?.is_dir());
-    for sub_folder in list(folder, own_folder)? {
-        found.extend(pictures_below(&sub_folder)?);
-    }
+    let (mut found, mut visited) = (Vec::new(), HashSet::new());
+    visit(folder, &mut visited, &mut found)?;
     Ok(found)
+}
+
+fn visit(folder: &Path, visited: &mut HashSet<PathBuf>, found: &mut Vec<PathBuf>) -> Result<(), DataError> {
+    if visited.insert(folder.canonicalize().map_err(DataError::io("read", folder))?) {
+        found.extend(pictures(folder)?);
+        for sub_folder in folders(folder)? {
+            visit(&sub_folder, visited, found)?;
+        }
+    }
+    Ok(())
 }
 
 /// The last part of a path as text.

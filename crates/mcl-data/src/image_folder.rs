@@ -43,8 +43,9 @@ pub struct Unreadable {
 /// Loads `root/<class>/**`, or `root/*` as one class, and fails at the first file that is not a picture.
 ///
 /// The classes are the sub-folders sorted by name; the images of a class are its picture files, in folders below it too,
-/// sorted by name (bmp, gif, jpeg, png, pnm, tiff, webp; other files and hidden ones are passed over). A root without
-/// sub-folders is one class of the root's name.
+/// sorted by name (bmp, gif, jpeg, png, pnm, tiff, webp; other files and hidden ones are passed over). Links are followed;
+/// a folder that several of them lead to counts once in a class. A root without sub-folders is one class of the root's
+/// name.
 ///
 /// Pictures are turned upright as their EXIF block says, transparency is laid over white, grey becomes RGB and 16 bits
 /// become 8; then they are stretched to `size` (height, width) with an antialiased bilinear filter. Decoding runs on all
@@ -53,6 +54,7 @@ pub struct Unreadable {
 /// # Errors
 /// - [`DataError::NoClassFolders`], [`DataError::EmptyFolder`] if there is no class or a class without a picture
 /// - [`DataError::MixedFolder`] if there are pictures both in `root` and in folders
+/// - [`DataError::EqualFolderNames`] if two classes have the same name once it is text
 /// - [`DataError::Undecodable`], [`DataError::OverLimit`] for the first picture that is not one or too large
 /// - [`DataError::Io`], also for a link to nowhere that may stand for a picture or a class
 /// - [`DataError::OutOfMemory`], [`DataError::Setting`] (a zero size)
@@ -151,6 +153,65 @@ mod tests {
         std::os::unix::fs::symlink("nowhere", root.path().join("yak")).unwrap();
         let error = load(root.path(), (2, 2)).unwrap_err();
         assert!(matches!(&error, DataError::Io { path, .. } if path.ends_with("yak")), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn linked_folders_below_a_class_belong_to_it() {
+        use std::os::unix::fs::symlink;
+        let (root, elsewhere) = (example(), tempfile::tempdir().unwrap());
+        std::fs::create_dir(elsewhere.path().join("deep")).unwrap();
+        picture(3).save(elsewhere.path().join("deep/3.png")).unwrap();
+        for (link, leads_to) in [("moved", elsewhere.path()), ("ring", &root.path().join("zebra"))] {
+            symlink(leads_to, root.path().join("zebra").join(link)).unwrap();
+        }
+        symlink("..", elsewhere.path().join("deep/back")).unwrap(); // the way to it is not through its parent
+        symlink(elsewhere.path().join("deep"), root.path().join("zebra/moved-too")).unwrap();
+        let set = load(root.path(), (2, 2)).unwrap();
+        assert_eq!(set.labels(), [0, 1, 1, 1]);
+        assert_eq!(set.pixels(3)[0], 3);
+
+        symlink("nowhere", elsewhere.path().join("deep/gone")).unwrap();
+        let error = load(root.path(), (2, 2)).unwrap_err();
+        assert!(matches!(&error, DataError::Io { path, .. } if path.ends_with("moved/deep/gone")), "{error}");
+    }
+
+    /// Folders that all link to one another: as many ways as orders, each folder visited once.
+    #[cfg(unix)]
+    #[test]
+    fn a_web_of_links_ends() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = |i: u8| root.path().join(format!("class/{i}"));
+        for i in 0..12 {
+            std::fs::create_dir_all(folder(i)).unwrap();
+            picture(i).save(folder(i).join("a.png")).unwrap();
+            for other in (0..12).filter(|&other| other != i) {
+                std::os::unix::fs::symlink(folder(other), folder(i).join(format!("to-{other}"))).unwrap();
+            }
+        }
+        assert_eq!(load(root.path(), (2, 2)).unwrap().len(), 12);
+    }
+
+    /// Names that are no text: Latin-1 of an archive unpacked long ago.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn folders_whose_names_are_one_as_text_are_refused() {
+        use std::os::unix::ffi::OsStrExt;
+        let root = tempfile::tempdir().unwrap();
+        let folder = |name: &[u8]| root.path().join(std::ffi::OsStr::from_bytes(name));
+        std::fs::create_dir(folder(b"M\xe4use")).unwrap();
+        std::fs::write(folder(b"M\xe4use").join("1.png"), "no picture").unwrap();
+        let lenient = ImageFolderConfig::new((2, 2)).with_unreadable(1.0);
+        let error = lenient.load(root.path(), &|_, _| {}).unwrap_err();
+        let DataError::UnreadableClass { path, pictures: 1, first } = &error else { panic!("{error}") };
+        assert!(*path == folder(b"M\xe4use") && first.contains("1.png"), "{error}");
+
+        std::fs::create_dir(folder(b"M\xf6use")).unwrap();
+        picture(1).save(folder(b"M\xf6use").join("1.png")).unwrap();
+        let error = load(root.path(), (2, 2)).unwrap_err();
+        let DataError::EqualFolderNames { first, second, .. } = &error else { panic!("{error}") };
+        assert_eq!((first, second), (&folder(b"M\xe4use"), &folder(b"M\xf6use")));
+        assert!(error.to_string().contains(r"M\xE4use"), "{error}");
     }
 
     #[test]

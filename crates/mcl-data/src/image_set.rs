@@ -1,5 +1,6 @@
 //! Labelled 8-bit colour images held in memory, in the layout that the network reads: planar RGB, [3, height, width].
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use burn::data::dataset::{Dataset, DatasetError};
@@ -69,6 +70,7 @@ impl ImageSet {
     /// # Errors
     /// - [`DataError::Setting`] if a side is zero
     /// - [`DataError::PixelCount`] if the pixels are not `images * 3 * height * width`
+    /// - [`DataError::EqualClassNames`] if two classes have the same name
     /// - [`DataError::Label`] if a label has no class name
     pub fn new(
         pixels: Vec<u8>,
@@ -86,6 +88,12 @@ impl ImageSet {
             .unwrap_or(usize::MAX);
         if pixels.len() != expected {
             return Err(DataError::PixelCount { images, height, width, expected, found: pixels.len() });
+        }
+        let mut seen = HashMap::new();
+        for (second, name) in class_names.iter().enumerate() {
+            if let Some(first) = seen.insert(name, second) {
+                return Err(DataError::EqualClassNames { name: name.clone(), first, second });
+            }
         }
         let classes = class_names.len();
         if let Some(image) = labels.iter().position(|&label| label >= classes) {
@@ -354,6 +362,11 @@ mod tests {
         assert!(matches!(new(5, (1, 2), vec![0]), Err(DataError::PixelCount { expected: 6, found: 5, .. })));
         assert!(matches!(new(6, (1, 2), vec![1]), Err(DataError::Label { image: 0, label: 1, classes: 1 })));
         assert!(matches!(new(0, (0, 2), vec![]), Err(DataError::Setting { .. })));
+        let twice = ImageSet::new(vec![0; 3], (1, 1), vec![2], names(&["a", "b", "a"]));
+        assert!(
+            matches!(&twice, Err(DataError::EqualClassNames { name, first: 0, second: 2 }) if name == "a"),
+            "{twice:?}"
+        );
         assert!(matches!(new(0, (usize::MAX, 2), vec![0]), Err(DataError::PixelCount { .. })));
     }
 }

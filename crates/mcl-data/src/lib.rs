@@ -11,6 +11,12 @@
 //! | [`image_folder`] | one's own pictures | a folder with one sub-folder a class, cached |
 //! | [`shapes`] | ten signs, near and far OOD | drawn on the spot: no files, no network |
 //!
+//! | module | what is done with a set |
+//! |---|---|
+//! | [`augment`] | two random views of an image, with SimCLR's augmentations |
+//! | [`batch`] | batches of such pairs in four rotations for training, of images as they are for evaluation |
+//! | [`archive`] | a downloaded `.tar` or `.tar.gz` is unpacked, within limits |
+//!
 //! With the feature `download`, the module `download` fetches CIFAR-10, CIFAR-100 and SVHN.
 //!
 //! Files are not trusted: damage of any kind is a [`DataError`] with the path and, where there is one, the byte offset;

@@ -143,6 +143,21 @@ fn a_cut_or_flipped_archive_is_an_error_and_leaves_nothing() {
 }
 
 #[test]
+fn what_a_killed_process_left_is_not_taken_up() {
+    let place = Place::with(&tar(&[("x", FILE, b"new")]));
+    let left = place.root.path().join(".out.0.partial");
+    for folder in [&left, &place.root.path().join(".out.1.partial")] {
+        fs::create_dir(folder).unwrap();
+        fs::write(folder.join("x"), "old").unwrap();
+        fs::write(folder.join("y"), "old").unwrap();
+    }
+    assert_eq!(place.extract().unwrap(), 1);
+    assert_eq!(fs::read_dir(place.target()).unwrap().count(), 1);
+    assert_eq!(fs::read(place.target().join("x")).unwrap(), b"new");
+    assert_eq!(fs::read(left.join("y")).unwrap(), b"old", "it may be another process's");
+}
+
+#[test]
 fn an_entry_that_claims_terabytes_is_refused() {
     let mut bytes = tar(&[("big", FILE, b"small")]);
     let mut header = tar::Header::from_byte_slice(&bytes[..512]).clone();

@@ -1,5 +1,8 @@
 //! The files that can be downloaded: where they are, how long they are, and what they hash to.
 
+use crate::cifar10::CIFAR10;
+use crate::cifar100::CIFAR100;
+
 /// What can be downloaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -24,7 +27,14 @@ pub(super) struct Resource {
     /// Hexadecimal, lower case.
     pub(super) sha256: String,
     /// The folder in it, if it is an archive.
-    pub(super) folder: Option<String>,
+    pub(super) folder: Option<Folder>,
+}
+
+/// A folder of an archive.
+pub(super) struct Folder {
+    pub(super) name: String,
+    /// The files in it that the set is read from.
+    pub(super) files: Vec<String>,
 }
 
 impl Published {
@@ -34,13 +44,13 @@ impl Published {
                 "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
                 170_052_171,
                 "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
-                Some("cifar-10-batches-bin"),
+                Some(CIFAR10),
             ),
             Self::Cifar100 => (
                 "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
                 168_513_733,
                 "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
-                Some("cifar-100-binary"),
+                Some(CIFAR100),
             ),
             // Stanford serves these without TLS: the hash is what vouches for them.
             Self::SvhnTrain => (
@@ -62,7 +72,10 @@ impl Published {
             file: file.to_string(),
             size,
             sha256: sha256.to_string(),
-            folder: folder.map(str::to_string),
+            folder: folder.map(|set| Folder {
+                name: set.folder.to_string(),
+                files: [set.train_files, set.test_files].concat().into_iter().map(str::to_string).collect(),
+            }),
         }
     }
 }

@@ -28,6 +28,7 @@ use transfer::Patience;
 /// - [`DataError::Download`] if the server cannot be reached, refuses, or breaks off repeatedly: says which file to put
 ///   where to go without
 /// - [`DataError::FileSize`], [`DataError::Hash`] if a file is not the published one, or changed since it was extracted
+/// - [`DataError::Corrupt`] if the list of hashes of the extracted files is damaged
 /// - the errors of [`archive::extract`], [`DataError::Io`]
 ///
 /// ```no_run
@@ -44,9 +45,9 @@ pub fn ensure(set: Published, root: &Path) -> Result<(), DataError> {
 }
 
 fn ensure_resource(resource: &Resource, root: &Path, patience: &Patience) -> Result<(), DataError> {
-    let folder = resource.folder.as_ref().map(|folder| root.join(folder));
-    if let Some(folder) = folder.as_ref().filter(|folder| folder.is_dir()) {
-        return verify::check_sums(folder);
+    let folder = resource.folder.as_ref().map(|folder| (root.join(&folder.name), folder));
+    if let Some((path, folder)) = folder.as_ref().filter(|(path, _)| path.is_dir()) {
+        return verify::check_sums(path, &folder.files);
     }
     let file = root.join(&resource.file);
     if file.exists() {
@@ -56,17 +57,17 @@ fn ensure_resource(resource: &Resource, root: &Path, patience: &Patience) -> Res
         transfer::download(resource, root, patience)?;
     }
     match folder {
-        Some(folder) => extract(&file, resource, &folder),
+        Some((path, folder)) => extract(&file, &folder.name, &path),
         None => Ok(()),
     }
 }
 
 /// Extracts the one folder of a verified archive, with a list of the hashes of its files.
-fn extract(file: &Path, resource: &Resource, folder: &Path) -> Result<(), DataError> {
+fn extract(file: &Path, inner: &str, folder: &Path) -> Result<(), DataError> {
     let staging = Staging::beside(folder)?;
     let unpacked = staging.path.join("unpacked");
     archive::extract(file, &unpacked)?;
-    let inner = unpacked.join(resource.folder.as_deref().unwrap_or_default());
+    let inner = unpacked.join(inner);
     verify::write_sums(&inner)?;
     match fs::rename(&inner, folder) {
         // Another process was faster with the same verified archive.

@@ -325,7 +325,9 @@ fn archives_are_extracted_and_checked_again() {
     ]));
     let server = Server::start(&archive, &[Act::Serve]);
     let mut wanted = resource(&server, &archive);
-    (wanted.file, wanted.folder) = ("set.tar.gz".into(), Some("batches".into()));
+    wanted.file = "set.tar.gz".into();
+    wanted.folder =
+        Some(catalog::Folder { name: "batches".into(), files: vec!["one.bin".into(), "two.bin".into()] });
     let ensure = || ensure_resource(&wanted, root.path(), &QUICK);
     ensure().unwrap();
     assert_eq!(names(root.path()), ["batches", "set.tar.gz"]);
@@ -341,8 +343,17 @@ fn archives_are_extracted_and_checked_again() {
     fs::remove_dir_all(root.path().join("batches")).unwrap();
     ensure().unwrap();
     assert_eq!(server.ranges().len(), 1, "extracted again from the archive that is there");
-    fs::write(root.path().join("batches/SHA256SUMS"), "nonsense\n").unwrap();
-    assert!(matches!(ensure(), Err(DataError::Corrupt { .. })));
-    fs::remove_file(root.path().join("batches/SHA256SUMS")).unwrap();
+    let list = root.path().join("batches/SHA256SUMS");
+    let first = fs::read_to_string(&list).unwrap().lines().next().unwrap().to_string();
+    for cut in ["nonsense\n", "", &first] {
+        fs::write(&list, cut).unwrap();
+        match ensure() {
+            Err(DataError::Corrupt { path, reason, .. }) => {
+                assert!(path == list && reason.contains("remove its folder"), "{reason}");
+            }
+            other => panic!("{cut:?}: {other:?}"),
+        }
+    }
+    fs::remove_file(list).unwrap();
     ensure().unwrap();
 }

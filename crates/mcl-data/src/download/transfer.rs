@@ -199,7 +199,7 @@ impl Part {
                 return Err(give_up(format!("another process is downloading it to {}", path.display())));
             }
             // A file system without locks: go on without.
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(error)) if is_without_locks(&error) => {}
             Err(TryLockError::Error(error)) => return Err(DataError::io("lock", path)(error)),
         }
         let length = file.seek(SeekFrom::End(0)).map_err(DataError::io("read", path))?;
@@ -220,9 +220,30 @@ impl Part {
     }
 }
 
+/// Whether a file system has no locks, rather than that one is held. NFS without its lock daemon answers ENOLCK, which
+/// has no kind of its own.
+fn is_without_locks(error: &io::Error) -> bool {
+    // The second is that of macOS and the BSDs.
+    const ENOLCK: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 37 } else { 77 };
+    error.kind() == io::ErrorKind::Unsupported || (cfg!(unix) && error.raw_os_error() == Some(ENOLCK))
+}
+
 /// On standard error, and only if that is a terminal.
 fn progress_bar(resource: &Resource) -> ProgressBar {
     let template = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(resource.size).with_style(style).with_message(resource.file.clone())
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_systems_without_locks_are_told_from_locked_files() {
+        let by = |code| is_without_locks(&io::Error::from_raw_os_error(code));
+        let (enolck, enosys, eopnotsupp, eacces, ewouldblock) = (37, 38, 95, 13, 11);
+        assert!(by(enolck) && by(enosys) && by(eopnotsupp));
+        assert!(!by(eacces) && !by(ewouldblock));
+    }
 }

@@ -1,7 +1,7 @@
 //! Sizes and SHA-256 hashes of files, and the list of them that is kept beside extracted ones.
 
-use std::fs::File;
-use std::io::{Read, Seek};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -52,36 +52,56 @@ fn compare(path: &Path, found: String, expected: &str, hint: &'static str) -> Re
     Err(DataError::Hash { path, algorithm: "SHA-256", expected, found, hint })
 }
 
-/// Writes the list for the files directly in `folder`.
+/// Writes the list for the files directly in `folder`. Files and list are on the disk before the folder gets its name: a
+/// power cut leaves a whole one or none.
 pub(super) fn write_sums(folder: &Path) -> Result<(), DataError> {
     let mut lines = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(DataError::io("list", folder))? {
         let path = entry.map_err(DataError::io("list", folder))?.path();
         if path.is_file() {
-            lines.push(format!("{}  {}\n", sha256_at(&path)?, crate::folder::name(&path)));
+            // For writing too: some systems force nothing else to the disk.
+            let open = OpenOptions::new().read(true).write(true).open(&path);
+            let mut file = open.map_err(DataError::io("read", &path))?;
+            lines.push(format!("{}  {}\n", sha256(&path, &mut file)?, crate::folder::name(&path)));
+            file.sync_all().map_err(DataError::io("write", &path))?;
         }
     }
     lines.sort();
     let list = folder.join(SUMS);
-    std::fs::write(&list, lines.concat()).map_err(DataError::io("write", &list))
+    let write = || {
+        let mut file = File::create(&list)?;
+        file.write_all(lines.concat().as_bytes())?;
+        file.sync_all()?;
+        // Only there can a folder be opened.
+        if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+    };
+    write().map_err(DataError::io("write", &list))
 }
 
-/// Checks the files in `folder` against its list, if it has one: files put there by hand have none.
-pub(super) fn check_sums(folder: &Path) -> Result<(), DataError> {
+/// Checks the files in `folder` against its list, if it has one: files put there by hand have none. The list must have
+/// an entry for each of `files`.
+pub(super) fn check_sums(folder: &Path, files: &[String]) -> Result<(), DataError> {
     let list = folder.join(SUMS);
     if !list.exists() {
         return Ok(());
     }
     let text = std::fs::read_to_string(&list).map_err(DataError::io("read", &list))?;
-    let hint = "it has changed since it was extracted: remove its folder and run again";
+    let corrupt = |what: String| DataError::Corrupt {
+        path: list.clone(),
+        offset: 0,
+        reason: format!("{what}: remove its folder and run again"),
+    };
+    let mut sums = Vec::new();
     for line in text.lines() {
-        let Some((expected, name)) = line.split_once("  ") else {
-            return Err(DataError::Corrupt {
-                path: list,
-                offset: 0,
-                reason: format!("{line:?} is not a hash and a name"),
-            });
-        };
+        sums.push(
+            line.split_once("  ").ok_or_else(|| corrupt(format!("{line:?} is not a hash and a name")))?,
+        );
+    }
+    if let Some(file) = files.iter().find(|file| sums.iter().all(|(_, name)| name != file)) {
+        return Err(corrupt(format!("it has no entry for {file}")));
+    }
+    let hint = "it has changed since it was extracted: remove its folder and run again";
+    for (expected, name) in sums {
         let path = folder.join(name);
         compare(&path, sha256_at(&path)?, expected, hint)?;
     }

@@ -54,6 +54,12 @@ fn flat_and_one_level_folders_and_archives_agree() {
     ]);
     std::fs::write(archives.path().join("x.tar"), nested_archive).unwrap();
     assert_eq!(imagenet_fix::load(&archives.path().join("x.tar")).unwrap(), imagenet);
+
+    let alike = tar(&[("s/a/x/1.png", file, &png(1)), ("s/b/x/1.png", file, &png(2))]);
+    std::fs::write(archives.path().join("y.tar"), alike).unwrap();
+    let set = imagenet_fix::load(&archives.path().join("y.tar")).unwrap();
+    let paths = [["a", "x"], ["b", "x"]].map(|parts| PathBuf::from_iter(parts).display().to_string());
+    assert_eq!((set.class_names(), first_bytes(&set)), (&paths[..], vec![1, 2]));
 }
 
 #[test]
@@ -156,6 +162,12 @@ fn the_pick_follows_the_seed() {
     let sources = std::fs::read_to_string(root.path().join("a/sources.txt")).unwrap();
     assert!(sources.lines().next().unwrap().ends_with(&format!("{}.png", picks[0])), "{sources}");
 
+    let left = root.path().join(".e.0.partial"); // of a process that was killed
+    std::fs::create_dir(&left).unwrap();
+    tiny(77).save(left.join("00009.png")).unwrap();
+    assert_eq!(made("e", 1), picks);
+    std::fs::remove_dir_all(left).unwrap();
+
     let again = make(&root.path().join("source"), &root.path().join("a"), 8, 1);
     assert!(matches!(again, Err(DataError::Io { .. })), "an existing set is left alone");
     let too_many = make(&root.path().join("source"), &root.path().join("d"), 13, 1);
@@ -164,5 +176,5 @@ fn the_pick_follows_the_seed() {
     let damaged = make(&root.path().join("source"), &root.path().join("d"), 13, 1);
     assert!(matches!(damaged, Err(DataError::Undecodable { .. })));
     assert!(!root.path().join("d").exists());
-    assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 4, "nothing half-made stays");
+    assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 5, "nothing half-made stays");
 }

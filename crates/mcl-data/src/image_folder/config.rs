@@ -57,6 +57,7 @@ impl ImageFolderConfig {
     /// - [`DataError::TooManyUnreadable`] if more pictures cannot be read than [`unreadable`](Self::unreadable) allows
     /// - [`DataError::NoClassFolders`], [`DataError::EmptyFolder`], [`DataError::MixedFolder`] if there is no class, a
     ///   class without a picture, or pictures both in `root` and in folders
+    /// - [`DataError::EqualFolderNames`] if two classes have the same name once it is text
     /// - [`DataError::UnreadableClass`] if not one picture of a class can be read
     /// - [`DataError::OutOfMemory`], [`DataError::Io`], [`DataError::Setting`]
     pub fn load(
@@ -99,7 +100,7 @@ impl ImageFolderConfig {
 
     /// Holds the limit, and puts files, labels and pixels together.
     fn finish(&self, listing: Listing, decoded: Decoded, cache: CacheUse) -> Result<ImageFolder, DataError> {
-        let Listing { root, class_names, files } = listing;
+        let Listing { root, class_names, mut folders, files } = listing;
         let (pictures, unreadable) = (files.len(), decoded.unreadable.len());
         let limit = (self.unreadable * pictures as f64).ceil() as usize;
         if unreadable > limit {
@@ -119,8 +120,7 @@ impl ImageFolderConfig {
         }
         let images = ImageSet::new(decoded.pixels, self.size, labels, class_names)?;
         if let Some(class) = images.class_counts().iter().position(|&count| count == 0) {
-            let path =
-                if images.class_names().len() == 1 { root } else { root.join(&images.class_names()[class]) };
+            let path = folders.swap_remove(class);
             // A listing holds no class without files: here they were all unreadable.
             let mut of_class = unreadable.into_iter().filter(|file| file.path.starts_with(&path));
             let first = of_class.next().map(|file| file.reason).unwrap_or_default();

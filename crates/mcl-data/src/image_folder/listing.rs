@@ -1,5 +1,6 @@
 //! What is in a folder of pictures: classes and files, in an order that does not depend on the file system.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::DataError;
@@ -11,6 +12,8 @@ pub(super) struct Listing {
     pub(super) root: PathBuf,
     /// The classes, sorted by name.
     pub(super) class_names: Vec<String>,
+    /// The folder of each class.
+    pub(super) folders: Vec<PathBuf>,
     /// Every picture with its class.
     pub(super) files: Vec<(PathBuf, usize)>,
 }
@@ -29,9 +32,11 @@ impl Listing {
             }),
             (None, Some(_)) => {
                 let class_names = vec![folder::own_name(&root)];
-                Ok(Self { root, class_names, files: pictures.into_iter().map(|path| (path, 0)).collect() })
+                let files = pictures.into_iter().map(|path| (path, 0)).collect();
+                Ok(Self { folders: vec![root.clone()], root, class_names, files })
             }
             (Some(_), None) => {
+                let class_names = names(&folders)?;
                 let mut files = Vec::new();
                 for (label, folder) in folders.iter().enumerate() {
                     let pictures = folder::pictures_below(folder)?;
@@ -41,9 +46,20 @@ impl Listing {
                     }
                     files.extend(pictures.into_iter().map(|path| (path, label)));
                 }
-                let class_names = folders.iter().map(|path| folder::name(path)).collect();
-                Ok(Self { root, class_names, files })
+                Ok(Self { root, class_names, folders, files })
             }
         }
     }
+}
+
+/// The names of `folders`, of which two can be one as text: in names that are not UTF-8, what is not is replaced.
+fn names(folders: &[PathBuf]) -> Result<Vec<String>, DataError> {
+    let mut seen = HashMap::new();
+    for folder in folders {
+        let name = folder::name(folder);
+        if let Some(first) = seen.insert(name.clone(), folder) {
+            return Err(DataError::EqualFolderNames { name, first: first.clone(), second: folder.clone() });
+        }
+    }
+    Ok(folders.iter().map(|folder| folder::name(folder)).collect())
 }
