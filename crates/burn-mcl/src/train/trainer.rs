@@ -115,7 +115,7 @@ impl<'a> Trainer<'a> {
         }
         let mut model = config.model.try_init_seeded(config.seed, &self.device)?;
         let mut optimizer = optimizer(&config, &self.device);
-        let open = |path: &PathBuf| RunDir::open(path, &config, &Fingerprint::of(images));
+        let open = |path: &PathBuf| RunDir::open(path, &config, &Fingerprint::of(images), &schedule);
         let mut run_dir = self.run_dir.as_ref().map(open).transpose()?;
         let mut done = 0;
         if let Some(dir) = &mut run_dir {
