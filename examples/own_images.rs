@@ -25,7 +25,6 @@ use burn_mcl::embed::embed;
 use burn_mcl::infer::{InferError, MahalanobisConfig, TestTimeViews};
 use burn_mcl::model::{MclModelConfig, ResNetConfig, ResNetDepth, Stem};
 use burn_mcl::report::{Part, Report, Summary};
-use burn_mcl::scored::ScoredSet;
 use burn_mcl::train::{Objective, TrainConfig, TrainError, Trainer, read_history};
 use clap::Parser;
 
@@ -171,7 +170,9 @@ pub(crate) fn run(
     let artifact = settings.run.join("detector");
     detector.save(&artifact)?;
 
-    let judged = names.iter().zip(&tested).map(|(name, folder)| judge(name, folder, &detector));
+    let judged = names.iter().zip(&tested).map(|(name, folder)| {
+        Part::of(&detector, name, &folder.images).map(|part| part.files(&folder.files))
+    });
     let mut judged = judged.collect::<Result<Vec<_>, _>>()?.into_iter();
     let normal = judged.next().expect("the first set is the normal one");
     let projections = embed(detector.model(), &train, TestTimeViews::Identity, batch, Progress::Terminal)?;
@@ -194,14 +195,6 @@ pub(crate) fn run(
     }
     println!("\ndetector: {}\nreport:   {}", artifact.display(), page.display());
     Ok(summary)
-}
-
-/// The pictures of a folder as the detector sees them.
-fn judge<'a>(name: &str, folder: &'a ImageFolder, detector: &Detector) -> Result<Part<'a>, DetectorError> {
-    let DetectorConfig { views, aggregation, batch_size, .. } = *detector.config();
-    let (model, scorer) = (detector.model(), detector.scorer());
-    let scored = ScoredSet::new(model, scorer, &folder.images, views, batch_size, Progress::Terminal)?;
-    Ok(Part::new(name, &folder.images, scored).judged(views, aggregation).files(&folder.files))
 }
 
 /// Reads one folder, and says what was passed over and where the cache lies.

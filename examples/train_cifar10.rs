@@ -122,10 +122,9 @@ fn run() -> Result<(), Box<dyn Error>> {
     let detector = Detector::fit(&model, config.model.clone(), &sets.train, &sets.test, judging, Terminal)?;
     let detector = detector.with_train_config(config.clone());
     detector.save(settings.run.join("detector"))?;
-    let score = |name: &str, set| Part::score(name, set, &model, detector.scorer(), 128, Terminal);
-    let test = score("test", &sets.test)?;
-    let ood = sets.ood.iter().map(|(name, set)| score(name, set)).collect::<Result<Vec<_>, _>>()?;
-    let evaluation = Evaluation::new(&test, &ood)?;
+    let test = Part::of(&detector, "test", &sets.test)?;
+    let ood = sets.ood.iter().map(|set| Part::of(&detector, set.0, &set.1)).collect::<Result<Vec<_>, _>>()?;
+    let evaluation = Evaluation::new(&test, &ood, sets.train.class_names())?;
     let projections = embed(&model, &sets.train, TestTimeViews::Identity, 256, Terminal)?;
     let report = Report::new("train_cifar10", &sets.train, &projections, test)
         .anomalous(ood)

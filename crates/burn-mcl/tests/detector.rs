@@ -168,15 +168,16 @@ fn false_alarms_on_real_scores_keep_the_promise() {
 fn evaluation_has_a_row_for_each_way_of_scoring() {
     let detector = detector(config());
     let (test, other) = (corners(20, 4), corners(20, 5));
+    let (model, scorer) = (detector.model(), detector.scorer());
     let evaluation =
-        evaluate(detector.model(), detector.scorer(), &test, &[("itself", &other)], 7, Progress::Hidden)
+        evaluate(model, scorer, test.class_names(), &test, &[("itself", &other)], 7, Progress::Hidden)
             .unwrap();
     assert_eq!(evaluation.rows.len(), 1 + 4 + 4);
     let row = evaluation.row(TestTimeViews::RotationsAndFlips, Aggregation::WeightedAverage).unwrap();
     // The same scores as the detector's, whose defaults are those of this row.
     let found = detector.detect_set(&test).unwrap();
     let right = found.iter().zip(test.labels()).filter(|(found, label)| found.label == **label).count();
-    assert_eq!(row.accuracy, right as f64 / 40.0);
+    assert_eq!(row.accuracy, Some(right as f64 / 40.0));
     let auroc = row.ood[0].metrics.auroc;
     assert!((0.3..0.7).contains(&auroc), "a set drawn alike cannot be told apart, yet its AUROC is {auroc}");
     assert!(evaluation.to_string().contains("itself AUROC / FPR95"));

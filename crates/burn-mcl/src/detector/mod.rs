@@ -282,6 +282,11 @@ impl Detector {
         &self.model_config
     }
 
+    /// Whether its long work shows a bar.
+    pub(crate) fn progress(&self) -> Progress {
+        self.progress
+    }
+
     /// The network, in evaluation mode.
     pub fn model(&self) -> &MclModel {
         &self.model

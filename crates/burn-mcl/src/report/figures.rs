@@ -26,7 +26,7 @@ pub(super) struct Figure {
 pub(super) fn scores(report: &Report) -> Vec<Figure> {
     let normal = &report.normal;
     let training = report.train.class_names();
-    let groups: Vec<(&str, Vec<f64>)> = match normal.classes(training).filter(|_| training.len() > 1) {
+    let groups: Vec<(&str, Vec<f64>)> = match normal.classes(training) {
         Some(classes) => {
             let of = |right: bool| -> Vec<f64> {
                 let judged = normal.scores.iter().zip(classes.iter().zip(&normal.predicted));
