@@ -252,8 +252,8 @@ fn check_numbers(
     train: &ImageSet,
     held_out: &ImageSet,
 ) -> Result<(), String> {
-    let Settings { hold_out, ridge, .. } = settings;
-    judging.check_images(train, held_out).map_err(|error| match error {
+    let hold_out = settings.hold_out;
+    judging.check_images(train, held_out, dim).map_err(|error| match error {
         DetectorError::Infer(InferError::TooFewToCalibrate { scores, needed, tpr }) => format!(
             "{scores} pictures are held out (--hold-out {hold_out}), but --tpr {tpr} needs {needed}: add pictures, hold \
              out a larger share, or lower --tpr"
@@ -262,19 +262,12 @@ fn check_numbers(
             "class `{name}` has too few pictures to learn from ({count} of {needed}): add pictures, lower --hold-out, \
              or leave the class out"
         ),
+        DetectorError::Class { name, source: InferError::RankDeficient { count, ridge, needed, .. } } => format!(
+            "--ridge is {ridge}, but class `{name}` has {count} pictures to learn from, for which it must be at least \
+             {needed:e}"
+        ),
         error => error.to_string(),
-    })?;
-    // n unit vectors have a variance of at most n / (n - 1), in n - 1 directions. If these are not all, the ridge stands in
-    // for the others, with at least a millionth of the mean variance.
-    let least = |count: usize| 1e-6 * count as f64 / (count as f64 - 1.0).powi(2);
-    let classes = train.class_counts().into_iter().zip(train.class_names());
-    match classes.filter(|(count, _)| *count <= dim).min() {
-        Some((count, name)) if *ridge < least(count) => Err(format!(
-            "--ridge is {ridge}, but class `{name}` has {count} pictures to learn from, for which it must be at least {:e}",
-            least(count)
-        )),
-        _ => Ok(()),
-    }
+    })
 }
 
 /// What sets of pictures are called: by the names of their folders, with those above as far as it takes to tell them
