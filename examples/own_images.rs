@@ -25,7 +25,6 @@ use burn_mcl::embed::embed;
 use burn_mcl::infer::{InferError, MahalanobisConfig, TestTimeViews};
 use burn_mcl::model::{MclModelConfig, ResNetConfig, ResNetDepth, Stem};
 use burn_mcl::report::{Part, Report, Summary};
-use burn_mcl::scored::ScoredSet;
 use burn_mcl::train::{Objective, TrainConfig, TrainError, Trainer, read_history};
 use clap::Parser;
 
@@ -171,7 +170,9 @@ pub(crate) fn run(
     let artifact = settings.run.join("detector");
     detector.save(&artifact)?;
 
-    let judged = names.iter().zip(&tested).map(|(name, folder)| judge(name, folder, &detector));
+    let judged = names.iter().zip(&tested).map(|(name, folder)| {
+        Part::of(&detector, name, &folder.images).map(|part| part.files(&folder.files))
+    });
     let mut judged = judged.collect::<Result<Vec<_>, _>>()?.into_iter();
     let normal = judged.next().expect("the first set is the normal one");
     let projections = embed(detector.model(), &train, TestTimeViews::Identity, batch, Progress::Terminal)?;
@@ -194,14 +195,6 @@ pub(crate) fn run(
     }
     println!("\ndetector: {}\nreport:   {}", artifact.display(), page.display());
     Ok(summary)
-}
-
-/// The pictures of a folder as the detector sees them.
-fn judge<'a>(name: &str, folder: &'a ImageFolder, detector: &Detector) -> Result<Part<'a>, DetectorError> {
-    let DetectorConfig { views, aggregation, batch_size, .. } = *detector.config();
-    let (model, scorer) = (detector.model(), detector.scorer());
-    let scored = ScoredSet::new(model, scorer, &folder.images, views, batch_size, Progress::Terminal)?;
-    Ok(Part::new(name, &folder.images, scored).judged(views, aggregation).files(&folder.files))
 }
 
 /// Reads one folder, and says what was passed over and where the cache lies.
@@ -259,8 +252,8 @@ fn check_numbers(
     train: &ImageSet,
     held_out: &ImageSet,
 ) -> Result<(), String> {
-    let Settings { hold_out, ridge, .. } = settings;
-    judging.check_images(train, held_out).map_err(|error| match error {
+    let hold_out = settings.hold_out;
+    judging.check_images(train, held_out, dim).map_err(|error| match error {
         DetectorError::Infer(InferError::TooFewToCalibrate { scores, needed, tpr }) => format!(
             "{scores} pictures are held out (--hold-out {hold_out}), but --tpr {tpr} needs {needed}: add pictures, hold \
              out a larger share, or lower --tpr"
@@ -269,19 +262,12 @@ fn check_numbers(
             "class `{name}` has too few pictures to learn from ({count} of {needed}): add pictures, lower --hold-out, \
              or leave the class out"
         ),
+        DetectorError::Class { name, source: InferError::RankDeficient { count, ridge, needed, .. } } => format!(
+            "--ridge is {ridge}, but class `{name}` has {count} pictures to learn from, for which it must be at least \
+             {needed:e}"
+        ),
         error => error.to_string(),
-    })?;
-    // n unit vectors have a variance of at most n / (n - 1), in n - 1 directions. If these are not all, the ridge stands in
-    // for the others, with at least a millionth of the mean variance.
-    let least = |count: usize| 1e-6 * count as f64 / (count as f64 - 1.0).powi(2);
-    let classes = train.class_counts().into_iter().zip(train.class_names());
-    match classes.filter(|(count, _)| *count <= dim).min() {
-        Some((count, name)) if *ridge < least(count) => Err(format!(
-            "--ridge is {ridge}, but class `{name}` has {count} pictures to learn from, for which it must be at least {:e}",
-            least(count)
-        )),
-        _ => Ok(()),
-    }
+    })
 }
 
 /// What sets of pictures are called: by the names of their folders, with those above as far as it takes to tell them

@@ -32,8 +32,9 @@ pub struct EvaluationRow {
     pub views: TestTimeViews,
     /// How their scores become one; a single view needs none.
     pub aggregation: Option<Aggregation>,
-    /// Share of test images given their class, in [0, 1].
-    pub accuracy: f64,
+    /// Share of test images given their class, in [0, 1]; `None` when their classes are not those of training, or there
+    /// is one class only.
+    pub accuracy: Option<f64>,
     /// One result for each out-of-distribution set, in the order given.
     pub ood: Vec<OodResult>,
 }
@@ -55,7 +56,8 @@ impl Evaluation {
     }
 }
 
-/// Evaluates a trained network and its Gaussians on a test set and on sets from elsewhere.
+/// Evaluates a trained network and its Gaussians on a test set and on sets from elsewhere. `class_names` are those of the
+/// training images: by them the classes of the test set are found, which may be fewer and in another order.
 ///
 /// # Errors
 ///
@@ -63,6 +65,7 @@ impl Evaluation {
 pub fn evaluate(
     model: &MclModel,
     scorer: &MahalanobisScorer,
+    class_names: &[String],
     test: &ImageSet,
     ood: &[(&str, &ImageSet)],
     batch_size: usize,
@@ -71,11 +74,11 @@ pub fn evaluate(
     tracing::info!(test = test.len(), sets = ood.len(), "evaluating");
     let score = |name: &str, set| Part::score(name, set, model, scorer, batch_size, progress);
     let ood = ood.iter().map(|(name, set)| score(name, set)).collect::<Result<Vec<_>, _>>()?;
-    Evaluation::new(&score("test", test)?, &ood)
+    Evaluation::new(&score("test", test)?, &ood, class_names)
 }
 
 impl Evaluation {
-    /// The same from sets that have been scored in all eight views.
+    /// The same from sets that have been scored in all eight views, and the names of the training classes.
     ///
     /// # Errors
     ///
@@ -84,7 +87,8 @@ impl Evaluation {
     /// # Panics
     ///
     /// When a set was scored in fewer than eight views.
-    pub fn new(test: &Part, ood: &[Part]) -> Result<Self, DetectorError> {
+    pub fn new(test: &Part, ood: &[Part], class_names: &[String]) -> Result<Self, DetectorError> {
+        let classes = test.classes(class_names);
         let mut rows = Vec::new();
         for &views in TestTimeViews::ALL {
             let aggregations: &[Aggregation] =
@@ -100,7 +104,7 @@ impl Evaluation {
                 rows.push(EvaluationRow {
                     views,
                     aggregation: (views != TestTimeViews::Identity).then_some(aggregation),
-                    accuracy: accuracy(&predicted, test.images().labels())?,
+                    accuracy: classes.as_ref().map(|classes| accuracy(&predicted, classes)).transpose()?,
                     ood: results.collect::<Result<_, DetectorError>>()?,
                 });
             }
@@ -118,8 +122,10 @@ impl fmt::Display for Evaluation {
             write!(f, "{}", head(result))?;
         }
         for row in &self.rows {
-            let aggregation = row.aggregation.map_or_else(|| "-".to_string(), |a| format!("{a:?}"));
-            write!(f, "\n{:<7}{:<17}{:>8.2}", row.views.aux().len(), aggregation, 100.0 * row.accuracy)?;
+            let dash = || "-".to_string();
+            let aggregation = row.aggregation.map_or_else(dash, |a| format!("{a:?}"));
+            let accuracy = row.accuracy.map_or_else(dash, |accuracy| format!("{:.2}", 100.0 * accuracy));
+            write!(f, "\n{:<7}{aggregation:<17}{accuracy:>8}", row.views.aux().len())?;
             for result in &row.ood {
                 let (auroc, fpr) = (result.metrics.auroc, result.metrics.fpr_at_95_tpr.in_distribution);
                 let (auroc, fpr) = (100.0 * auroc, 100.0 * fpr);

@@ -1,4 +1,20 @@
 #![doc = include_str!("../README.md")]
+//!
+//! ## Modules
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`train`] | [`Trainer`](train::Trainer): images in, a network out, with a log and checkpoints |
+//! | [`detector`] | [`Detector`](detector::Detector): a network, its Gaussians and a threshold; fitted, asked, saved, loaded |
+//! | [`evaluation`] | the paper's tables: accuracy and AUROC for each way of scoring |
+//! | [`report`] | [`Report`](report::Report): figures, tables and pictures in one HTML file |
+//! | [`embed`] | projections of every view of a set of images |
+//! | [`scored`] | scores of every view of a set of images, to be judged in any way later |
+//! | [`data`] | the crate `mcl-data`: images, batches, augmentations |
+//! | [`model`] | the crate `mcl-model`: networks and their weights |
+//! | [`loss`] | the crate `mcl-loss`: MCL, NT-Xent, SupCon |
+//! | [`infer`] | the crate `mcl-infer`: Gaussians, scores, calibration, metrics |
+//! | [`burn`] | the framework: tensors, devices, optimizers |
 #![forbid(unsafe_code)]
 
 mod artifact;

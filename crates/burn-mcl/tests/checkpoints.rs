@@ -10,7 +10,7 @@ use burn::tensor::Device;
 use burn_mcl::ArtifactError;
 use burn_mcl::data::ImageSet;
 use burn_mcl::model::MclModel;
-use burn_mcl::train::{StepReport, TrainConfig, TrainError, Trainer, load_network};
+use burn_mcl::train::{StepReport, TrainConfig, TrainError, Trainer, load_network, read_history};
 use common::{bits, corners, tiny_run};
 
 fn run_on(images: &ImageSet, dir: &Path, config: TrainConfig) -> Result<MclModel, TrainError> {
@@ -181,6 +181,39 @@ fn what_decides_nothing_may_change_and_what_was_not_stored_is_the_default() {
         Err(TrainError::OtherRun { setting, .. }) => assert_eq!(setting, "nesterov"),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_schedule_that_another_version_made_of_the_same_settings_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    run(dir.path(), tiny_run(9)).unwrap();
+    let path = dir.path().join("schedule.json");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("\"warmup_steps\": 3", "\"warmup_steps\": 4")).unwrap();
+    match run(dir.path(), tiny_run(9)) {
+        Err(TrainError::OtherRun { setting, found, expected, .. }) => {
+            assert_eq!(
+                (setting.as_str(), found, expected),
+                ("warmup_steps of the schedule", "4".into(), "3".into())
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    fs::remove_file(&path).unwrap(); // as an earlier version left it
+    run(dir.path(), tiny_run(9)).unwrap();
+}
+
+#[test]
+fn a_log_that_was_lost_on_the_way_repeats_no_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("train.jsonl");
+    run_until(dir.path(), tiny_run(8), 4);
+    fs::remove_file(&log).unwrap();
+    run_until(dir.path(), tiny_run(8), 7);
+    fs::remove_dir_all(dir.path().join("checkpoints/00000007")).unwrap(); // killed after 7, saved after 6
+    run(dir.path(), tiny_run(8)).unwrap();
+    let logged: Vec<usize> = read_history(dir.path()).unwrap().iter().map(|report| report.step).collect();
+    assert_eq!(logged, [5, 6, 7, 8]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use burn_mcl::Progress;
 use burn_mcl::data::ImageSet;
 use burn_mcl::detector::{Detector, DetectorConfig, DetectorError};
 use burn_mcl::evaluation::evaluate;
-use burn_mcl::infer::{Aggregation, Calibration, InferError, MahalanobisConfig, TestTimeViews};
+use burn_mcl::infer::{Aggregation, Calibration, Covariance, InferError, MahalanobisConfig, TestTimeViews};
 use burn_mcl::train::Trainer;
 use common::{corners, tiny_run};
 
@@ -129,6 +129,63 @@ fn a_class_of_one_image_and_images_all_alike_are_named() {
 }
 
 #[test]
+fn what_could_not_be_fitted_after_training_is_refused_before() {
+    let held_out = corners(20, 1);
+    let check = |images: &ImageSet, gaussians, dim| {
+        DetectorConfig::new().with_gaussians(gaussians).check_images(images, &held_out, dim)
+    };
+    let (own, tied) = (MahalanobisConfig::new(), MahalanobisConfig::new().with_covariance(Covariance::Tied));
+
+    // Fewer images than dimensions, and hardly a ridge.
+    let few = corners(20, 0);
+    match check(&few, own, 128) {
+        Err(DetectorError::Class { name, source }) => {
+            assert!(matches!(source, InferError::RankDeficient { count: 20, dim: 128, .. }), "{source}");
+            assert_eq!(name, "left");
+        }
+        other => panic!("{other:?}"),
+    }
+    match check(&few, tied, 128) {
+        Err(DetectorError::Infer(InferError::RankDeficient { count: 40, needed, .. })) => {
+            assert!(check(&few, tied.with_ridge(needed), 128).is_ok());
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(check(&few, own, 19).is_ok() && check(&few, tied, 38).is_ok(), "no more dimensions than freedom");
+    assert!(check(&few, tied, 39).is_err());
+    assert!(check(&few, own.with_normalize(false), 128).is_ok(), "for the fit to say");
+
+    // As many images as classes leave nothing to measure a common covariance by.
+    let alone = few.take(2);
+    match check(&alone, tied.with_ridge(1.0), 8) {
+        Err(DetectorError::Infer(InferError::TooFewSamples { count: 2, needed: 3, .. })) => {}
+        other => panic!("{other:?}"),
+    }
+    assert!(check(&few.take(3), tied.with_ridge(1.0), 8).is_ok());
+}
+
+#[test]
+fn a_ridge_that_passes_the_check_is_enough_for_the_fit() {
+    let model_config = tiny_run(1).model.with_projection_dim(24);
+    let model = model_config.try_init_seeded(1, &Device::flex()).unwrap();
+    let (train, held_out) = (corners(5, 0), corners(20, 1));
+    for covariance in [Covariance::PerClass, Covariance::Tied] {
+        let with_ridge = |ridge| {
+            let gaussians = MahalanobisConfig::new().with_covariance(covariance).with_ridge(ridge);
+            DetectorConfig::new().with_gaussians(gaussians)
+        };
+        let needed = match with_ridge(0.0).check_images(&train, &held_out, 24) {
+            Err(DetectorError::Class { source: InferError::RankDeficient { needed, .. }, .. })
+            | Err(DetectorError::Infer(InferError::RankDeficient { needed, .. })) => needed,
+            other => panic!("{other:?}"),
+        };
+        let config = with_ridge(needed);
+        config.check_images(&train, &held_out, 24).unwrap();
+        Detector::fit(&model, model_config.clone(), &train, &held_out, config, Progress::Hidden).unwrap();
+    }
+}
+
+#[test]
 fn settings_of_another_network_are_refused() {
     let model = tiny_run(1).model.try_init_seeded(1, &Device::flex()).unwrap();
     let (train, held_out) = (corners(40, 0), corners(20, 1));
@@ -168,15 +225,16 @@ fn false_alarms_on_real_scores_keep_the_promise() {
 fn evaluation_has_a_row_for_each_way_of_scoring() {
     let detector = detector(config());
     let (test, other) = (corners(20, 4), corners(20, 5));
+    let (model, scorer) = (detector.model(), detector.scorer());
     let evaluation =
-        evaluate(detector.model(), detector.scorer(), &test, &[("itself", &other)], 7, Progress::Hidden)
+        evaluate(model, scorer, test.class_names(), &test, &[("itself", &other)], 7, Progress::Hidden)
             .unwrap();
     assert_eq!(evaluation.rows.len(), 1 + 4 + 4);
     let row = evaluation.row(TestTimeViews::RotationsAndFlips, Aggregation::WeightedAverage).unwrap();
     // The same scores as the detector's, whose defaults are those of this row.
     let found = detector.detect_set(&test).unwrap();
     let right = found.iter().zip(test.labels()).filter(|(found, label)| found.label == **label).count();
-    assert_eq!(row.accuracy, right as f64 / 40.0);
+    assert_eq!(row.accuracy, Some(right as f64 / 40.0));
     let auroc = row.ood[0].metrics.auroc;
     assert!((0.3..0.7).contains(&auroc), "a set drawn alike cannot be told apart, yet its AUROC is {auroc}");
     assert!(evaluation.to_string().contains("itself AUROC / FPR95"));

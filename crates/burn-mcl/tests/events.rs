@@ -122,7 +122,9 @@ fn a_detector_tells_of_its_fit_its_files_and_its_evaluation() {
         detector.save(dir.path().join("detector")).unwrap();
         fs::rename(dir.path().join("detector"), dir.path().join(".detector.previous")).unwrap();
         Detector::load(dir.path().join("detector"), &Device::flex()).unwrap();
-        evaluate(&model, detector.scorer(), &test, &[("itself", &test)], 16, Progress::Hidden).unwrap();
+        let names = detector.class_names();
+        evaluate(&model, detector.scorer(), names, &test, &[("itself", &test)], 16, Progress::Hidden)
+            .unwrap();
     });
     assert_told(
         &told,

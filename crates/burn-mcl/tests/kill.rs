@@ -146,7 +146,7 @@ fn interrupted_example(dir: &Path) -> (ExitStatus, String) {
     let log = dir.join("run/train.jsonl");
     let steps = || fs::read_to_string(&log).map_or(0, |text| text.lines().count());
     let before = steps();
-    let settings = "--run run --steps 5000 --width 2 --hidden 8 --batch 4 --images 64";
+    let settings = "--run run --steps 5000 --width 2 --hidden 8 --batch 4 --images 64 --ridge 1e-3";
     let mut child = Command::new(example("train_cifar10"))
         .args(settings.split(' '))
         .current_dir(dir)

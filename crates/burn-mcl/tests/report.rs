@@ -8,9 +8,11 @@ use std::{env, fs};
 
 use burn::tensor::Device;
 use burn_mcl::Progress;
+use burn_mcl::data::ImageSet;
 use burn_mcl::detector::{Detector, DetectorConfig};
 use burn_mcl::embed::{Embeddings, embed};
-use burn_mcl::infer::{MahalanobisConfig, TestTimeViews};
+use burn_mcl::evaluation::Evaluation;
+use burn_mcl::infer::{Aggregation, MahalanobisConfig, TestTimeViews};
 use burn_mcl::report::{Part, Report, ReportError};
 use burn_mcl::scored::ScoredSet;
 use burn_mcl::train::{StepReport, Trainer};
@@ -18,9 +20,9 @@ use common::{corners, tiny_run};
 
 struct Example {
     detector: Detector,
-    train: burn_mcl::data::ImageSet,
+    train: ImageSet,
     projections: Embeddings,
-    test: burn_mcl::data::ImageSet,
+    test: ImageSet,
     scores: ScoredSet,
     files: Vec<PathBuf>,
     history: Vec<StepReport>,
@@ -44,7 +46,7 @@ fn example() -> Example {
     Example { detector, train, projections, test, scores, files, history }
 }
 
-fn scored(detector: &Detector, set: &burn_mcl::data::ImageSet) -> ScoredSet {
+fn scored(detector: &Detector, set: &ImageSet) -> ScoredSet {
     let views = detector.config().views;
     ScoredSet::new(detector.model(), detector.scorer(), set, views, 32, Progress::Hidden).unwrap()
 }
@@ -154,6 +156,63 @@ fn the_page_is_well_formed_alone_and_whole() {
     assert_eq!(left.len(), 3, "nothing else is left: {left:?}");
 }
 
+/// The threshold of a detector is about the scores of its own views and aggregation.
+#[test]
+fn a_report_flags_what_the_detector_flags() {
+    let example = example();
+    let Example { detector, train, projections, test, .. } = &example;
+    let gaussians = detector.config().gaussians;
+    for (views, aggregation) in
+        [(TestTimeViews::RotationsAndFlips, Aggregation::Max), (TestTimeViews::Rotations, Aggregation::Mean)]
+    {
+        let config = DetectorConfig::new().with_gaussians(gaussians).with_tpr(0.5);
+        let config = config.with_views(views).with_aggregation(aggregation);
+        let (model, settings) = (detector.model(), detector.model_config().clone());
+        let detector =
+            Detector::fit(model, settings, train, &corners(20, 1), config, Progress::Hidden).unwrap();
+        let report = Report::new("", train, projections, Part::of(&detector, "normal", test).unwrap())
+            .threshold(detector.threshold(), detector.config().tpr);
+        let found = detector.detect_set(test).unwrap();
+        let flagged = found.iter().filter(|found| found.is_anomaly).count();
+        assert!((1..test.len()).contains(&flagged), "{flagged} flagged: the test shows nothing");
+        assert_eq!(report.summary().unwrap().false_alarms, Some(flagged as f64 / test.len() as f64));
+    }
+}
+
+/// The classes of a test set may be fewer than those of training, and have other numbers.
+#[test]
+fn report_and_evaluation_find_classes_by_name() {
+    let example = example();
+    let train = example.train.select_classes(&[1, 0]).unwrap(); // "right" is class 0 of the detector now
+    let Example { detector, projections, .. } = &example;
+    let config = detector.config().clone();
+    let (model, settings) = (detector.model(), detector.model_config().clone());
+    let detector = Detector::fit(model, settings, &train, &corners(20, 1), config, Progress::Hidden).unwrap();
+    let names = detector.class_names();
+    let accuracy = |test: &ImageSet| {
+        let part = Part::of(&detector, "test", test).unwrap();
+        let evaluation = Evaluation::new(&part, &[], names).unwrap();
+        let row = evaluation.row(TestTimeViews::RotationsAndFlips, Aggregation::WeightedAverage).unwrap();
+        let summary = Report::new("", &train, projections, part).summary().unwrap();
+        assert_eq!(row.accuracy, summary.accuracy);
+        (row.accuracy, evaluation.to_string())
+    };
+    let found = detector.detect_set(&example.test).unwrap();
+    let own = example.test.class_names();
+    let right = |i: &usize| names[found[*i].label] == own[example.test.label(*i)];
+    let right: Vec<usize> = (0..found.len()).filter(right).collect();
+    let test = example.test.subset(&right).unwrap();
+    assert_eq!(accuracy(&test).0, Some(1.0)); // by their numbers, all would be wrong
+
+    let foreign = |name: &str| {
+        let pixels = test.iter_pixels().collect::<Vec<_>>().concat();
+        ImageSet::new(pixels, (8, 8), vec![0; test.len()], vec![name.into()]).unwrap()
+    };
+    assert!(accuracy(&foreign("right")).0.is_some());
+    let (none, table) = accuracy(&foreign("middle"));
+    assert!(none.is_none() && !table.contains("NaN"), "{table}");
+}
+
 /// It stays on the device of the scores: the default one may be busy, or not there.
 #[test]
 fn a_report_leaves_the_default_device_alone() {
@@ -183,8 +242,7 @@ fn sets_of_one_image_and_foreign_classes_have_a_page() {
     let example = example();
     let one = corners(1, 9).take(1);
     let scores = scored(&example.detector, &one);
-    let named =
-        burn_mcl::data::ImageSet::new(one.pixels(0).to_vec(), (8, 8), vec![0], vec!["new".into()]).unwrap();
+    let named = ImageSet::new(one.pixels(0).to_vec(), (8, 8), vec![0], vec!["new".into()]).unwrap();
     let part = |name| Part::new(name, &named, scores.clone());
     let folder = tempfile::tempdir().unwrap();
     let report = Report::new("One", &example.train, &example.projections, part("a")).anomalous([part("b")]);
@@ -209,6 +267,15 @@ fn what_does_not_fit_is_refused_and_nothing_written() {
     let other = corners(3, 0);
     let error = refused(Report::new("", &other, &example.projections, example.part("normal")), folder.path());
     assert!(matches!(error, ReportError::Count { what: "projections", .. }), "{error}");
+    let none = example.test.take(0);
+    let empty = || Part::new("none", &none, scored(&example.detector, &none));
+    for report in [
+        example.report().anomalous([empty()]),
+        Report::new("", &example.train, &example.projections, empty()),
+    ] {
+        let error = refused(report, folder.path());
+        assert!(matches!(&error, ReportError::Empty { set } if set == "none"), "{error}");
+    }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 
     let file = folder.path().join("file");

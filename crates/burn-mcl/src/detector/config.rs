@@ -7,6 +7,7 @@ use mcl_infer::{
 };
 
 use super::DetectorError;
+use super::gaussians::named;
 
 /// Settings of a [`Detector`](super::Detector).
 #[derive(Config, Debug, PartialEq)]
@@ -52,22 +53,45 @@ impl DetectorConfig {
     }
 
     /// Checks all that [`Detector::fit`](super::Detector::fit) asks of the settings and of the numbers of images: to be
-    /// called before a network is trained that could not become a detector.
+    /// called before a network is trained that could not become a detector. `projection_dim` is that of the network
+    /// ([`MclModelConfig`](mcl_model::MclModelConfig)).
+    ///
+    /// Where a covariance has fewer images than dimensions, the ridge that the fit asks for grows with the spread of the
+    /// projections. Here it must be enough for the largest spread that unit vectors can have; without
+    /// [`normalize`](MahalanobisConfig::normalize) there is no largest, and the ridge is left to the fit.
     ///
     /// # Errors
     ///
-    /// As [`validate`](Self::validate); [`DetectorError::ImageShape`] when the two sets differ in image size,
-    /// [`DetectorError::Class`] when a class has too few training images, and [`DetectorError::Infer`] with
-    /// [`InferError::TooFewToCalibrate`] when there are too few calibration images for [`tpr`](Self::tpr).
-    pub fn check_images(&self, train: &ImageSet, calibration: &ImageSet) -> Result<(), DetectorError> {
+    /// As [`validate`](Self::validate); [`DetectorError::ImageShape`] when the two sets differ in image size;
+    /// [`DetectorError::Class`], or [`DetectorError::Infer`] where classes share a covariance, when there are too few
+    /// training images ([`InferError::TooFewSamples`]), or too few for the ridge ([`InferError::RankDeficient`]);
+    /// [`DetectorError::Infer`] with [`InferError::TooFewToCalibrate`] when there are too few calibration images for
+    /// [`tpr`](Self::tpr).
+    pub fn check_images(
+        &self,
+        train: &ImageSet,
+        calibration: &ImageSet,
+        projection_dim: usize,
+    ) -> Result<(), DetectorError> {
+        self.check_numbers(train, calibration)?;
+        self.check_ridge(train, projection_dim)
+    }
+
+    /// What [`check_images`](Self::check_images) checks, but for the ridge.
+    pub(super) fn check_numbers(
+        &self,
+        train: &ImageSet,
+        calibration: &ImageSet,
+    ) -> Result<(), DetectorError> {
         self.validate()?;
         let shape = |set: &ImageSet| [3, set.size().0, set.size().1];
         let (found, expected) = (shape(calibration), shape(train));
         if found != expected {
             return Err(DetectorError::ImageShape { found, expected });
         }
-        // A covariance of its own takes two images, a share in a common one takes one.
-        let needed = if self.gaussians.covariance == Covariance::PerClass { 2 } else { 1 };
+        // A covariance of its own takes two images; a share in a common one takes one, and one class takes two.
+        let tied = self.gaussians.covariance == Covariance::Tied;
+        let needed = if tied { 1 } else { 2 };
         for (class, (&count, name)) in train.class_counts().iter().zip(train.class_names()).enumerate() {
             let count = count as u64;
             if count < needed {
@@ -76,8 +100,40 @@ impl DetectorConfig {
                 return Err(DetectorError::Class { name: name.clone(), source });
             }
         }
+        let (count, classes) = (train.len() as u64, train.class_names().len() as u64);
+        if tied && count <= classes {
+            let cluster = Cluster { class: None, aux: 0 };
+            return Err(InferError::TooFewSamples { cluster, count, needed: classes + 1 }.into());
+        }
         // Whether there is a threshold depends on the number of scores alone.
         Calibration::new(vec![0.0; calibration.len()])?.threshold(self.tpr)?;
         Ok(())
+    }
+
+    /// Refuses a ridge that may be too small to stand in for directions in which no image lies.
+    fn check_ridge(&self, train: &ImageSet, dim: usize) -> Result<(), DetectorError> {
+        let MahalanobisConfig { covariance, ridge, normalize, .. } = self.gaussians;
+        if !normalize {
+            return Ok(());
+        }
+        // The images behind each covariance, and the means taken out of them.
+        let counts = train.class_counts();
+        let samples: Vec<_> = match covariance {
+            Covariance::Tied => vec![(None, train.len(), counts.len())],
+            _ => counts.into_iter().enumerate().map(|(class, count)| (Some(class), count, 1)).collect(),
+        };
+        let Some((class, count, means)) = samples.into_iter().min_by_key(|&(_, count, _)| count) else {
+            return Ok(());
+        };
+        // The variances of n unit vectors sum to at most n / (n - means), in n - means directions. If these are not all,
+        // the fit wants a millionth of their mean for the others.
+        let freedom = count - means;
+        let needed = 1e-6 * count as f64 / (freedom as f64).powi(2);
+        if freedom >= dim || ridge >= needed {
+            return Ok(());
+        }
+        let cluster = Cluster { class, aux: 0 };
+        let source = InferError::RankDeficient { cluster, count: count as u64, dim, ridge, needed };
+        Err(named(source, train.class_names()))
     }
 }

@@ -48,7 +48,7 @@ pub fn fit_gaussians(
 }
 
 /// An error of fitting with the name of the class that it is about.
-fn named(error: InferError, class_names: &[String]) -> DetectorError {
+pub(super) fn named(error: InferError, class_names: &[String]) -> DetectorError {
     let class = match &error {
         InferError::TooFewSamples { cluster, .. }
         | InferError::RankDeficient { cluster, .. }

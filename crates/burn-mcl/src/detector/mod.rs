@@ -51,7 +51,7 @@ pub struct Detection {
 /// let train = cifar10::load("data".as_ref(), Split::Train)?;
 /// let (train, held_out) = (train.take(45_000), train.subset(&(45_000..50_000).collect::<Vec<_>>())?);
 /// let settings = DetectorConfig::new();
-/// settings.check_images(&train, &held_out)?;
+/// settings.check_images(&train, &held_out, config.model.projection_dim)?;
 ///
 /// let model = Trainer::new(config.clone(), &device)?.fit(&train)?;
 /// let detector =
@@ -96,7 +96,7 @@ impl Detector {
         config: DetectorConfig,
         progress: Progress,
     ) -> Result<Self, DetectorError> {
-        config.check_images(train, calibration)?;
+        config.check_numbers(train, calibration)?;
         check_model(model, &model_config)?;
         tracing::info!(images = train.len(), calibration = calibration.len(), "fitting a detector");
         let model = model.valid();
@@ -280,6 +280,11 @@ impl Detector {
     /// What its network was made with.
     pub fn model_config(&self) -> &MclModelConfig {
         &self.model_config
+    }
+
+    /// Whether its long work shows a bar.
+    pub(crate) fn progress(&self) -> Progress {
+        self.progress
     }
 
     /// The network, in evaluation mode.

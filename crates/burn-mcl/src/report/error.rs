@@ -21,6 +21,12 @@ pub enum ReportError {
         /// How many there are.
         found: usize,
     },
+    /// A set without images.
+    #[error("the set `{set}` has no images: give it some, or leave it out")]
+    Empty {
+        /// Name of the set.
+        set: String,
+    },
     /// Two sets of one name, which no table or file could tell apart.
     #[error("two sets are named `{set}`: give each a name of its own")]
     SameName {
@@ -62,7 +68,7 @@ pub enum ReportError {
     /// A file could not be written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A metric is not defined, for instance of a set without images.
+    /// A metric is not defined.
     #[error(transparent)]
     Metric(#[from] MetricError),
     /// The nearest training images cannot be found.

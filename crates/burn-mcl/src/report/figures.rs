@@ -26,7 +26,7 @@ pub(super) struct Figure {
 pub(super) fn scores(report: &Report) -> Vec<Figure> {
     let normal = &report.normal;
     let training = report.train.class_names();
-    let groups: Vec<(&str, Vec<f64>)> = match normal.classes(training).filter(|_| training.len() > 1) {
+    let groups: Vec<(&str, Vec<f64>)> = match normal.classes(training) {
         Some(classes) => {
             let of = |right: bool| -> Vec<f64> {
                 let judged = normal.scores.iter().zip(classes.iter().zip(&normal.predicted));
@@ -305,16 +305,9 @@ mod tests {
     #[test]
     fn a_slow_step_counts_for_its_time() {
         let step = |views_per_second, data_wait| StepReport {
-            step: 1,
-            total_steps: 2,
-            epoch: 0,
-            loss: 1.0,
-            contrastive: 1.0,
-            attraction: None,
-            concentration: 0.5,
-            learning_rate: 0.1,
             views_per_second,
             data_wait,
+            ..StepReport::example(1)
         };
         // One second that did not wait, and three of which half did.
         assert!((waiting(&[step(300.0, 0.0), step(100.0, 0.5)]) - 1.5 / 4.0).abs() < 1e-12);

@@ -58,7 +58,7 @@ pub(super) fn gallery(
     let (normal, anomalous) = (&parts[..1], &parts[1..]);
     let passes = |score: f64| threshold.is_none_or(|threshold| score >= threshold);
     let flagged = |score: f64| threshold.is_none_or(|threshold| score < threshold);
-    let classes = (class_names.len() > 1).then(|| parts[0].classes(class_names)).flatten();
+    let classes = parts[0].classes(class_names);
     let wrong =
         |image: usize| classes.as_ref().is_some_and(|classes| classes[image] != parts[0].predicted[image]);
 

@@ -52,15 +52,14 @@ use crate::train::StepReport;
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # use burn_mcl::{Progress, data::ImageSet, detector::Detector, embed::embed, infer::TestTimeViews};
-/// # use burn_mcl::{report::{Part, Report}, scored::ScoredSet, train::read_history};
+/// # use burn_mcl::{report::{Part, Report}, train::read_history};
 /// # let (detector, train, test, other): (Detector, ImageSet, ImageSet, ImageSet) = todo!();
-/// let views = TestTimeViews::RotationsAndFlips;
-/// let score = |set| ScoredSet::new(detector.model(), detector.scorer(), set, views, 256, Progress::Terminal);
 /// let projections = embed(detector.model(), &train, TestTimeViews::Identity, 256, Progress::Terminal)?;
 ///
-/// let report = Report::new("Screws", &train, &projections, Part::new("test", &test, score(&test)?))
-///     .anomalous([Part::new("scratched", &other, score(&other)?)])
+/// let report = Report::new("Screws", &train, &projections, Part::of(&detector, "test", &test)?)
+///     .anomalous([Part::of(&detector, "scratched", &other)?])
 ///     .threshold(detector.threshold(), detector.config().tpr)
+///     .calibration(detector.calibration())
 ///     .history(read_history("run")?);
 /// println!("{}", report.summary()?);
 /// report.write("run/report")?;
@@ -113,14 +112,16 @@ impl<'a> Report<'a> {
         self
     }
 
-    /// Scores below `threshold` are anomalies, and at least a share `tpr` of normal images was to reach it.
+    /// Scores below `threshold` are anomalies, and at least a share `tpr` of normal images was to reach it. The threshold
+    /// of a detector goes with parts that it judged ([`Part::of`]).
     #[must_use]
     pub fn threshold(mut self, threshold: f64, tpr: f64) -> Self {
         (self.threshold, self.tpr) = (Some(threshold), Some(tpr));
         self
     }
 
-    /// Where p-values come from, for `scores.csv`.
+    /// Where p-values come from, for `scores.csv`. The calibration of a detector goes with parts that it judged
+    /// ([`Part::of`]).
     #[must_use]
     pub fn calibration(mut self, calibration: &'a Calibration) -> Self {
         self.calibration = Some(calibration);
@@ -157,7 +158,7 @@ impl<'a> Report<'a> {
     ///
     /// # Errors
     ///
-    /// [`ReportError::Metric`] when a set is empty; [`ReportError::SameName`] when two sets have one name;
+    /// [`ReportError::Empty`] when a set has no images; [`ReportError::SameName`] when two sets have one name;
     /// [`ReportError::Count`], [`ReportError::Class`] or [`ReportError::NonFinite`] when what was given does not fit
     /// together.
     pub fn summary(&self) -> Result<Summary, ReportError> {
@@ -215,6 +216,9 @@ impl<'a> Report<'a> {
             if images == found { Ok(()) } else { Err(ReportError::Count { set, images, what, found }) }
         };
         count("train", self.train.len(), "projections", self.projections.images)?;
+        if self.train.is_empty() {
+            return Err(ReportError::Empty { set: "train".into() });
+        }
         let parts = self.parts();
         for (i, part) in parts.iter().enumerate() {
             if parts[..i].iter().any(|earlier| earlier.name == part.name) {

@@ -7,7 +7,7 @@ use mcl_infer::{Aggregation, MahalanobisScorer, TestTimeViews};
 use mcl_model::MclModel;
 
 use super::ReportError;
-use crate::detector::DetectorError;
+use crate::detector::{Detector, DetectorConfig, DetectorError};
 use crate::progress::Progress;
 use crate::scored::ScoredSet;
 
@@ -25,7 +25,24 @@ pub struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// Images as `scored` judges them by all its views with the weighted average of the paper.
+    /// Images as `detector` judges them: the scores that its threshold and its calibration are about.
+    ///
+    /// # Errors
+    ///
+    /// As [`ScoredSet::new`].
+    pub fn of(
+        detector: &Detector,
+        name: impl Into<String>,
+        images: &'a ImageSet,
+    ) -> Result<Self, DetectorError> {
+        let DetectorConfig { views, aggregation, batch_size, .. } = *detector.config();
+        let (model, scorer, progress) = (detector.model(), detector.scorer(), detector.progress());
+        let scored = ScoredSet::new(model, scorer, images, views, batch_size, progress)?;
+        Ok(Self::new(name, images, scored).judged(views, aggregation))
+    }
+
+    /// Images as `scored` judges them by all its views with the weighted average of the paper. The threshold of a
+    /// detector with other settings says nothing about these scores: take [`of`](Self::of), or [`judged`](Self::judged).
     pub fn new(name: impl Into<String>, images: &'a ImageSet, scored: ScoredSet) -> Self {
         let part =
             Self { name: name.into(), images, files: &[], predicted: Vec::new(), scores: Vec::new(), scored };
@@ -109,8 +126,12 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// The training class of each image, by the names of the classes; `None` when a name is not among them.
-    pub(super) fn classes(&self, training: &[String]) -> Option<Vec<usize>> {
+    /// The training class of each image, by the names of the classes; `None` when a name is not among them, or there is
+    /// one training class only.
+    pub(crate) fn classes(&self, training: &[String]) -> Option<Vec<usize>> {
+        if training.len() < 2 {
+            return None;
+        }
         let own = self.images.class_names();
         let of_class: Vec<Option<usize>> =
             own.iter().map(|name| training.iter().position(|other| other == name)).collect();
@@ -120,6 +141,9 @@ impl<'a> Part<'a> {
     /// Checks that there is one of everything for each image, all finite.
     pub(super) fn validate(&self, classes: usize) -> Result<(), ReportError> {
         let images = self.images.len();
+        if images == 0 {
+            return Err(ReportError::Empty { set: self.name.clone() });
+        }
         let counts = [("scores", self.scores.len()), ("predicted classes", self.predicted.len())];
         let files = (!self.files.is_empty()).then_some(("files", self.files.len()));
         for (what, found) in counts.into_iter().chain(files) {

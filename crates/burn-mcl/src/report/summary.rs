@@ -56,7 +56,7 @@ impl Summary {
                 |threshold| scores.iter().filter(|&&s| s < threshold).count() as f64 / scores.len() as f64;
             threshold.map(share)
         };
-        let classes = (training_classes.len() > 1).then(|| normal.classes(training_classes)).flatten();
+        let classes = normal.classes(training_classes);
         let rows = anomalous.iter().map(|part| {
             let metrics = OodMetrics::new(&normal.scores, &part.scores)?;
             Ok(SummaryRow {

@@ -104,8 +104,9 @@ impl TrainConfig {
     ///
     /// [`TrainError::Config`] names the first setting that is out of range, its value and the range.
     pub fn validate(&self) -> Result<(), TrainError> {
+        let channels = self.model.resnet.in_channels;
         let positive = |x: f64| x.is_finite() && x > 0.0;
-        let checks: [(&'static str, String, &'static str, bool); 9] = [
+        let checks: [(&'static str, String, &'static str, bool); 10] = [
             ("images_per_batch", self.images_per_batch.to_string(), "at least 1", self.images_per_batch > 0),
             ("epochs", self.epochs.to_string(), "at least 1", self.steps.is_some() || self.epochs > 0),
             ("steps", format!("{:?}", self.steps), "at least 1 when given", self.steps != Some(0)),
@@ -135,6 +136,7 @@ impl TrainConfig {
                 self.weight_decay.is_finite() && self.weight_decay >= 0.0,
             ),
             ("checkpoint_every", self.checkpoint_every.to_string(), "at least 1", self.checkpoint_every > 0),
+            ("in_channels", channels.to_string(), "3, those of the images", channels == 3),
         ];
         for (setting, value, expected, ok) in checks {
             if !ok {
@@ -171,6 +173,7 @@ mod tests {
 
     #[test]
     fn each_setting_out_of_range_is_named() {
+        let gray = MclModelConfig::new(ResNetConfig::new(ResNetDepth::ResNet18).with_in_channels(1));
         let cases = [
             (TrainConfig::new().with_images_per_batch(0), "images_per_batch"),
             (TrainConfig::new().with_epochs(0), "epochs"),
@@ -181,6 +184,7 @@ mod tests {
             (TrainConfig::new().with_momentum(0.0), "nesterov"),
             (TrainConfig::new().with_weight_decay(-1.0), "weight_decay"),
             (TrainConfig::new().with_checkpoint_every(0), "checkpoint_every"),
+            (TrainConfig::new().with_model(gray), "in_channels"),
         ];
         for (config, name) in cases {
             match config.validate() {

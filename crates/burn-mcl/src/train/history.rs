@@ -25,22 +25,11 @@ mod tests {
     #[test]
     fn half_a_line_ends_the_history() {
         let folder = tempfile::tempdir().unwrap();
-        let step = |step| StepReport {
-            step,
-            total_steps: 9,
-            epoch: 0,
-            loss: 1.5,
-            contrastive: 1.0,
-            attraction: None,
-            concentration: 0.5,
-            learning_rate: 0.1,
-            views_per_second: 1.0,
-            data_wait: 0.0,
-        };
-        let lines: Vec<String> = (1..4).map(|i| serde_json::to_string(&step(i)).unwrap()).collect();
+        let lines: Vec<String> =
+            (1..4).map(|i| serde_json::to_string(&StepReport::example(i)).unwrap()).collect();
         let text = format!("{}\n{}\n{}", lines[0], lines[1], &lines[2][..20]);
         fs::write(folder.path().join("train.jsonl"), text).unwrap();
-        assert_eq!(read_history(folder.path()).unwrap(), [step(1), step(2)]);
+        assert_eq!(read_history(folder.path()).unwrap(), [1, 2].map(StepReport::example));
         assert!(matches!(read_history(folder.path().join("none")), Err(TrainError::RunDir(_))));
     }
 }

@@ -4,6 +4,7 @@ mod config;
 mod error;
 mod fingerprint;
 mod history;
+mod lock;
 mod network;
 mod objective;
 mod optimizer;

@@ -74,19 +74,30 @@ impl std::fmt::Display for StepReport {
 mod tests {
     use super::*;
 
+    impl StepReport {
+        /// A step to test with.
+        pub(crate) fn example(step: usize) -> Self {
+            Self {
+                step,
+                total_steps: 9,
+                epoch: 0,
+                loss: 1.5,
+                contrastive: 1.5,
+                attraction: None,
+                concentration: 0.5,
+                learning_rate: 0.1,
+                views_per_second: 1.0,
+                data_wait: 0.0,
+            }
+        }
+    }
+
     #[test]
     fn a_run_of_days_is_told_of() {
         let mut report = StepReport {
-            step: 2,
             total_steps: 78_002,
-            epoch: 0,
-            loss: 1.0,
-            contrastive: 1.0,
-            attraction: None,
-            concentration: 0.5,
-            learning_rate: 0.1,
             views_per_second: 2048.0 / 40.0, // a step takes 40 s
-            data_wait: 0.0,
+            ..StepReport::example(2)
         };
         let message = report.long(2048).unwrap();
         assert!(message.contains("78000 steps") && message.contains("about 36 days"), "{message}");

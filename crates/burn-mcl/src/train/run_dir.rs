@@ -3,6 +3,7 @@
 //! ```text
 //! run/config.json              settings, written before the first step
 //! run/data.json                what the images were, written before the first step
+//! run/schedule.json            learning rates that the settings amount to, written before the first step
 //! run/train.jsonl              one line a step
 //! run/checkpoints/00000500/    model.bpk, optimizer.bpk, state.json, manifest.json
 //! run/lock                     held while a run is on
@@ -11,7 +12,7 @@
 //! The two newest checkpoints are kept. One that is damaged is set aside as `00000500.damaged`, and the run goes on
 //! from the one before.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
@@ -23,7 +24,8 @@ use mcl_model::MclModel;
 use serde::{Deserialize, Serialize};
 
 use super::fingerprint::Fingerprint;
-use super::{StepReport, TrainConfig, TrainError, stored};
+use super::lock::lock;
+use super::{Schedule, StepReport, TrainConfig, TrainError, stored};
 use crate::artifact::{Artifact, ArtifactError, ArtifactWriter, Kind};
 use crate::files::{self, FileError};
 use crate::progress::Progress;
@@ -50,11 +52,16 @@ pub(super) struct RunDir {
 
 impl RunDir {
     /// Opens `root` for the run `config` over images with this fingerprint, making it if needed.
-    pub(super) fn open(root: &Path, config: &TrainConfig, images: &Fingerprint) -> Result<Self, TrainError> {
+    pub(super) fn open(
+        root: &Path,
+        config: &TrainConfig,
+        images: &Fingerprint,
+        schedule: &Schedule,
+    ) -> Result<Self, TrainError> {
         let checkpoints = root.join("checkpoints");
         fs::create_dir_all(&checkpoints).map_err(FileError::on("create", &checkpoints))?;
         let lock = lock(root)?;
-        stored::same_or_new(root, config, images, saved_steps(root)?.is_empty())?;
+        stored::same_or_new(root, config, images, schedule, saved_steps(root)?.is_empty())?;
         remove_rests(&checkpoints)?;
         let path = root.join("train.jsonl");
         let log =
@@ -87,8 +94,9 @@ impl RunDir {
         writer.write("optimizer.bpk", &serialized(optimizer.to_record().into_bytes())?)?;
         let state = serde_json::to_vec(&State { steps }).expect("a state is plain data");
         writer.write("state.json", &state)?;
-        writer.commit()?;
+        // First the log: a checkpoint that is there has its steps in it.
         self.log.sync_data().map_err(FileError::on("sync", &self.root.join("train.jsonl")))?;
+        writer.commit()?;
         tracing::info!(step = steps, path = %target.display(), "checkpoint saved");
 
         let steps = saved_steps(&self.root)?;
@@ -147,20 +155,24 @@ impl RunDir {
         Ok(aside)
     }
 
-    /// Drops the lines of steps that will be done again.
+    /// Drops the lines of steps that will be done again, and all after a line that is not whole. There may be fewer lines
+    /// than steps: the log may have been lost on the way.
     fn truncate_log(&mut self, steps: usize) -> Result<(), FileError> {
+        #[derive(Deserialize)]
+        struct Line {
+            step: usize,
+        }
         let path = self.root.join("train.jsonl");
         let cut = || -> io::Result<()> {
             let mut bytes = 0;
             let mut reader = BufReader::new(File::open(&path)?);
             let mut line = Vec::new();
-            for _ in 0..steps {
-                line.clear();
-                reader.read_until(b'\n', &mut line)?;
-                if line.last() != Some(&b'\n') {
-                    break;
-                }
+            let kept = |line: &[u8]| {
+                line.ends_with(b"\n") && serde_json::from_slice(line).is_ok_and(|Line { step }| step <= steps)
+            };
+            while reader.read_until(b'\n', &mut line)? > 0 && kept(&line) {
                 bytes += line.len() as u64;
+                line.clear();
             }
             OpenOptions::new().write(true).open(&path)?.set_len(bytes)
         };
@@ -193,22 +205,6 @@ fn remove_rests(checkpoints: &Path) -> Result<(), FileError> {
         }
     }
     Ok(())
-}
-
-/// Takes the lock of a run directory.
-fn lock(root: &Path) -> Result<File, TrainError> {
-    let path = root.join("lock");
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-    let file = file.map_err(FileError::on("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(TrainError::InUse { path: root.to_path_buf() }),
-        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
-            tracing::warn!(path = %path.display(), "this file system has no locks: start no second run here");
-            Ok(file)
-        }
-        Err(TryLockError::Error(error)) => Err(FileError::on("lock", &path)(error).into()),
-    }
 }
 
 /// The newest checkpoint that is whole.

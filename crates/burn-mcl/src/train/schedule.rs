@@ -2,13 +2,15 @@
 //!
 //! Burn's own cosine scheduler refuses rates above 1, and the paper trains at 1.2.
 
+use serde::Serialize;
+
 /// Linear warm-up to a peak, then a cosine down to a fraction of it.
 ///
 /// ```text
 /// step <  w:  peak * (step + 1) / w
 /// step >= w:  peak * (f + (1 - f) * (1 + cos(pi * (step - w) / (total - w))) / 2)
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Schedule {
     /// Highest learning rate.
     pub peak: f64,

@@ -1,4 +1,4 @@
-//! What a run directory says of its run: the settings and the images that it was started with.
+//! What a run directory says of its run: the settings, the images and the schedule that it was started with.
 
 use std::fs;
 use std::io;
@@ -8,19 +8,22 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::fingerprint::Fingerprint;
-use super::{TrainConfig, TrainError};
+use super::{Schedule, TrainConfig, TrainError};
 use crate::artifact::ArtifactError;
 use crate::files::{self, FileError};
 
 const CONFIG: &str = "config.json";
 const DATA: &str = "data.json";
+const SCHEDULE: &str = "schedule.json";
 
-/// Writes settings and images into a directory in which nothing was trained yet; refuses others than those of the run
-/// that is there.
+/// Writes settings, images and schedule into a directory in which nothing was trained yet; refuses others than those of
+/// the run that is there. The schedule follows from the other two, but what follows from a setting of `None` may change
+/// from version to version.
 pub(super) fn same_or_new(
     root: &Path,
     config: &TrainConfig,
     images: &Fingerprint,
+    schedule: &Schedule,
     new: bool,
 ) -> Result<(), TrainError> {
     let stored = |name| if new { Ok(None) } else { read(root, name) };
@@ -36,10 +39,15 @@ pub(super) fn same_or_new(
             same(root, "", &found, &expected)?;
         }
     }
-    match stored(DATA)? {
-        None => write(root, DATA, images),
-        Some(found) => same(root, " of the images", &found, &value(images)),
+    for (name, of, content) in
+        [(DATA, " of the images", value(images)), (SCHEDULE, " of the schedule", value(schedule))]
+    {
+        match stored(name)? {
+            None => write(root, name, &content)?,
+            Some(found) => same(root, of, &found, &content)?,
+        }
     }
+    Ok(())
 }
 
 /// The settings of the run in the directory `root`.

@@ -40,10 +40,13 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     ///
-    /// [`TrainError::Config`], [`TrainError::Loss`] or [`TrainError::Model`] when a setting is out of range.
+    /// [`TrainError::Config`], [`TrainError::Loss`], [`TrainError::Data`] or [`TrainError::Model`] when a setting of the
+    /// run, the loss, the augmentation or the network is out of range.
     pub fn new(config: TrainConfig, device: &Device) -> Result<Self, TrainError> {
         config.validate()?;
         config.objective.init()?;
+        config.augment.try_init()?;
+        config.model.try_init(device)?; // weights are drawn at their first use: this costs next to nothing
         Ok(Self {
             config,
             device: device.clone().autodiff(),
@@ -115,7 +118,7 @@ impl<'a> Trainer<'a> {
         }
         let mut model = config.model.try_init_seeded(config.seed, &self.device)?;
         let mut optimizer = optimizer(&config, &self.device);
-        let open = |path: &PathBuf| RunDir::open(path, &config, &Fingerprint::of(images));
+        let open = |path: &PathBuf| RunDir::open(path, &config, &Fingerprint::of(images), &schedule);
         let mut run_dir = self.run_dir.as_ref().map(open).transpose()?;
         let mut done = 0;
         if let Some(dir) = &mut run_dir {
@@ -253,6 +256,16 @@ mod tests {
     fn black(labels: &[usize]) -> ImageSet {
         let names = ["a", "b", "c"].map(String::from).to_vec();
         ImageSet::new(vec![0; 3 * 64 * labels.len()], (8, 8), labels.to_vec(), names).unwrap()
+    }
+
+    #[test]
+    fn settings_of_every_part_are_checked_at_the_start() {
+        let new = |config| Trainer::new(config, &Device::flex()).err();
+        let augment = TrainConfig::new().augment.with_crop_scale((0.5, 0.1));
+        assert!(matches!(new(TrainConfig::new().with_augment(augment)), Some(TrainError::Data(_))));
+        let model = TrainConfig::new().model.with_hidden(0);
+        assert!(matches!(new(TrainConfig::new().with_model(model)), Some(TrainError::Model(_))));
+        assert!(new(TrainConfig::new()).is_none());
     }
 
     #[test]
