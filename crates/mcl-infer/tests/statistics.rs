@@ -168,7 +168,7 @@ fn stored_statistics_are_the_same_to_the_last_bit() {
         (r#""dim":4"#, r#""dim":5"#, "stored means hold 24 values instead of 30"),
         (r#""classes":2"#, r#""classes":3"#, "stored counts hold 6 values instead of 9"),
         (r#""aux_classes":3"#, r#""aux_classes":18446744073709551615"#, "stored counts hold 6 values"),
-        (r#""counts":["#, r#""counts":[1844674407370955161"#, "stored counts hold 18446744073709"),
+        (r#""counts":["#, r#""counts":[1844674407370955"#, "stored counts hold 18446744073709"),
     ] {
         let damaged = json.replacen(from, to, 1);
         let error = serde_json::from_str::<GaussianStatistics>(&damaged).unwrap_err().to_string();

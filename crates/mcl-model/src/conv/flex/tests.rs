@@ -1,132 +1,17 @@
 //! Against the composition of Burn's own operations, against finite differences, and against itself on other threads.
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::Param;
 use burn::nn::{BatchNorm, BatchNormConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::module::conv2d;
-use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use proptest::prelude::*;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, StandardNormal};
 
 use super::*;
-use crate::{MclModelConfig, ResNetConfig, ResNetDepth};
+use cases::*;
 
-/// Relative to the largest value.
-const TOLERANCE: f64 = 1e-5;
-
-#[derive(Debug, Clone, Copy)]
-struct Case {
-    /// `[n, channels_in, h, w]`
-    input: [usize; 4],
-    channels_out: usize,
-    kernel: usize,
-    steps: Steps,
-}
-
-fn case(input: [usize; 4], channels_out: usize, kernel: usize, stride: usize) -> Case {
-    Case { input, channels_out, kernel, steps: Steps { stride, padding: kernel / 2 } }
-}
-
-impl Case {
-    fn weight(&self) -> [usize; 4] {
-        [self.channels_out, self.input[1], self.kernel, self.kernel]
-    }
-
-    fn output(&self) -> [usize; 4] {
-        let [n, _, h, w] = self.input;
-        let out = |size: usize| (size + 2 * self.steps.padding - self.kernel) / self.steps.stride + 1;
-        [n, self.channels_out, out(h), out(w)]
-    }
-
-    fn options(&self) -> ConvOptions<2> {
-        ConvOptions::new([self.steps.stride; 2], [self.steps.padding; 2], [1, 1], 1)
-    }
-}
-
-/// The shapes of the networks, each kind of tile and remainder, and degenerate sizes.
-fn cases() -> Vec<Case> {
-    vec![
-        case([2, 3, 8, 8], 16, 3, 1),
-        case([1, 16, 32, 32], 16, 3, 1),
-        case([5, 16, 8, 8], 32, 3, 2),
-        case([3, 32, 7, 9], 33, 3, 2),
-        case([3, 5, 7, 6], 50, 3, 1),
-        case([7, 64, 4, 4], 64, 3, 1),
-        case([4, 16, 9, 8], 32, 1, 2),
-        case([4, 24, 5, 5], 8, 1, 1),
-        case([2, 3, 23, 20], 16, 7, 2),
-        case([1, 1, 1, 1], 1, 3, 1),
-        case([2, 4, 2, 1], 3, 3, 2),
-        case([70, 8, 4, 4], 16, 3, 1),
-        // By Winograd's method, with whole and cut tiles.
-        case([3, 32, 5, 7], 48, 3, 1),
-        case([2, 256, 6, 5], 128, 3, 1),
-        case([20, 64, 8, 8], 64, 3, 1),
-        Case { input: [2, 32, 7, 8], channels_out: 32, kernel: 3, steps: Steps { stride: 1, padding: 0 } },
-        Case { input: [2, 32, 3, 1], channels_out: 32, kernel: 3, steps: Steps { stride: 1, padding: 2 } },
-        // Other kernels and paddings than the networks have.
-        Case { input: [2, 6, 9, 9], channels_out: 10, kernel: 3, steps: Steps { stride: 3, padding: 0 } },
-        Case { input: [2, 6, 10, 8], channels_out: 10, kernel: 2, steps: Steps { stride: 2, padding: 1 } },
-        Case { input: [2, 6, 10, 8], channels_out: 10, kernel: 1, steps: Steps { stride: 1, padding: 1 } },
-    ]
-}
-
-/// Normal values from a seed, on the host: Burn's own generator is shared by all tests of the process.
-fn random<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> Tensor<D> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let values: Vec<f32> = StandardNormal.sample_iter(&mut rng).take(shape.iter().product()).collect();
-    Tensor::from_data(TensorData::new(values, shape), device)
-}
-
-fn to_last(x: Tensor<4>) -> Tensor<4> {
-    x.permute([0, 2, 3, 1])
-}
-
-fn to_first(x: Tensor<4>) -> Tensor<4> {
-    x.permute([0, 3, 1, 2])
-}
-
-fn device() -> Device {
-    Device::flex().autodiff()
-}
-
-/// Output, then the gradients of the inputs for a random gradient of the output.
-fn run<const N: usize>(inputs: [Tensor<4>; N], f: impl Fn(&[Tensor<4>; N]) -> Tensor<4>) -> Vec<TensorData> {
-    let inputs = inputs.map(Tensor::require_grad);
-    let output = f(&inputs);
-    let d_output = random(output.dims(), 99, &device());
-    let grads = (output.clone() * d_output).sum().backward();
-    let of_inputs = inputs.iter().map(|input| input.grad(&grads).unwrap().into_data());
-    std::iter::once(output.clone().into_data()).chain(of_inputs).collect()
-}
-
-#[track_caller]
-fn assert_close(found: &[TensorData], expected: &[TensorData], tolerance: f64, what: impl std::fmt::Debug) {
-    assert_eq!(found.len(), expected.len());
-    for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
-        assert_eq!(found.shape(), expected.shape());
-        let largest = expected.iter::<f64>().map(f64::abs).fold(1e-30, f64::max);
-        let error = found
-            .iter::<f64>()
-            .zip(expected.iter::<f64>())
-            .map(|(found, expected)| (found - expected).abs())
-            .fold(0.0, |worst: f64, error| if error.is_nan() { f64::INFINITY } else { worst.max(error) });
-        assert!(
-            error.is_finite() && error <= tolerance * largest,
-            "value {index} of {what:?}: off by {error:e}, largest {largest:e}"
-        );
-    }
-}
-
-#[test]
-#[should_panic(expected = "off by inf")]
-fn values_that_are_not_numbers_are_not_close() {
-    let [found, expected] = [f32::NAN, 1.0].map(|value| TensorData::from([1.0, value]));
-    assert_close(&[found], &[expected], TOLERANCE, "NaN");
-}
+mod cases;
+mod network;
 
 fn assert_convolves_as_burn(case: &Case) {
     let inputs = || [random(case.input, 1, &device()), random(case.weight(), 2, &device())];
@@ -353,38 +238,6 @@ fn layers_train_with_gradient_checkpointing() {
         w.grad(&(y * 3.0).sum().backward()).unwrap().into_data()
     };
     assert_eq!(gradient(device()), gradient(device().gradient_checkpointing()));
-}
-
-#[test]
-fn a_network_trains_to_the_same_bits_on_any_number_of_threads() {
-    let config = MclModelConfig::new(ResNetConfig::new(ResNetDepth::ResNet18).with_width(16)).with_hidden(32);
-    let on = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| {
-            let device = device();
-            let model = config.init_seeded(0, &device);
-            let projections = model.forward(random([24, 3, 32, 32], 1, &device)).projections;
-            let grads = (projections.clone() * projections.clone()).sum().backward();
-            let mut found = Found { grads, values: vec![projections.into_data()] };
-            model.visit(&mut found);
-            found.values
-        })
-    };
-    let one = on(1);
-    assert!(one.len() > 60);
-    assert_eq!(one, on(2));
-}
-
-/// The gradients of all parameters.
-struct Found {
-    grads: Gradients,
-    values: Vec<TensorData>,
-}
-
-impl ModuleVisitor for Found {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.values.extend(param.val().grad(&self.grads).map(Tensor::into_data));
-    }
 }
 
 #[test]
