@@ -1,6 +1,6 @@
 //! Against the composition of Burn's own operations, against finite differences, and against itself on other threads.
 
-use burn::module::Param;
+use burn::module::{Module, Param};
 use burn::nn::{BatchNorm, BatchNormConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::module::conv2d;
