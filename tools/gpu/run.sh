@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # On the GPU machine, from the root of a copy of the repository:
 #
-#     gpu-bundle/cuda/run.sh goldens|throughput|train [options of the training example]
+#     gpu-bundle/cuda/run.sh [goldens|throughput|train [options of the training example]]
 #
-# Results are printed, and left under ${OUT:-gpu-results}.
+# Without arguments: goldens, then throughput. Results are printed, and left under ${OUT:-gpu-results}.
 set -uo pipefail
 bundle="$(cd "$(dirname "$0")" && pwd)"
 backend="$(basename "$bundle")"
@@ -27,7 +27,12 @@ cache = true
 path = { directory = "$work/kernels" }
 TOML
 
-case "${1:?goldens, throughput or train}" in
+case "${1:-all}" in
+    all)
+        "$0" goldens
+        goldens=$?
+        "$0" throughput && exit "$goldens"
+        ;;
     goldens)
         built_at="$(cat "$bundle/built-at")"
         [ -e "$built_at" ] || { mkdir -p "$(dirname "$built_at")" && ln -s "$PWD" "$built_at"; }
