@@ -107,10 +107,10 @@ pub(crate) fn whitenings(record: &MahalanobisRecord, aux: usize) -> Result<Vec<D
             let ridge = record.config.ridge;
             let whitening =
                 whitening(&covariance).ok_or(InferError::NotPositiveDefinite { cluster, ridge })?;
-            let deviations = covariance.diagonal();
+            let variances = covariance.diagonal();
             in_range(
                 cluster,
-                deviations.iter().map(|variance| variance.sqrt()).chain(whitening.iter().copied()),
+                variances.iter().map(|variance| variance.sqrt()).chain(whitening.iter().copied()),
             )?;
             Ok(whitening)
         })
