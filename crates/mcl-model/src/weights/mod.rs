@@ -14,6 +14,8 @@ use std::path::Path;
 use self::state_dict::StateDict;
 use crate::model::MclModel;
 
+pub(crate) use self::safetensors::replace_file;
+
 pub use self::error::{WeightProblem, WeightsError};
 
 impl MclModel {

@@ -95,7 +95,7 @@ fn values<const D: usize>(param: &Param<Tensor<D>>) -> Vec<f32> {
 }
 
 /// Writes beside the file, makes sure the bytes are on disk, then renames.
-fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
+pub(crate) fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
     // Two threads that save to one path must not write into the same file.
     static SAVES: AtomicU64 = AtomicU64::new(0);
     let save = SAVES.fetch_add(1, Ordering::Relaxed);
