@@ -148,6 +148,14 @@ impl MclModel {
         Embedding { features, projections }
     }
 
+    /// The same network with the encoder frozen: training changes the projection head alone, and the encoder's batch norms
+    /// keep their running statistics. [`Module::unfreeze`] undoes it.
+    #[must_use]
+    pub fn freeze_encoder(mut self) -> Self {
+        self.encoder = self.encoder.freeze();
+        self
+    }
+
     /// The device that the weights are on.
     pub fn device(&self) -> Device {
         self.projector.linear1.weight.device()
