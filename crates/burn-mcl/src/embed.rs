@@ -1,11 +1,10 @@
 //! Projections of every test-time view of every image of a set.
 
-use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use mcl_data::batch::eval_batches;
 use mcl_data::{DataError, ImageSet};
 use mcl_infer::TestTimeViews;
-use mcl_model::MclModel;
+use mcl_model::Network;
 
 use crate::progress::Progress;
 
@@ -45,8 +44,8 @@ impl Embeddings {
 ///
 /// [`DataError::Setting`] when `batch_size` is 0, [`DataError::NotSquare`] when images that are not square would
 /// be rotated.
-pub fn embed(
-    model: &MclModel,
+pub fn embed<N: Network>(
+    model: &N,
     set: &ImageSet,
     views: TestTimeViews,
     batch_size: usize,

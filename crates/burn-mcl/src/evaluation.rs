@@ -6,7 +6,7 @@ use std::fmt;
 use mcl_data::ImageSet;
 use mcl_infer::metrics::{OodMetrics, accuracy};
 use mcl_infer::{Aggregation, MahalanobisScorer, TestTimeViews};
-use mcl_model::MclModel;
+use mcl_model::Network;
 use serde::{Deserialize, Serialize};
 
 use crate::detector::DetectorError;
@@ -62,8 +62,8 @@ impl Evaluation {
 /// # Errors
 ///
 /// [`DetectorError`] when a set is empty, cannot be rotated, or gives scores that are not numbers.
-pub fn evaluate(
-    model: &MclModel,
+pub fn evaluate<N: Network>(
+    model: &N,
     scorer: &MahalanobisScorer,
     class_names: &[String],
     test: &ImageSet,

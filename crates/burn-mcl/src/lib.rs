@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod artifact;
+mod defaults;
 pub mod detector;
 pub mod embed;
 pub mod evaluation;

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor};
 use mcl_data::ImageSet;
 use mcl_infer::{Aggregation, MahalanobisScorer, TestTimeViews};
-use mcl_model::MclModel;
+use mcl_model::Network;
 
 use crate::detector::DetectorError;
 use crate::embed::embed;
@@ -32,8 +32,8 @@ impl ScoredSet {
     /// # Errors
     ///
     /// [`DetectorError`] when the images cannot be rotated, `batch_size` is 0, or projections are not numbers.
-    pub fn new(
-        model: &MclModel,
+    pub fn new<N: Network>(
+        model: &N,
         scorer: &MahalanobisScorer,
         set: &ImageSet,
         views: TestTimeViews,

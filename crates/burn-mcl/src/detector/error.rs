@@ -47,6 +47,17 @@ pub enum DetectorError {
         /// Why not.
         source: InferError,
     },
+    /// A saved detector is of another type of network than the one asked for.
+    #[error(
+        "the detector was saved with the network {found}, not {expected}: load an MclModel with Detector::load, and any \
+         other network with Detector::load_network"
+    )]
+    OtherNetwork {
+        /// Type of the network in the files.
+        found: String,
+        /// Type asked for.
+        expected: String,
+    },
     /// A saved detector cannot be read, or one cannot be written.
     #[error(transparent)]
     Artifact(#[from] ArtifactError),

@@ -2,7 +2,7 @@
 
 use mcl_data::ImageSet;
 use mcl_infer::{InferError, MahalanobisConfig, MahalanobisScorer, TestTimeViews};
-use mcl_model::MclModel;
+use mcl_model::Network;
 
 use super::DetectorError;
 use crate::embed::embed;
@@ -19,8 +19,8 @@ const CHUNK: usize = 4096;
 ///
 /// [`DetectorError::Class`] when a class has too few images for its covariance, or they are all alike, and
 /// [`DetectorError::Data`] when the images are not square.
-pub fn fit_gaussians(
-    model: &MclModel,
+pub fn fit_gaussians<N: Network>(
+    model: &N,
     train: &ImageSet,
     config: &MahalanobisConfig,
     batch_size: usize,

@@ -9,17 +9,16 @@ pub use config::DetectorConfig;
 pub use error::DetectorError;
 pub use gaussians::fit_gaussians;
 
-use burn::module::Module;
 use burn::tensor::Tensor;
 use mcl_data::ImageSet;
 use mcl_data::batch::eval_batches;
 use mcl_infer::{Calibration, MahalanobisScorer, Neighbour, NeighbourIndex, TestTimeViews};
-use mcl_model::{MclModel, MclModelConfig};
+use mcl_model::{MclModel, MclModelConfig, Network};
 use serde::Serialize;
 
 use crate::embed::embed;
 use crate::progress::Progress;
-use crate::train::TrainConfig;
+use crate::train::{TrainConfig, shapes};
 
 /// What a detector says of one image.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -63,10 +62,14 @@ pub struct Detection {
 /// # Ok(())
 /// # }
 /// ```
+///
+/// A detector of any other [`Network`] is made by [`fit_network`](Self::fit_network), and read by
+/// [`load_network`](Self::load_network).
 #[derive(Debug)]
-pub struct Detector {
-    model: MclModel,
-    model_config: MclModelConfig,
+pub struct Detector<N: Network = MclModel> {
+    model: N,
+    /// What an [`MclModel`] was made with; `None` for other networks.
+    model_config: Option<MclModelConfig>,
     scorer: MahalanobisScorer,
     config: DetectorConfig,
     class_names: Vec<String>,
@@ -77,17 +80,14 @@ pub struct Detector {
     progress: Progress,
 }
 
-impl Detector {
-    /// Fits the Gaussians to `train` and places the threshold on `calibration`.
-    ///
-    /// `calibration` holds normal images that the network was not trained on: on training images its scores
-    /// are higher than they will ever be again. `model_config` is what `model` was made with; it is saved
-    /// with the detector. `progress` is for the fit and for later calls of [`detect_set`](Self::detect_set).
+impl Detector<MclModel> {
+    /// Fits the Gaussians of `model` on `train` and places the threshold by the scores of `calibration`: normal images
+    /// that the network was not trained on.
     ///
     /// # Errors
     ///
-    /// [`DetectorError`] when a setting is out of range, a class has too few images for its Gaussian, there
-    /// are too few calibration images for the threshold, or the two sets differ in image size.
+    /// [`DetectorError::Config`] when a setting is out of range or `model_config` is not what the model was made with,
+    /// and as [`fit_network`](Self::fit_network).
     pub fn fit(
         model: &MclModel,
         model_config: MclModelConfig,
@@ -98,12 +98,41 @@ impl Detector {
     ) -> Result<Self, DetectorError> {
         config.check_numbers(train, calibration)?;
         check_model(model, &model_config)?;
+        let mut detector = Self::fit_network(model, train, calibration, config, progress)?;
+        detector.model_config = Some(model_config);
+        Ok(detector)
+    }
+
+    /// What its network was made with.
+    pub fn model_config(&self) -> &MclModelConfig {
+        self.model_config.as_ref().expect("fit and load set it")
+    }
+}
+
+impl<N: Network> Detector<N> {
+    /// Fits the Gaussians of any network on `train` and places the threshold by the scores of `calibration`: normal images
+    /// that the network was not trained on. For an [`MclModel`] take [`fit`](Detector::fit), so that
+    /// [`load`](Detector::load) can read the detector.
+    ///
+    /// # Errors
+    ///
+    /// [`DetectorError::Config`] when a setting is out of range, [`DetectorError::ImageShape`] when the two sets differ in
+    /// image size, [`DetectorError::Class`] when a class has too few images, [`DetectorError::Data`] when the images are
+    /// not square, [`DetectorError::Infer`] when there are too few calibration images.
+    pub fn fit_network(
+        network: &N,
+        train: &ImageSet,
+        calibration: &ImageSet,
+        config: DetectorConfig,
+        progress: Progress,
+    ) -> Result<Self, DetectorError> {
+        config.check_numbers(train, calibration)?;
         tracing::info!(images = train.len(), calibration = calibration.len(), "fitting a detector");
-        let model = model.valid();
+        let model = network.valid();
         let scorer = fit_gaussians(&model, train, &config.gaussians, config.batch_size, progress)?;
         let mut detector = Self {
             model,
-            model_config,
+            model_config: None,
             scorer,
             config,
             class_names: train.class_names().to_vec(),
@@ -277,18 +306,13 @@ impl Detector {
         self.train_config.as_ref()
     }
 
-    /// What its network was made with.
-    pub fn model_config(&self) -> &MclModelConfig {
-        &self.model_config
-    }
-
     /// Whether its long work shows a bar.
     pub(crate) fn progress(&self) -> Progress {
         self.progress
     }
 
     /// The network, in evaluation mode.
-    pub fn model(&self) -> &MclModel {
+    pub fn model(&self) -> &N {
         &self.model
     }
 
@@ -298,13 +322,17 @@ impl Detector {
     }
 }
 
-/// Whether the network can be the one that the settings make: a detector saved with others could not be loaded.
+/// Whether the network is of the shape that the settings make: a detector saved with others could not be loaded.
 fn check_model(model: &MclModel, config: &MclModelConfig) -> Result<(), DetectorError> {
-    let (found, expected) = (model.num_params(), config.try_init(&model.device())?.num_params());
+    let (found, expected) = (shapes(model), shapes(&config.try_init(&model.device())?));
     let channels = config.resnet.in_channels;
     if found == expected && channels == 3 {
         return Ok(());
     }
+    let values = |shapes: &[(String, Vec<usize>)]| -> usize {
+        shapes.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
+    };
+    let (found, expected) = (values(&found), values(&expected));
     Err(DetectorError::Config {
         setting: "model_config",
         value: format!("a network of {expected} values for {channels} channels (the one given has {found})"),

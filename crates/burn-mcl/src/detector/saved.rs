@@ -3,8 +3,8 @@
 //! ```text
 //! manifest.json             what this is, format, version of the library, size and SHA-256 of the other files
 //! detector.json             settings, class names, images, threshold; the training settings if they were given
-//! model.safetensors         weights under PyTorch's names
-//! gaussians.safetensors     means [classes, 4, dim] and covariances [classes, 4, dim, dim], f64
+//! model.safetensors         weights: under PyTorch's names, or, of a network of one's own, under the paths of its fields
+//! gaussians.safetensors     means [classes, aux, dim] and covariances [classes, aux, dim, dim], f64
 //! calibration.safetensors   scores [n] of the held-out images, ascending, f64
 //! ```
 
@@ -12,15 +12,16 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use mcl_infer::{Calibration, MahalanobisRecord, MahalanobisScorer};
-use mcl_model::MclModelConfig;
+use mcl_model::{MclModel, MclModelConfig, Network, ResNetConfig, ResNetDepth};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Detector, DetectorConfig, DetectorError};
 use crate::artifact::{Artifact, ArtifactError, ArtifactWriter, Kind};
+use crate::defaults;
 use crate::progress::Progress;
-use crate::train::{ROTATIONS, TrainConfig};
+use crate::train::{ROTATIONS, TrainConfig, kind};
 
 const KIND: Kind = Kind { name: "burn-mcl detector", format: 1 };
 
@@ -32,14 +33,27 @@ const CALIBRATION: &str = "calibration.safetensors";
 /// Bytes of the largest header and of the most calibration scores (8 million) that are read.
 const SPARE: u64 = 64 << 20;
 
+/// The file `detector.json`. Settings are read as plain JSON first, so that an earlier version may have had fewer.
 #[derive(Serialize, Deserialize)]
 struct Settings {
     class_names: Vec<String>,
     images: Images,
-    model: MclModelConfig,
-    detector: DetectorConfig,
+    /// What an [`MclModel`] was made with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    model: Option<Value>,
+    /// The type of any other network, and the dimension of its projections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    network: Option<OtherNetwork>,
+    detector: Value,
     threshold: f64,
+    #[serde(default)]
     training: Option<Value>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct OtherNetwork {
+    kind: String,
+    projection_dim: usize,
 }
 
 /// What the network takes: this version makes tensors of RGB images with values in [0, 1], not standardised.
@@ -57,7 +71,7 @@ impl Images {
     }
 }
 
-impl Detector {
+impl<N: Network> Detector<N> {
     /// Writes the detector to the directory `path`. A detector that was there is replaced when the new one is whole
     /// and on disk; whenever the process is killed or the disk is full, [`load`](Self::load) finds the old one or the
     /// new one.
@@ -71,17 +85,21 @@ impl Detector {
         let settings = Settings {
             class_names: self.class_names.clone(),
             images: Images::of_size(self.image_size),
-            model: self.model_config.clone(),
-            detector: self.config.clone(),
+            model: self.model_config.as_ref().map(plain),
+            network: self
+                .model_config
+                .is_none()
+                .then(|| OtherNetwork { kind: kind::<N>(), projection_dim: self.scorer.dim() }),
+            detector: plain(&self.config),
             threshold: self.threshold,
-            training: self.train_config.as_ref().map(|c| serde_json::to_value(c).expect("plain data")),
+            training: self.train_config.as_ref().map(plain),
         };
         let [classes, aux, dim] = [self.scorer.classes(), self.scorer.aux_classes(), self.scorer.dim()];
         let (means, covariances) = (self.scorer.means(), self.scorer.covariances());
         let scores = self.calibration.scores();
 
         let mut writer = ArtifactWriter::new(path, KIND).map_err(ArtifactError::from)?;
-        self.model.save_safetensors(writer.path(WEIGHTS))?;
+        self.model.save_weights(&writer.path(WEIGHTS))?;
         let mut write = || {
             writer.adopt(WEIGHTS)?;
             let gaussians = [
@@ -98,35 +116,50 @@ impl Detector {
         Ok(())
     }
 
-    /// Reads a detector that [`save`](Self::save) wrote, after checking that every file is the one that was saved.
-    /// On the same backend its scores equal those of the detector that was saved, bit for bit.
+    /// Reads a detector of a network of one's own that [`save`](Self::save) wrote, as [`load`](Detector::load) does.
+    /// `network` is one of the same shape, on the device that the detector is to use; its weights are replaced.
     ///
     /// # Errors
     ///
-    /// [`DetectorError::Artifact`] when the directory is something else, of a newer format, lacks a file, has one too
-    /// many or one that was changed, or when the files contradict each other; [`DetectorError::Weights`],
-    /// [`DetectorError::Model`] and [`DetectorError::Infer`] for weights, settings and Gaussians that cannot be used.
-    pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self, DetectorError> {
-        let artifact = Artifact::open(path.as_ref(), KIND)?;
-        let settings: Settings = artifact.json(SETTINGS)?;
-        check(&settings).map_err(|reason| artifact.unusable(SETTINGS, reason))?;
-        settings.detector.validate()?;
+    /// As [`load`](Detector::load); [`DetectorError::OtherNetwork`] when the detector is of another type of network.
+    pub fn load_network(path: impl AsRef<Path>, network: N) -> Result<Self, DetectorError> {
+        let (artifact, settings) = open(path.as_ref())?;
+        let Some(OtherNetwork { kind: found, projection_dim }) = &settings.network else {
+            return Err(DetectorError::OtherNetwork { found: "an MclModel".into(), expected: kind::<N>() });
+        };
+        if *found != kind::<N>() {
+            return Err(DetectorError::OtherNetwork { found: found.clone(), expected: kind::<N>() });
+        }
+        let dim = *projection_dim;
+        Self::read(&artifact, settings, network.valid(), None, dim)
+    }
 
-        let device = device.clone().without_autodiff();
-        let model = settings.model.try_init(&device)?.load_safetensors(artifact.path(WEIGHTS))?;
-        let scorer = load_gaussians(&artifact, &settings, &device)?;
-        let calibration = load_calibration(&artifact)?;
-        let threshold = calibration.threshold(settings.detector.tpr)?;
+    fn read(
+        artifact: &Artifact,
+        settings: Settings,
+        network: N,
+        model_config: Option<MclModelConfig>,
+        dim: usize,
+    ) -> Result<Self, DetectorError> {
+        check(&settings.images).map_err(|reason| artifact.unusable(SETTINGS, reason))?;
+        let config: DetectorConfig = settings_of(artifact, &DetectorConfig::new(), settings.detector)?;
+        config.validate()?;
+        let device = network.device().without_autodiff();
+        let model = network.load_weights(&artifact.path(WEIGHTS))?;
+        let scorer =
+            load_gaussians(artifact, [settings.class_names.len(), ROTATIONS, dim], &config, &device)?;
+        let calibration = load_calibration(artifact)?;
+        let threshold = calibration.threshold(config.tpr)?;
         if threshold != settings.threshold {
             let reason = format!("the threshold is {}, but the scores give {threshold}", settings.threshold);
             return Err(artifact.unusable(SETTINGS, reason).into());
         }
-        tracing::info!(path = %path.as_ref().display(), "detector loaded");
+        tracing::info!(path = %artifact.path("").display(), "detector loaded");
         Ok(Self {
             model,
-            model_config: settings.model,
+            model_config,
             scorer,
-            config: settings.detector,
+            config,
             class_names: settings.class_names,
             image_size: (settings.images.height, settings.images.width),
             threshold,
@@ -137,16 +170,64 @@ impl Detector {
     }
 }
 
+impl Detector<MclModel> {
+    /// Reads a detector that [`save`](Self::save) wrote, after checking that every file is the one that was saved.
+    /// On the same backend its scores equal those of the detector that was saved, bit for bit.
+    ///
+    /// # Errors
+    ///
+    /// [`DetectorError::Artifact`] when the directory is something else, of a newer format, lacks a file, has one too
+    /// many or one that was changed, or when the files contradict each other; [`DetectorError::OtherNetwork`] when the
+    /// detector is of a network of one's own; [`DetectorError::Weights`], [`DetectorError::Model`] and
+    /// [`DetectorError::Infer`] for weights, settings and Gaussians that cannot be used.
+    pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self, DetectorError> {
+        let (artifact, mut settings) = open(path.as_ref())?;
+        let Some(model) = settings.model.take() else {
+            let found = settings.network.map_or_else(|| "no network".into(), |network| network.kind);
+            return Err(DetectorError::OtherNetwork { found, expected: kind::<MclModel>() });
+        };
+        let default = MclModelConfig::new(ResNetConfig::new(ResNetDepth::ResNet18));
+        let model: MclModelConfig = settings_of(&artifact, &default, model)?;
+        if model.resnet.in_channels != 3 {
+            let reason =
+                format!("the network takes {} channels, and images have 3", model.resnet.in_channels);
+            return Err(artifact.unusable(SETTINGS, reason).into());
+        }
+        check(&settings.images).map_err(|reason| artifact.unusable(SETTINGS, reason))?;
+        let (network, dim) = (model.try_init(&device.clone().without_autodiff())?, model.projection_dim);
+        Self::read(&artifact, settings, network, Some(model), dim)
+    }
+}
+
+/// The directory of a detector, after checking its files, and its settings.
+fn open(path: &Path) -> Result<(Artifact, Settings), DetectorError> {
+    let artifact = Artifact::open(path, KIND)?;
+    let settings = artifact.json(SETTINGS)?;
+    Ok((artifact, settings))
+}
+
+/// Settings that an earlier version may have stored with fewer fields.
+fn settings_of<T: Serialize + serde::de::DeserializeOwned>(
+    artifact: &Artifact,
+    default: &T,
+    stored: Value,
+) -> Result<T, ArtifactError> {
+    defaults::read(default, stored).map_err(|error| artifact.unusable(SETTINGS, error.to_string()))
+}
+
+fn plain(settings: &impl Serialize) -> Value {
+    serde_json::to_value(settings).expect("settings are plain data")
+}
+
 /// The training settings, unless another version of the library had others: they are for the record, and no reason to
 /// refuse a detector.
 fn recorded(training: Value) -> Option<TrainConfig> {
-    let config = serde_json::from_value(training);
+    let config = defaults::read(&TrainConfig::new(), training);
     config.inspect_err(|error| tracing::warn!("the training settings cannot be read: {error}")).ok()
 }
 
-/// What the settings must fulfil so that the detector can be asked.
-fn check(settings: &Settings) -> Result<(), String> {
-    let images = &settings.images;
+/// Whether this version makes the images that the detector takes.
+fn check(images: &Images) -> Result<(), String> {
     let expected = Images::of_size((images.height, images.width));
     if *images != expected {
         return Err(format!("it takes {images:?}, and this version makes {expected:?}"));
@@ -154,26 +235,24 @@ fn check(settings: &Settings) -> Result<(), String> {
     if images.height == 0 || images.height != images.width {
         return Err(format!("images of {} x {} cannot be rotated", images.height, images.width));
     }
-    match settings.model.resnet.in_channels {
-        3 => Ok(()),
-        channels => Err(format!("the network takes {channels} channels, and images have 3")),
-    }
+    Ok(())
 }
 
 fn load_gaussians(
     artifact: &Artifact,
-    settings: &Settings,
+    [classes, aux_classes, dim]: [usize; 3],
+    config: &DetectorConfig,
     device: &Device,
 ) -> Result<MahalanobisScorer, DetectorError> {
-    let (classes, dim) = (settings.class_names.len(), settings.model.projection_dim);
-    let numbers = [classes, ROTATIONS, dim, dim.saturating_add(1), 8];
+    let numbers = [classes, aux_classes, dim, dim.saturating_add(1), 8];
     let limit = numbers.iter().fold(1u64, |product, &n| product.saturating_mul(n as u64));
     let bytes = artifact.bytes(GAUSSIANS, limit.saturating_add(SPARE))?;
     let damaged = |reason| artifact.unusable(GAUSSIANS, reason);
-    let means = from_bytes(&bytes, "means", &[classes, ROTATIONS, dim]).map_err(damaged)?;
-    let covariances = from_bytes(&bytes, "covariances", &[classes, ROTATIONS, dim, dim]).map_err(damaged)?;
-    let config = settings.detector.gaussians;
-    let record = MahalanobisRecord { config, classes, aux_classes: ROTATIONS, dim, means, covariances };
+    let means = from_bytes(&bytes, "means", &[classes, aux_classes, dim]).map_err(damaged)?;
+    let covariances =
+        from_bytes(&bytes, "covariances", &[classes, aux_classes, dim, dim]).map_err(damaged)?;
+    let record =
+        MahalanobisRecord { config: config.gaussians, classes, aux_classes, dim, means, covariances };
     Ok(record.into_scorer(device)?)
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use mcl_data::ImageSet;
 use mcl_infer::{Aggregation, MahalanobisScorer, TestTimeViews};
-use mcl_model::MclModel;
+use mcl_model::Network;
 
 use super::ReportError;
 use crate::detector::{Detector, DetectorConfig, DetectorError};
@@ -30,8 +30,8 @@ impl<'a> Part<'a> {
     /// # Errors
     ///
     /// As [`ScoredSet::new`].
-    pub fn of(
-        detector: &Detector,
+    pub fn of<N: Network>(
+        detector: &Detector<N>,
         name: impl Into<String>,
         images: &'a ImageSet,
     ) -> Result<Self, DetectorError> {
@@ -55,10 +55,10 @@ impl<'a> Part<'a> {
     /// # Errors
     ///
     /// As [`ScoredSet::new`].
-    pub fn score(
+    pub fn score<N: Network>(
         name: impl Into<String>,
         images: &'a ImageSet,
-        model: &MclModel,
+        model: &N,
         scorer: &MahalanobisScorer,
         batch_size: usize,
         progress: Progress,

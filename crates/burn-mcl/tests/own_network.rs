@@ -1,0 +1,142 @@
+//! A network of one's own has all that an `MclModel` has: checkpoints, resume, detectors on disk.
+
+mod common;
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use burn::module::Module;
+use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
+use burn::tensor::{Device, Tensor, TensorData, activation::relu};
+use burn_mcl::Progress;
+use burn_mcl::detector::{Detector, DetectorConfig, DetectorError};
+use burn_mcl::infer::MahalanobisConfig;
+use burn_mcl::model::{Embedding, Network};
+use burn_mcl::train::{
+    LossInput, LossValue, TrainError, Trainer, load_network_into, read_history, read_loss_parts,
+};
+use common::{corners, tiny_run};
+
+const STEPS: usize = 6;
+
+#[derive(Module, Debug)]
+struct Small {
+    encoder: Linear,
+    norm: BatchNorm,
+    head: Linear,
+}
+
+impl Network for Small {
+    fn forward(&self, images: Tensor<4>) -> Embedding {
+        let features = relu(self.norm.forward(self.encoder.forward(images.flatten::<2>(1, 3))));
+        Embedding::new(features.clone(), self.head.forward(features))
+    }
+}
+
+/// A network of 192 inputs whose weights depend on `seed` alone: Burn's generator is shared by all tests.
+fn small(seed: u32) -> Small {
+    let device = Device::flex();
+    let values = |count: usize, seed: u32| -> Vec<f32> {
+        (0..count).map(|i| ((i as u32 * 2_654_435_761 + seed * 97) as f32 * 1e-6).sin() * 0.1).collect()
+    };
+    let layer = |inputs: usize, outputs: usize, seed: u32| {
+        let layer = LinearConfig::new(inputs, outputs).init(&device);
+        let weight = TensorData::new(values(inputs * outputs, seed), [inputs, outputs]);
+        let bias = TensorData::new(values(outputs, seed + 1), [outputs]);
+        Linear {
+            weight: layer.weight.map(|_| Tensor::from_data(weight, &Device::flex())),
+            bias: layer.bias.map(|param| param.map(|_| Tensor::from_data(bias, &Device::flex()))),
+        }
+    };
+    let norm = BatchNormConfig::new(16).init(&device);
+    Small { encoder: layer(3 * 8 * 8, 16, seed), norm, head: layer(16, 8, seed + 2) }
+}
+
+fn trainer<'a>(seed: u32) -> Trainer<'a, Small> {
+    Trainer::with_network(tiny_run(STEPS), small(seed), &Device::flex()).unwrap()
+}
+
+/// Projections of some images, as bits.
+fn bits(network: &Small) -> Vec<u32> {
+    let images = Tensor::arange(0..3 * 192, &Device::flex()).float().sin().reshape([3, 3, 8, 8]);
+    let projections = network.valid().forward(images).projections;
+    projections.into_data().iter::<f32>().map(f32::to_bits).collect()
+}
+
+#[test]
+fn a_stopped_run_goes_on_to_the_same_bits() {
+    let (whole, stopped) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let images = corners(16, 0);
+    let expected = bits(&trainer(1).run_dir(whole.path()).fit(&images).unwrap());
+    assert_ne!(expected, bits(&small(1)), "training changes the network");
+
+    let at_three = |report: &burn_mcl::train::StepReport| match report.step {
+        3 => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    };
+    let error = trainer(1).run_dir(stopped.path()).observer(at_three).fit(&images).unwrap_err();
+    assert!(matches!(error, TrainError::Stopped { step: 3, .. }), "{error}");
+    let error = trainer(2).run_dir(stopped.path()).fit(&images).unwrap_err();
+    match &error {
+        TrainError::OtherRun { setting, .. } => assert!(setting.contains("sha256"), "{error}"),
+        _ => panic!("{error}"),
+    }
+    assert!(expected == bits(&trainer(1).run_dir(stopped.path()).fit(&images).unwrap()));
+    assert!(expected == bits(&load_network_into(stopped.path(), small(7)).unwrap().1));
+}
+
+#[test]
+fn a_detector_is_saved_and_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("detector");
+    let network = trainer(1).fit(&corners(16, 0)).unwrap();
+    let config =
+        DetectorConfig::new().with_gaussians(MahalanobisConfig::new().with_ridge(1e-2)).with_tpr(0.9);
+    let (train, held_out) = (corners(40, 0), corners(20, 1));
+    let saved = Detector::fit_network(&network, &train, &held_out, config, Progress::Hidden).unwrap();
+    saved.save(&path).unwrap();
+    let loaded = Detector::load_network(&path, small(9)).unwrap();
+    let scores = |detector: &Detector<Small>| -> Vec<u64> {
+        detector.detect_set(&corners(8, 2)).unwrap().iter().map(|found| found.score.to_bits()).collect()
+    };
+    assert_eq!(scores(&loaded), scores(&saved));
+
+    match Detector::load(&path, &Device::flex()) {
+        Err(DetectorError::OtherNetwork { found, .. }) => assert!(found.contains("Small"), "{found}"),
+        other => panic!("{other:?}"),
+    }
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/artifact-v1/detector");
+    assert!(matches!(
+        Detector::load_network(kept, small(9)),
+        Err(DetectorError::OtherNetwork { found, .. }) if found.contains("MclModel")
+    ));
+}
+
+#[test]
+fn a_loss_of_ones_own_is_descended_and_logged_in_its_parts() {
+    let dir = tempfile::tempdir().unwrap();
+    let spread = |input: &LossInput| {
+        let [samples, views, dim] = input.projections.dims();
+        assert_eq!((samples, views, dim), (32, 2, 8));
+        assert_eq!(input.features.dims(), [64, 16]);
+        let size = input.projections.clone().square().mean();
+        let features = input.features.clone().square().mean();
+        LossValue::new(size.clone() + features.clone())
+            .with_part("size", size)
+            .with_part("features", features)
+    };
+    trainer(1).loss("spread", spread).run_dir(dir.path()).fit(&corners(16, 0)).unwrap();
+    let steps = read_history(dir.path()).unwrap();
+    let parts = read_loss_parts(dir.path()).unwrap();
+    assert_eq!((steps.len(), parts.len()), (STEPS, STEPS));
+    for (step, parts) in steps.iter().zip(&parts) {
+        assert_eq!(parts.keys().collect::<Vec<_>>(), ["features", "size"]);
+        assert!((step.loss - parts["size"] - parts["features"]).abs() < 1e-5);
+    }
+    assert!(steps[STEPS - 1].loss < steps[0].loss);
+    // The name of the loss belongs to the run.
+    let error = trainer(1).loss("other", spread).run_dir(dir.path()).fit(&corners(16, 0)).unwrap_err();
+    assert!(matches!(&error, TrainError::OtherRun { found, .. } if found.contains("spread")), "{error}");
+    let error = trainer(1).run_dir(dir.path()).fit(&corners(16, 0)).unwrap_err();
+    assert!(matches!(error, TrainError::OtherRun { .. }), "{error}");
+}

@@ -1,0 +1,73 @@
+//! A network of one's own, trained and saved like the built-in one.
+//!
+//! ```text
+//! cargo run --release --example own_network                  # embedded shapes
+//! cargo run --release --example own_network -- DIR [STEPS]   # CIFAR-10 in DIR/cifar-10-batches-bin
+//! ```
+
+use std::error::Error;
+
+use burn::module::Module;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, PaddingConfig2d};
+use burn::tensor::{Device, Tensor, activation::relu};
+use burn_mcl::Progress;
+use burn_mcl::data::shapes::{self, ShapesSplit};
+use burn_mcl::data::{Split, cifar10};
+use burn_mcl::detector::{Detector, DetectorConfig};
+use burn_mcl::infer::MahalanobisConfig;
+use burn_mcl::model::{Embedding, Network};
+use burn_mcl::train::{TrainConfig, Trainer};
+
+/// Any Burn module.
+#[derive(Module, Debug)]
+struct SmallNetwork {
+    conv: Conv2d,
+    norm: BatchNorm,
+    head: Linear,
+}
+
+/// What makes it trainable here: images in, features and projections out.
+impl Network for SmallNetwork {
+    fn forward(&self, images: Tensor<4>) -> Embedding {
+        let maps = relu(self.norm.forward(self.conv.forward(images))); // [n, 32, 8, 8]
+        let features = maps.flatten::<2>(1, 3); // [n, 2048]
+        Embedding::new(features.clone(), self.head.forward(features))
+    }
+}
+
+fn network(device: &Device) -> SmallNetwork {
+    device.seed(0); // the same weights in every start: the run directory belongs to them
+    let conv = Conv2dConfig::new([3, 32], [4, 4]).with_stride([4, 4]).with_padding(PaddingConfig2d::Valid);
+    SmallNetwork {
+        conv: conv.init(device),
+        norm: BatchNormConfig::new(32).init(device),
+        head: LinearConfig::new(32 * 8 * 8, 32).init(device),
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let device = Device::default();
+    let mut arguments = std::env::args().skip(1);
+    let (train, held_out) = match arguments.next() {
+        Some(root) => {
+            (cifar10::load(root.as_ref(), Split::Train)?, cifar10::load(root.as_ref(), Split::Test)?)
+        }
+        None => (shapes::generate(ShapesSplit::Train, 60, 0), shapes::generate(ShapesSplit::Test, 20, 0)),
+    };
+    let steps = arguments.next().map_or(Ok(60), |steps| steps.parse())?;
+
+    let config =
+        TrainConfig::new().with_images_per_batch(32).with_steps(Some(steps)).with_learning_rate(Some(0.05));
+    let trainer = Trainer::with_network(config, network(&device), &device)?;
+    let network_trained = trainer.run_dir("runs/own_network").progress(Progress::Terminal).fit(&train)?;
+
+    let settings = DetectorConfig::new().with_gaussians(MahalanobisConfig::new().with_ridge(1e-3));
+    let detector = Detector::fit_network(&network_trained, &train, &held_out, settings, Progress::Terminal)?;
+    detector.save("runs/own_network/detector")?;
+    let detector = Detector::load_network("runs/own_network/detector", network(&device))?;
+    let found = detector.detect_set(&held_out)?;
+    let right = found.iter().zip(held_out.labels()).filter(|(found, label)| found.label == **label).count();
+    println!("accuracy {:.1} %", 100.0 * right as f64 / found.len() as f64);
+    Ok(())
+}
