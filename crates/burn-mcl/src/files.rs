@@ -54,6 +54,14 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     sync_parent(path)
 }
 
+/// Removes a file, if it is there.
+pub(crate) fn remove_file(path: &Path) -> Result<(), FileError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(FileError::on("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
 /// Removes a directory with all it holds, if it is there.
 pub(crate) fn remove_dir(path: &Path) -> Result<(), FileError> {
     match fs::remove_dir_all(path) {

@@ -35,6 +35,14 @@ impl Progress {
         }
     }
 
+    /// Says how work goes on, to a person at the terminal.
+    pub(crate) fn say(self, message: &str) {
+        tracing::info!("{message}");
+        if self == Self::Terminal {
+            eprintln!("{message}");
+        }
+    }
+
     /// A bar over `len` items, of which `done` lie behind.
     pub(crate) fn bar(self, what: &'static str, len: usize, done: usize) -> ProgressBar {
         let bar = match self {

@@ -4,7 +4,7 @@ use burn::config::Config;
 use mcl_data::augment::SimClrAugmentConfig;
 use mcl_model::{MclModelConfig, ResNetConfig, ResNetDepth};
 
-use super::{Objective, Schedule, TrainError};
+use super::{Decay, Objective, Optimizer, Schedule, TrainError};
 
 /// Rotations of each image in a batch: 0, 90, 180 and 270 degrees.
 pub const ROTATIONS: usize = 4;
@@ -15,7 +15,8 @@ pub const ROTATIONS: usize = 4;
 /// augmentations are all drawn from [`seed`](Self::seed).
 #[derive(Config, Debug, PartialEq)]
 pub struct TrainConfig {
-    /// The network.
+    /// The network of [`Trainer::new`](super::Trainer::new). A run with a network of one's own
+    /// ([`Trainer::with_network`](super::Trainer::with_network)) does not read it.
     #[config(default = "MclModelConfig::new(ResNetConfig::new(ResNetDepth::ResNet34))")]
     pub model: MclModelConfig,
     /// What is minimised.
@@ -44,13 +45,26 @@ pub struct TrainConfig {
     /// step then can bring them to one point, from which training hardly recovers (docs/design.md).
     #[config(default = "None")]
     pub warmup_steps: Option<usize>,
+    /// How gradients become steps.
+    #[config(default = "Optimizer::Sgd")]
+    pub optimizer: Optimizer,
+    /// How the learning rate comes down after the warm-up.
+    #[config(default = "Decay::Cosine")]
+    pub decay: Decay,
+    /// Largest norm of all gradients together; larger ones are scaled down. `None` leaves them as they are.
+    #[config(default = "None")]
+    pub gradient_clip: Option<f64>,
+    /// Decay of a moving average of the weights, from 0 to below 1; the run then ends with the average, whose batch-norm
+    /// statistics are made from 40 training batches. `None` ends with the last weights.
+    #[config(default = "None")]
+    pub weight_average: Option<f64>,
     /// Momentum of SGD.
     #[config(default = 0.9)]
     pub momentum: f64,
     /// Nesterov's form of momentum.
     #[config(default = true)]
     pub nesterov: bool,
-    /// L2 penalty added to every gradient.
+    /// L2 penalty added to every gradient; for AdamW and Muon the weights shrink by it apart from the gradient.
     #[config(default = 1e-6)]
     pub weight_decay: f64,
     /// Seed of initial weights, batch order and augmentations.
@@ -65,6 +79,11 @@ impl TrainConfig {
     /// Samples in a batch (one per image and rotation): the batch size that the paper speaks of.
     pub fn samples_per_batch(&self) -> usize {
         self.images_per_batch * ROTATIONS
+    }
+
+    /// Auxiliary classes that the network learns to tell apart: one a rotation.
+    pub fn aux_classes(&self) -> usize {
+        ROTATIONS
     }
 
     /// Views in a batch: two per sample.
@@ -95,6 +114,7 @@ impl TrainConfig {
             final_fraction: self.final_learning_rate,
             warmup_steps: self.warmup_steps.unwrap_or(ten_epochs.min(total_steps / 3)),
             total_steps,
+            decay: self.decay,
         }
     }
 
@@ -106,13 +126,25 @@ impl TrainConfig {
     pub fn validate(&self) -> Result<(), TrainError> {
         let channels = self.model.resnet.in_channels;
         let positive = |x: f64| x.is_finite() && x > 0.0;
-        let checks: [(&'static str, String, &'static str, bool); 10] = [
+        let checks: [(&'static str, String, &'static str, bool); 12] = [
             ("images_per_batch", self.images_per_batch.to_string(), "at least 1", self.images_per_batch > 0),
             ("epochs", self.epochs.to_string(), "at least 1", self.steps.is_some() || self.epochs > 0),
-            ("steps", format!("{:?}", self.steps), "at least 1 when given", self.steps != Some(0)),
+            ("steps", shown(self.steps), "at least 1 when given", self.steps != Some(0)),
+            (
+                "gradient_clip",
+                shown(self.gradient_clip),
+                "a positive number when given",
+                self.gradient_clip.is_none_or(positive),
+            ),
+            (
+                "weight_average",
+                shown(self.weight_average),
+                "from 0 to below 1 when given",
+                self.weight_average.is_none_or(|decay| (0.0..1.0).contains(&decay)),
+            ),
             (
                 "learning_rate",
-                format!("{:?}", self.learning_rate),
+                shown(self.learning_rate),
                 "a positive number when given",
                 self.learning_rate.is_none_or(positive),
             ),
@@ -143,8 +175,16 @@ impl TrainConfig {
                 return Err(TrainError::Config { setting, value, expected });
             }
         }
-        Ok(())
+        match self.optimizer.out_of_range() {
+            Some((setting, value, expected)) => Err(TrainError::Config { setting, value, expected }),
+            None => Ok(()),
+        }
     }
+}
+
+/// The value of a setting that may be left out.
+fn shown<T: ToString>(setting: Option<T>) -> String {
+    setting.map_or_else(|| "not given".into(), |value| value.to_string())
 }
 
 #[cfg(test)]
@@ -184,6 +224,24 @@ mod tests {
             (TrainConfig::new().with_momentum(0.0), "nesterov"),
             (TrainConfig::new().with_weight_decay(-1.0), "weight_decay"),
             (TrainConfig::new().with_checkpoint_every(0), "checkpoint_every"),
+            (TrainConfig::new().with_gradient_clip(Some(0.0)), "gradient_clip"),
+            (TrainConfig::new().with_weight_average(Some(1.0)), "weight_average"),
+            (
+                TrainConfig::new().with_optimizer(Optimizer::AdamW {
+                    beta_1: 1.0,
+                    beta_2: 0.9,
+                    epsilon: 1e-8,
+                }),
+                "optimizer.beta_1",
+            ),
+            (
+                TrainConfig::new().with_optimizer(Optimizer::Muon {
+                    momentum: 0.9,
+                    newton_schulz_steps: 0,
+                    others: 1.0,
+                }),
+                "optimizer.newton_schulz_steps",
+            ),
             (TrainConfig::new().with_model(gray), "in_channels"),
         ];
         for (config, name) in cases {

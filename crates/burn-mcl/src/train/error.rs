@@ -55,6 +55,21 @@ pub enum TrainError {
         /// The checkpoint of this step, if the run has a directory.
         checkpoint: Option<PathBuf>,
     },
+    /// The network given has other weights than the one that the settings make.
+    #[error(
+        "the network given does not fit the setting `model`: {difference}; give the MclModelConfig that it was made with, \
+         or train it with Trainer::with_network"
+    )]
+    OtherNetwork {
+        /// The first parameter that differs.
+        difference: String,
+    },
+    /// A validation failed.
+    #[error("validation failed: {source}")]
+    Validation {
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Another process, or another trainer in this one, is using the run directory.
     #[error("{} is in use by another run: wait for it, stop it, or use another directory", .path.display())]
     InUse {
@@ -113,6 +128,13 @@ pub enum TrainError {
     /// The images or their augmentation are invalid.
     #[error(transparent)]
     Data(#[from] DataError),
+}
+
+impl TrainError {
+    /// An error of a [`Validation`](super::Validation), for `map_err`.
+    pub fn validation(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Validation { source: source.into() }
+    }
 }
 
 impl From<FileError> for TrainError {

@@ -1,10 +1,20 @@
 //! The log of a run, read back.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use super::{StepReport, TrainError};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::report::LossParts;
+use super::{StepReport, TrainError, ValidationReport};
 use crate::files::FileError;
+
+/// The log of the steps in a run directory.
+pub(super) const STEPS: &str = "train.jsonl";
+/// The log of the validations in a run directory.
+pub(super) const VALIDATIONS: &str = "validation.jsonl";
 
 /// Every step that a run has logged in its directory, in order. A line that is not whole, as a run leaves it when it is
 /// killed, ends the history.
@@ -13,8 +23,36 @@ use crate::files::FileError;
 ///
 /// [`TrainError::RunDir`] when there is no log or it cannot be read.
 pub fn read_history(run_dir: impl AsRef<Path>) -> Result<Vec<StepReport>, TrainError> {
-    let path = run_dir.as_ref().join("train.jsonl");
-    let text = fs::read(&path).map_err(FileError::on("read", &path))?;
+    read_lines(&run_dir.as_ref().join(STEPS))
+}
+
+/// The parts of the loss at every step that a run has logged, by the names that its [`TrainingLoss`](super::TrainingLoss)
+/// gave them; without those that have a field in [`StepReport`].
+///
+/// # Errors
+///
+/// As [`read_history`].
+pub fn read_loss_parts(run_dir: impl AsRef<Path>) -> Result<Vec<BTreeMap<String, f32>>, TrainError> {
+    #[derive(Deserialize)]
+    struct Line {
+        #[serde(default)]
+        parts: LossParts,
+    }
+    Ok(read_lines::<Line>(&run_dir.as_ref().join(STEPS))?.into_iter().map(|line| line.parts).collect())
+}
+
+/// Every validation that a run has logged in its directory, in order; none when the run had no validation.
+///
+/// # Errors
+///
+/// [`TrainError::RunDir`] when the log cannot be read.
+pub fn read_validations(run_dir: impl AsRef<Path>) -> Result<Vec<ValidationReport>, TrainError> {
+    let path = run_dir.as_ref().join(VALIDATIONS);
+    if path.exists() { read_lines(&path) } else { Ok(Vec::new()) }
+}
+
+fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, TrainError> {
+    let text = fs::read(path).map_err(FileError::on("read", path))?;
     Ok(text.split(|&byte| byte == b'\n').map_while(|line| serde_json::from_slice(line).ok()).collect())
 }
 
@@ -28,7 +66,7 @@ mod tests {
         let lines: Vec<String> =
             (1..4).map(|i| serde_json::to_string(&StepReport::example(i)).unwrap()).collect();
         let text = format!("{}\n{}\n{}", lines[0], lines[1], &lines[2][..20]);
-        fs::write(folder.path().join("train.jsonl"), text).unwrap();
+        fs::write(folder.path().join(STEPS), text).unwrap();
         assert_eq!(read_history(folder.path()).unwrap(), [1, 2].map(StepReport::example));
         assert!(matches!(read_history(folder.path().join("none")), Err(TrainError::RunDir(_))));
     }

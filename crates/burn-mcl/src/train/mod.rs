@@ -1,5 +1,7 @@
 //! Training: batches in, a network out, with a log and checkpoints on the way.
 
+mod average;
+mod clip;
 mod config;
 mod error;
 mod fingerprint;
@@ -8,17 +10,26 @@ mod lock;
 mod network;
 mod objective;
 mod optimizer;
+mod probe;
 mod report;
+mod run;
 mod run_dir;
 mod schedule;
+mod start;
+mod step;
 mod stored;
 mod trainer;
+mod validation;
 
 pub use config::{ROTATIONS, TrainConfig};
 pub use error::TrainError;
-pub use history::read_history;
-pub use network::load_network;
-pub use objective::Objective;
+pub use history::{read_history, read_loss_parts, read_validations};
+pub use network::{load_best, load_best_network, load_network, load_network_into};
+pub use objective::{LossInput, LossValue, Objective, TrainingLoss};
+pub use optimizer::Optimizer;
+pub use probe::KnnProbe;
 pub use report::StepReport;
-pub use schedule::Schedule;
+pub use schedule::{Decay, Schedule, ScheduledRate};
+pub(crate) use start::{kind, shapes};
 pub use trainer::Trainer;
+pub use validation::{Validation, ValidationReport};

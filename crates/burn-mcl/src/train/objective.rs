@@ -1,6 +1,6 @@
-//! What a run minimises: masked contrastive learning, or one of the losses it is compared with.
+//! What a run minimises: masked contrastive learning, one of the losses it is compared with, or a loss of one's own.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor};
 use mcl_loss::{
     MclLabels, MclLoss, MclLossConfig, NtXentLoss, NtXentLossConfig, SupConLoss, SupConLossConfig,
 };
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 
-/// The loss of a training run.
+/// The built-in losses, as plain data. [`TrainingLoss`] is the seam for others.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Objective {
@@ -32,11 +32,20 @@ impl Objective {
     ///
     /// With one class there are no views of other classes, which repel at full scale; the other rotations take their
     /// place, with `beta = 1 / temperature`. At the paper's beta, half of that, attraction outweighs repulsion there,
-    /// and all projections fall to one point.
+    /// and the projections collapse.
     pub fn for_classes(classes: usize) -> Self {
         let config = MclLossConfig::new();
         let beta = if classes == 1 { config.temperature.recip() } else { config.beta };
         Self::Mcl(config.with_beta(beta))
+    }
+
+    /// Every variant with its defaults.
+    pub(super) fn defaults() -> [Self; 3] {
+        [
+            Self::Mcl(MclLossConfig::new()),
+            Self::NtXent(NtXentLossConfig::new()),
+            Self::SupCon(SupConLossConfig::new()),
+        ]
     }
 
     /// What to say before training on images of this many classes.
@@ -55,56 +64,110 @@ impl Objective {
         }
     }
 
-    pub(super) fn init(&self) -> Result<Loss, TrainError> {
+    pub(super) fn init(&self) -> Result<Box<dyn TrainingLoss>, TrainError> {
         Ok(match self {
-            Self::Mcl(config) => Loss::Mcl(config.try_init()?),
-            Self::NtXent(config) => Loss::NtXent(config.try_init()?),
-            Self::SupCon(config) => Loss::SupCon(config.try_init()?),
+            Self::Mcl(config) => Box::new(config.try_init()?),
+            Self::NtXent(config) => Box::new(config.try_init()?),
+            Self::SupCon(config) => Box::new(config.try_init()?),
         })
     }
 }
 
-pub(super) enum Loss {
-    Mcl(MclLoss),
-    NtXent(NtXentLoss),
-    SupCon(SupConLoss),
+/// What a loss sees of a training batch. A *sample* is one image in one rotation, seen in two views.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct LossInput {
+    /// Features of the views, `[2 * samples, feature_dim]`; the two views of a sample are neighbours.
+    pub features: Tensor<2>,
+    /// Projections of the views, `[samples, 2, dim]`, as the network gives them (not normalised).
+    pub projections: Tensor<3>,
+    /// Class of each sample, `[samples]`.
+    pub class: Tensor<1, Int>,
+    /// Auxiliary label of each sample, `[samples]`: its rotation in quarter turns.
+    pub aux: Tensor<1, Int>,
+    /// Number of auxiliary classes: 4 with rotations, 1 without.
+    pub aux_classes: usize,
 }
 
-/// The loss to descend, and its parts (contrastive, attraction) for the log.
-pub(super) struct LossTerms {
-    pub(super) total: Tensor<1>,
-    pub(super) contrastive: Tensor<1>,
-    pub(super) attraction: Option<Tensor<1>>,
-}
-
-impl Loss {
-    /// Whether the loss has an attraction term.
-    pub(super) fn has_attraction(&self) -> bool {
-        matches!(self, Self::Mcl(_))
+impl LossInput {
+    /// The pair (class, rotation) of each sample as one label, `[samples]`: `class * aux_classes + aux`.
+    pub fn joint_labels(&self) -> Tensor<1, Int> {
+        self.class.clone() * self.aux_classes as i64 + self.aux.clone()
     }
 
-    /// `projections` is [samples, 2, dim].
-    pub(super) fn terms(&self, projections: Tensor<3>, labels: &MclLabels, rotations: usize) -> LossTerms {
-        match self {
-            Self::Mcl(loss) => {
-                let terms = loss.terms(projections, labels, None);
-                LossTerms { total: terms.total, contrastive: terms.ccm, attraction: Some(terms.spa) }
-            }
-            Self::NtXent(loss) => LossTerms::single(loss.forward(projections)),
-            Self::SupCon(loss) => {
-                let class = match &labels.aux {
-                    Some(aux) => labels.class.clone() * rotations as i64 + aux.clone(),
-                    None => labels.class.clone(),
-                };
-                LossTerms::single(loss.forward(projections, class))
-            }
-        }
+    /// The labels as the losses of `mcl-loss` take them.
+    pub fn labels(&self) -> MclLabels {
+        MclLabels::new(self.class.clone()).with_aux(self.aux.clone())
     }
 }
 
-impl LossTerms {
-    fn single(loss: Tensor<1>) -> Self {
-        Self { total: loss.clone(), contrastive: loss, attraction: None }
+/// A loss and the parts it is made of.
+#[derive(Debug, Clone)]
+pub struct LossValue {
+    /// What is minimised, `[1]`.
+    pub total: Tensor<1>,
+    /// Parts for the log by name, each `[1]`. [`StepReport`](super::StepReport) has fields for `contrastive` and
+    /// `attraction`; the others are shown, and logged for [`read_loss_parts`](super::read_loss_parts).
+    pub parts: Vec<(&'static str, Tensor<1>)>,
+}
+
+impl LossValue {
+    /// A loss without parts.
+    pub fn new(total: Tensor<1>) -> Self {
+        Self { total, parts: Vec::new() }
+    }
+
+    /// Adds a named part.
+    #[must_use]
+    pub fn with_part(mut self, name: &'static str, value: Tensor<1>) -> Self {
+        self.parts.push((name, value));
+        self
+    }
+}
+
+/// The seam for losses: features, projections and labels in, a loss with named parts out.
+///
+/// Implemented by [`MclLoss`], [`NtXentLoss`], [`SupConLoss`], and by any function from [`LossInput`] to [`LossValue`]:
+///
+/// ```
+/// use burn_mcl::train::{LossInput, LossValue};
+///
+/// /// Pulls the two views of a sample together, and nothing apart.
+/// fn invariance(input: &LossInput) -> LossValue {
+///     let [samples, _, dim] = input.projections.dims();
+///     let view = |index| input.projections.clone().narrow(1, index, 1).reshape([samples, dim]);
+///     LossValue::new((view(0) - view(1)).square().mean())
+/// }
+/// ```
+///
+/// A loss with weights of its own, such as a classifier's, keeps them in the network: only the network is trained.
+pub trait TrainingLoss {
+    /// The loss of a batch.
+    fn value(&self, input: &LossInput) -> LossValue;
+}
+
+impl<F: Fn(&LossInput) -> LossValue> TrainingLoss for F {
+    fn value(&self, input: &LossInput) -> LossValue {
+        self(input)
+    }
+}
+
+impl TrainingLoss for MclLoss {
+    fn value(&self, input: &LossInput) -> LossValue {
+        let terms = self.terms(input.projections.clone(), &input.labels(), None);
+        LossValue::new(terms.total).with_part("contrastive", terms.ccm).with_part("attraction", terms.spa)
+    }
+}
+
+impl TrainingLoss for NtXentLoss {
+    fn value(&self, input: &LossInput) -> LossValue {
+        LossValue::new(self.forward(input.projections.clone()))
+    }
+}
+
+impl TrainingLoss for SupConLoss {
+    fn value(&self, input: &LossInput) -> LossValue {
+        LossValue::new(self.forward(input.projections.clone(), input.joint_labels()))
     }
 }
 
@@ -125,5 +188,18 @@ mod tests {
         ] {
             assert_eq!(objective.caution(classes), None);
         }
+    }
+
+    #[test]
+    fn joint_labels_number_the_pairs() {
+        let device = burn::tensor::Device::flex();
+        let input = LossInput {
+            features: Tensor::zeros([6, 2], &device),
+            projections: Tensor::zeros([3, 2, 2], &device),
+            class: Tensor::from_ints([0, 2, 1], &device),
+            aux: Tensor::from_ints([3, 0, 1], &device),
+            aux_classes: 4,
+        };
+        assert_eq!(input.joint_labels().into_data().iter::<i64>().collect::<Vec<_>>(), [3, 8, 5]);
     }
 }

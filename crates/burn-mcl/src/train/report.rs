@@ -1,8 +1,23 @@
 //! What is known after a step.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-/// One optimizer step, as it is logged and shown.
+/// The parts of a loss that have no field in [`StepReport`], by name.
+pub(super) type LossParts = BTreeMap<String, f32>;
+
+/// A line of the log.
+#[derive(Serialize)]
+pub(super) struct LogLine<'a> {
+    #[serde(flatten)]
+    pub(super) report: &'a StepReport,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) parts: &'a LossParts,
+}
+
+/// One optimizer step, as it is logged and shown. The log also holds the other parts of a loss:
+/// [`read_loss_parts`](super::read_loss_parts).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct StepReport {
@@ -14,7 +29,7 @@ pub struct StepReport {
     pub epoch: usize,
     /// The loss that was descended.
     pub loss: f32,
-    /// Its contrastive part: CCM, NT-Xent or SupCon.
+    /// Its contrastive part: CCM, NT-Xent or SupCon; the loss itself when it has no such part.
     pub contrastive: f32,
     /// Stochastic positive attraction, for the objectives that have it.
     pub attraction: Option<f32>,
@@ -31,6 +46,31 @@ pub struct StepReport {
 }
 
 impl StepReport {
+    /// The report of a step with this loss, whose place in the run is still to be filled in.
+    pub(super) fn of_loss(loss: f32, concentration: f32) -> Self {
+        Self {
+            step: 0,
+            total_steps: 0,
+            epoch: 0,
+            loss,
+            contrastive: loss,
+            attraction: None,
+            concentration,
+            learning_rate: 0.0,
+            views_per_second: 0.0,
+            data_wait: 0.0,
+        }
+    }
+
+    /// What to say when the projections have lain together for some steps after the warm-up.
+    pub(super) fn collapsing(&self) -> String {
+        format!(
+            "after {} steps all projections still lie together (concentration {:.2}): training has collapsed; a longer \
+             warm-up, a lower learning rate or more classes may help",
+            self.step, self.concentration
+        )
+    }
+
     /// What to say early in a run that will take days, of steps of this many views.
     pub(super) fn long(&self, views: usize) -> Option<String> {
         let left = self.total_steps.saturating_sub(self.step) as f64 * views as f64;
@@ -45,11 +85,14 @@ impl StepReport {
         })
     }
 
+    /// Whether all projections lie together. Runs that learned have ended between 0.03 and 0.32.
+    pub(super) fn is_collapsed(&self) -> bool {
+        self.concentration > 0.5
+    }
+
     /// What to say when this is the last step of a run, and the projections still lie together.
     pub(super) fn collapse(&self) -> Option<String> {
-        /// Runs that learned have ended between 0.03 and 0.32.
-        const TOGETHER: f32 = 0.5;
-        (self.concentration > TOGETHER).then(|| {
+        self.is_collapsed().then(|| {
             format!(
                 "the network has hardly learned to tell images apart: at the end all projections still lie together \
                  (concentration {:.2}); train for more steps, or with a lower learning rate",

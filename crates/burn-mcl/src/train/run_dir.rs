@@ -4,8 +4,11 @@
 //! run/config.json              settings, written before the first step
 //! run/data.json                what the images were, written before the first step
 //! run/schedule.json            learning rates that the settings amount to, written before the first step
+//! run/start.json               weights and loss that were given to the run, if any were
 //! run/train.jsonl              one line a step
-//! run/checkpoints/00000500/    model.bpk, optimizer.bpk, state.json, manifest.json
+//! run/validation.jsonl         one line a validation
+//! run/checkpoints/00000500/    model.bpk, optimizer.bpk, state.json, manifest.json; average.bpk if weights are averaged
+//! run/best/                    model.bpk, state.json, manifest.json: the network of the best validation
 //! run/lock                     held while a run is on
 //! ```
 //!
@@ -16,16 +19,18 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
-use burn::module::Module;
 use burn::optim::{ModuleOptimizer, OptimizerRecord};
 use burn::store::{ModuleRecord, RecordError};
 use burn::tensor::Bytes;
-use mcl_model::MclModel;
+use mcl_model::Network;
 use serde::{Deserialize, Serialize};
 
 use super::fingerprint::Fingerprint;
+use super::history::{STEPS, VALIDATIONS};
 use super::lock::lock;
-use super::{Schedule, StepReport, TrainConfig, TrainError, stored};
+use super::report::LogLine;
+use super::start::Start;
+use super::{Schedule, TrainConfig, TrainError, ValidationReport, stored};
 use crate::artifact::{Artifact, ArtifactError, ArtifactWriter, Kind};
 use crate::files::{self, FileError};
 use crate::progress::Progress;
@@ -34,6 +39,14 @@ const CHECKPOINT: Kind = Kind { name: "burn-mcl checkpoint", format: 1 };
 
 /// Checkpoints kept; older ones are deleted.
 const KEPT: usize = 2;
+
+/// The weights of the last step, what the optimizer keeps of them, and the moving average of the weights.
+const MODEL: &str = "model.bpk";
+const OPTIMIZER: &str = "optimizer.bpk";
+const AVERAGE: &str = "average.bpk";
+/// The average at the end of a run, with batch-norm statistics of its own.
+const AVERAGED: &str = "averaged.bpk";
+const STATE: &str = "state.json";
 
 /// Where a run is: how many steps are done. The batch order is a function of it and of the seed.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -57,45 +70,58 @@ impl RunDir {
         config: &TrainConfig,
         images: &Fingerprint,
         schedule: &Schedule,
+        start: &Start,
+        progress: Progress,
     ) -> Result<Self, TrainError> {
         let checkpoints = root.join("checkpoints");
         fs::create_dir_all(&checkpoints).map_err(FileError::on("create", &checkpoints))?;
         let lock = lock(root)?;
-        stored::same_or_new(root, config, images, schedule, saved_steps(root)?.is_empty())?;
+        let new = saved_steps(root)?.is_empty();
+        if new && let Some(steps) = set_logs_aside(root)? {
+            progress.warn(&format!(
+                "{} has a log of {steps} steps and no checkpoint: the run begins again, and the log was renamed to \
+                 {STEPS}.previous",
+                root.display()
+            ));
+        }
+        stored::same_or_new(root, config, images, schedule, start, new)?;
         remove_rests(&checkpoints)?;
-        let path = root.join("train.jsonl");
+        let path = root.join(STEPS);
         let log =
             OpenOptions::new().create(true).append(true).open(&path).map_err(FileError::on("open", &path))?;
         Ok(Self { root: root.to_path_buf(), log, _lock: lock })
     }
 
     /// Appends a line to the log.
-    pub(super) fn log(&mut self, report: &StepReport) -> Result<(), TrainError> {
-        let mut line = serde_json::to_string(report).expect("a report is plain data");
+    pub(super) fn log(&mut self, line: LogLine<'_>) -> Result<(), TrainError> {
+        let mut line = serde_json::to_string(&line).expect("a report is plain data");
         line.push('\n');
         let written = self.log.write_all(line.as_bytes());
-        Ok(written.map_err(FileError::on("write", &self.root.join("train.jsonl")))?)
+        Ok(written.map_err(FileError::on("write", &self.root.join(STEPS)))?)
     }
 
     /// Writes a checkpoint after `steps` steps and deletes all but the newest. `model` is in evaluation mode: Burn's
     /// running statistics lag a step behind otherwise.
-    pub(super) fn save(
+    pub(super) fn save<N: Network>(
         &self,
         steps: usize,
-        model: MclModel,
+        networks: Networks<N>,
         optimizer: &ModuleOptimizer,
     ) -> Result<PathBuf, TrainError> {
         let target = self.checkpoint(steps);
-        let serialized = |bytes: Result<Bytes, RecordError>| {
-            bytes.map_err(|error| FileError::on("write", &target)(io::Error::other(error.to_string())))
-        };
         let mut writer = ArtifactWriter::new(&target, CHECKPOINT)?;
-        writer.write("model.bpk", &serialized(model.into_record().into_bytes())?)?;
-        writer.write("optimizer.bpk", &serialized(optimizer.to_record().into_bytes())?)?;
+        let named =
+            [(MODEL, Some(networks.model)), (AVERAGE, networks.average), (AVERAGED, networks.averaged)];
+        for (name, network) in named {
+            if let Some(network) = network {
+                writer.write(name, &serialized(network.into_record().into_bytes(), &target)?)?;
+            }
+        }
+        writer.write(OPTIMIZER, &serialized(optimizer.to_record().into_bytes(), &target)?)?;
         let state = serde_json::to_vec(&State { steps }).expect("a state is plain data");
-        writer.write("state.json", &state)?;
+        writer.write(STATE, &state)?;
         // First the log: a checkpoint that is there has its steps in it.
-        self.log.sync_data().map_err(FileError::on("sync", &self.root.join("train.jsonl")))?;
+        self.log.sync_data().map_err(FileError::on("sync", &self.root.join(STEPS)))?;
         writer.commit()?;
         tracing::info!(step = steps, path = %target.display(), "checkpoint saved");
 
@@ -106,16 +132,37 @@ impl RunDir {
         Ok(target)
     }
 
-    /// Loads the newest checkpoint that is whole, and cuts the log to the steps it holds: (steps, model, optimizer).
-    pub(super) fn load(
+    /// Logs a validation, and keeps the network if it is the best so far.
+    pub(super) fn log_validation<N: Network>(
+        &self,
+        report: &ValidationReport,
+        best: Option<N>,
+    ) -> Result<(), TrainError> {
+        if let Some(network) = best {
+            let target = self.root.join(BEST);
+            let mut writer = ArtifactWriter::new(&target, BEST_NETWORK)?;
+            writer.write(MODEL, &serialized(network.into_record().into_bytes(), &target)?)?;
+            writer.write(STATE, &serde_json::to_vec(report).expect("a report is plain data"))?;
+            writer.commit()?;
+        }
+        let path = self.root.join(VALIDATIONS);
+        let mut line = serde_json::to_string(report).expect("a report is plain data");
+        line.push('\n');
+        let log = OpenOptions::new().create(true).append(true).open(&path);
+        Ok(log.and_then(|mut log| log.write_all(line.as_bytes())).map_err(FileError::on("write", &path))?)
+    }
+
+    /// Loads the newest checkpoint that is whole, and cuts the logs to the steps it holds.
+    pub(super) fn load<N: Network>(
         &mut self,
-        model: MclModel,
-        optimizer: ModuleOptimizer,
         progress: Progress,
-    ) -> Result<(usize, MclModel, ModuleOptimizer), TrainError> {
+        model: N,
+        average: Option<N>,
+        optimizer: ModuleOptimizer,
+    ) -> Result<Resumed<N>, TrainError> {
         let Some(Newest { state, artifact, damaged }) = newest(&self.root)? else {
-            self.truncate_log(0)?;
-            return Ok((0, model, optimizer));
+            self.truncate_logs(0)?;
+            return Ok(Resumed { steps: 0, model, average, optimizer });
         };
         for (steps, error) in damaged {
             let aside = self.set_aside(steps)?;
@@ -125,11 +172,17 @@ impl RunDir {
                 state.steps
             ));
         }
-        let model = restore_model(&artifact, model)?;
+        let model = restore(&artifact, MODEL, model)?;
+        let average = average.map(|average| restore(&artifact, AVERAGE, average)).transpose()?;
         let optimizer = restore_optimizer(&artifact, optimizer)?;
-        self.truncate_log(state.steps)?;
+        self.truncate_logs(state.steps)?;
         tracing::info!(step = state.steps, "going on from a checkpoint");
-        Ok((state.steps, model, optimizer))
+        Ok(Resumed { steps: state.steps, model, average, optimizer })
+    }
+
+    /// The directory of the run.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// The newest checkpoint of fewer than `steps` steps. One of `steps` steps is set aside: what came of it is not
@@ -157,27 +210,81 @@ impl RunDir {
 
     /// Drops the lines of steps that will be done again, and all after a line that is not whole. There may be fewer lines
     /// than steps: the log may have been lost on the way.
-    fn truncate_log(&mut self, steps: usize) -> Result<(), FileError> {
-        #[derive(Deserialize)]
-        struct Line {
-            step: usize,
-        }
-        let path = self.root.join("train.jsonl");
-        let cut = || -> io::Result<()> {
-            let mut bytes = 0;
-            let mut reader = BufReader::new(File::open(&path)?);
-            let mut line = Vec::new();
-            let kept = |line: &[u8]| {
-                line.ends_with(b"\n") && serde_json::from_slice(line).is_ok_and(|Line { step }| step <= steps)
-            };
-            while reader.read_until(b'\n', &mut line)? > 0 && kept(&line) {
-                bytes += line.len() as u64;
-                line.clear();
-            }
-            OpenOptions::new().write(true).open(&path)?.set_len(bytes)
-        };
-        cut().map_err(FileError::on("cut", &path))
+    fn truncate_logs(&mut self, steps: usize) -> Result<(), FileError> {
+        truncate_log(&self.root.join(STEPS), steps)?;
+        let validations = self.root.join(VALIDATIONS);
+        if validations.exists() { truncate_log(&validations, steps) } else { Ok(()) }
     }
+}
+
+fn truncate_log(path: &Path, steps: usize) -> Result<(), FileError> {
+    #[derive(Deserialize)]
+    struct Line {
+        step: usize,
+    }
+    let cut = || -> io::Result<()> {
+        let mut bytes = 0;
+        let mut reader = BufReader::new(File::open(path)?);
+        let mut line = Vec::new();
+        let kept = |line: &[u8]| {
+            line.ends_with(b"\n") && serde_json::from_slice(line).is_ok_and(|Line { step }| step <= steps)
+        };
+        while reader.read_until(b'\n', &mut line)? > 0 && kept(&line) {
+            bytes += line.len() as u64;
+            line.clear();
+        }
+        OpenOptions::new().write(true).open(path)?.set_len(bytes)
+    };
+    cut().map_err(FileError::on("cut", path))
+}
+
+/// Renames the logs of a run that left no checkpoint, so that a new run does not write over them: how many steps they hold,
+/// if there are any.
+fn set_logs_aside(root: &Path) -> Result<Option<usize>, FileError> {
+    let lines = |name: &str| {
+        let text = fs::read(root.join(name)).unwrap_or_default();
+        text.iter().filter(|&&byte| byte == b'\n').count()
+    };
+    let steps = lines(STEPS);
+    for name in [STEPS, VALIDATIONS] {
+        if lines(name) > 0 {
+            let path = root.join(name);
+            fs::rename(&path, root.join(format!("{name}.previous")))
+                .map_err(FileError::on("rename", &path))?;
+        }
+    }
+    Ok((steps > 0).then_some(steps))
+}
+
+/// The networks of a checkpoint.
+pub(super) struct Networks<N> {
+    /// The weights of the last step.
+    pub(super) model: N,
+    /// The moving average of the weights.
+    pub(super) average: Option<N>,
+    /// The average with statistics of its own, at the end of a run.
+    pub(super) averaged: Option<N>,
+}
+
+/// Where a run goes on.
+pub(super) struct Resumed<N> {
+    pub(super) steps: usize,
+    pub(super) model: N,
+    pub(super) average: Option<N>,
+    pub(super) optimizer: ModuleOptimizer,
+}
+
+const BEST: &str = "best";
+const BEST_NETWORK: Kind = Kind { name: "burn-mcl best network", format: 1 };
+
+/// The network of the best validation, and its report.
+pub(super) fn best<N: Network>(root: &Path, network: N) -> Result<(N, ValidationReport), TrainError> {
+    let artifact = Artifact::open(&root.join(BEST), BEST_NETWORK)?;
+    Ok((restore(&artifact, MODEL, network)?, artifact.json(STATE)?))
+}
+
+fn serialized(bytes: Result<Bytes, RecordError>, target: &Path) -> Result<Bytes, FileError> {
+    bytes.map_err(|error| FileError::on("write", target)(io::Error::other(error.to_string())))
 }
 
 fn checkpoint(root: &Path, steps: usize) -> PathBuf {
@@ -243,18 +350,24 @@ pub(super) fn newest(root: &Path) -> Result<Option<Newest>, TrainError> {
 /// Opens a checkpoint and checks its files.
 fn open(path: &Path) -> Result<(State, Artifact), ArtifactError> {
     let artifact = Artifact::open(path, CHECKPOINT)?;
-    Ok((artifact.json("state.json")?, artifact))
+    Ok((artifact.json(STATE)?, artifact))
 }
 
 fn read(artifact: &Artifact, name: &str) -> Result<Bytes, ArtifactError> {
     artifact.bytes(name, u64::MAX - 1).map(Bytes::from_bytes_vec)
 }
 
-/// The network with the weights of a checkpoint.
-pub(super) fn restore_model(artifact: &Artifact, model: MclModel) -> Result<MclModel, ArtifactError> {
-    let unusable = |error: RecordError| artifact.unusable("model.bpk", error.to_string());
-    let record = ModuleRecord::from_bytes(read(artifact, "model.bpk")?).map_err(unusable)?;
-    model.try_load_record(record).map_err(unusable)
+/// The network that a run ended with, or that it would end with now: the averaged weights where they are averaged.
+pub(super) fn restore_result<N: Network>(artifact: &Artifact, network: N) -> Result<N, ArtifactError> {
+    let name = [AVERAGED, AVERAGE].into_iter().find(|name| artifact.path(name).exists());
+    restore(artifact, name.unwrap_or(MODEL), network)
+}
+
+/// The network with the weights of a file of a checkpoint.
+fn restore<N: Network>(artifact: &Artifact, name: &str, network: N) -> Result<N, ArtifactError> {
+    let unusable = |error: RecordError| artifact.unusable(name, error.to_string());
+    let record = ModuleRecord::from_bytes(read(artifact, name)?).map_err(unusable)?;
+    network.try_load_record(record).map_err(unusable)
 }
 
 /// The optimizer with what a checkpoint holds of it.
@@ -262,8 +375,8 @@ fn restore_optimizer(
     artifact: &Artifact,
     optimizer: ModuleOptimizer,
 ) -> Result<ModuleOptimizer, ArtifactError> {
-    let of_optimizer = |reason: String| artifact.unusable("optimizer.bpk", reason);
-    let record = OptimizerRecord::from_bytes(read(artifact, "optimizer.bpk")?);
+    let of_optimizer = |reason: String| artifact.unusable(OPTIMIZER, reason);
+    let record = OptimizerRecord::from_bytes(read(artifact, OPTIMIZER)?);
     let record = record.map_err(|error| of_optimizer(error.to_string()))?;
     let saved = record.len();
     let optimizer = optimizer.load_record(record);

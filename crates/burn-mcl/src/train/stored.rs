@@ -8,13 +8,16 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::fingerprint::Fingerprint;
-use super::{Schedule, TrainConfig, TrainError};
+use super::start::Start;
+use super::{Objective, Schedule, TrainConfig, TrainError};
 use crate::artifact::ArtifactError;
+use crate::defaults::laid_over;
 use crate::files::{self, FileError};
 
 const CONFIG: &str = "config.json";
 const DATA: &str = "data.json";
 const SCHEDULE: &str = "schedule.json";
+const START: &str = "start.json";
 
 /// Writes settings, images and schedule into a directory in which nothing was trained yet; refuses others than those of
 /// the run that is there. The schedule follows from the other two, but what follows from a setting of `None` may change
@@ -24,13 +27,14 @@ pub(super) fn same_or_new(
     config: &TrainConfig,
     images: &Fingerprint,
     schedule: &Schedule,
+    start: &Start,
     new: bool,
 ) -> Result<(), TrainError> {
     let stored = |name| if new { Ok(None) } else { read(root, name) };
     match stored(CONFIG)? {
         None => write(root, CONFIG, config)?,
         Some(found) => {
-            let mut found = laid_over(&value(&TrainConfig::new()), found);
+            let mut found = completed(found);
             let expected = value(config);
             // How often a run is saved decides nothing about its outcome.
             if let Some(found) = found.get_mut("checkpoint_every") {
@@ -47,7 +51,17 @@ pub(super) fn same_or_new(
             Some(found) => same(root, of, &found, &content)?,
         }
     }
-    Ok(())
+    // A start that follows from the settings is not stored.
+    match stored(START)? {
+        None if new && *start == Start::default() => {
+            files::remove_file(&root.join(START))?;
+            Ok(())
+        }
+        None if new => write(root, START, start),
+        found => {
+            same(root, " of the start", &found.unwrap_or_else(|| value(&Start::default())), &value(start))
+        }
+    }
 }
 
 /// The settings of the run in the directory `root`.
@@ -55,8 +69,19 @@ pub(super) fn config(root: &Path) -> Result<TrainConfig, TrainError> {
     let path = root.join(CONFIG);
     let found = read(root, CONFIG)?
         .ok_or_else(|| FileError::on("read", &path)(io::Error::from(io::ErrorKind::NotFound)))?;
-    let config = serde_json::from_value(laid_over(&value(&TrainConfig::new()), found));
+    let config = serde_json::from_value(completed(found));
     Ok(config.map_err(|error| ArtifactError::Content { path, reason: error.to_string() })?)
+}
+
+/// Stored settings, with the defaults of those that the version which stored them did not have.
+fn completed(mut stored: Value) -> Value {
+    if let Some(objective) = stored.get_mut("objective") {
+        // Each variant has defaults of its own.
+        for default in Objective::defaults() {
+            *objective = laid_over(&value(&default), objective.take());
+        }
+    }
+    laid_over(&value(&TrainConfig::new()), stored)
 }
 
 fn value(of: &impl Serialize) -> Value {
@@ -81,23 +106,6 @@ fn read(root: &Path, name: &str) -> Result<Option<Value>, TrainError> {
     }
 }
 
-/// What an earlier version stored, and the defaults of what it did not have.
-fn laid_over(default: &Value, stored: Value) -> Value {
-    match (default, stored) {
-        (Value::Object(default), Value::Object(mut stored))
-            // Otherwise it is another variant of an enum, to which the defaults of this one say nothing.
-            if stored.keys().all(|key| default.contains_key(key)) =>
-        {
-            for (key, default) in default {
-                let value = stored.remove(key).map_or_else(|| default.clone(), |own| laid_over(default, own));
-                stored.insert(key.clone(), value);
-            }
-            Value::Object(stored)
-        }
-        (_, stored) => stored,
-    }
-}
-
 fn same(root: &Path, of: &str, found: &Value, expected: &Value) -> Result<(), TrainError> {
     match first_difference(found, expected) {
         None => Ok(()),
@@ -108,18 +116,25 @@ fn same(root: &Path, of: &str, found: &Value, expected: &Value) -> Result<(), Tr
     }
 }
 
-/// The first entry in which two JSON objects differ, and its two values.
+/// The first entry in which two JSON objects differ, as `outer.inner`, and its two values.
 fn first_difference(found: &Value, expected: &Value) -> Option<(String, String, String)> {
     if found == expected {
         return None;
     }
-    let none = Map::new();
-    let (found, expected) = (found.as_object().unwrap_or(&none), expected.as_object().unwrap_or(&none));
-    let key = expected.keys().chain(found.keys()).find(|key| found.get(*key) != expected.get(*key));
-    let key = key.map_or("settings", String::as_str);
-    let show =
-        |side: &Map<String, Value>| side.get(key).map_or_else(|| "absent".to_string(), ToString::to_string);
-    Some((key.to_string(), show(found), show(expected)))
+    if let (Some(found), Some(expected)) = (found.as_object(), expected.as_object()) {
+        let none = Value::Null;
+        let differs = |key: &&String| found.get(*key) != expected.get(*key);
+        let key = expected.keys().chain(found.keys()).find(differs)?;
+        let side = |side: &Map<String, Value>| side.get(key).cloned().unwrap_or_else(|| none.clone());
+        let (inner, found, expected) = match (found.contains_key(key), expected.contains_key(key)) {
+            (true, true) => first_difference(&found[key], &expected[key])?,
+            (true, false) => (String::new(), side(found).to_string(), "absent".into()),
+            _ => (String::new(), "absent".into(), side(expected).to_string()),
+        };
+        let path = if inner.is_empty() { key.clone() } else { format!("{key}.{inner}") };
+        return Some((path, found, expected));
+    }
+    Some((String::new(), found.to_string(), expected.to_string()))
 }
 
 #[cfg(test)]
@@ -128,15 +143,23 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_was_not_stored_is_the_default() {
-        let default = json!({ "a": 1, "b": { "c": 2, "d": null }, "e": { "One": { "f": 3 } } });
-        let over = |stored| laid_over(&default, stored);
-        assert_eq!(over(json!({})), default);
-        assert_eq!(
-            over(json!({ "b": { "c": 5 } })),
-            json!({ "a": 1, "b": { "c": 5, "d": null }, "e": { "One": { "f": 3 } } })
-        );
-        assert_eq!(over(json!({ "e": { "Two": {} } }))["e"], json!({ "Two": {} }), "another variant");
-        assert_eq!(over(json!({ "a": [], "b": 4 }))["b"], 4);
+    fn settings_of_an_earlier_version_are_completed() {
+        let stored = json!({ "seed": 5, "objective": { "NtXent": {} }, "model": { "hidden": 7 } });
+        let config: TrainConfig = serde_json::from_value(completed(stored)).unwrap();
+        let default = TrainConfig::new();
+        let objective = Objective::NtXent(mcl_loss::NtXentLossConfig::new());
+        let model = default.model.clone().with_hidden(7);
+        assert_eq!(config, default.with_seed(5).with_objective(objective).with_model(model));
+    }
+
+    #[test]
+    fn the_innermost_difference_is_named() {
+        let found = json!({ "a": 1, "b": { "c": 2, "d": { "e": [1] } } });
+        let expected = json!({ "a": 1, "b": { "c": 2, "d": { "e": [2] } } });
+        assert_eq!(first_difference(&found, &expected), Some(("b.d.e".into(), "[1]".into(), "[2]".into())));
+        assert_eq!(first_difference(&found, &found), None);
+        let more = json!({ "a": 1, "b": { "c": 2, "d": { "e": [1] }, "f": true } });
+        assert_eq!(first_difference(&found, &more), Some(("b.f".into(), "absent".into(), "true".into())));
+        assert_eq!(first_difference(&more, &found), Some(("b.f".into(), "true".into(), "absent".into())));
     }
 }

@@ -1,42 +1,44 @@
-//! The training loop.
+//! What a training run is made of: settings, a network to start from, a loss, and what watches it.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Instant;
 
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::optim::{GradientsParams, ModuleOptimizer};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use mcl_data::ImageSet;
-use mcl_data::batch::{BatchConfig, HostBatch, Position};
-use mcl_loss::MclLabels;
-use mcl_model::MclModel;
+use mcl_model::{MclModel, Network};
 
-use super::fingerprint::Fingerprint;
-use super::objective::Loss;
-use super::optimizer::optimizer;
-use super::run_dir::RunDir;
-use super::{ROTATIONS, StepReport, TrainConfig, TrainError};
+use super::start::{GivenNetwork, Start, shapes};
+use super::validation::Watch;
+use super::{StepReport, TrainConfig, TrainError, TrainingLoss, Validation};
 use crate::progress::Progress;
 
-type Observer<'a> = Box<dyn FnMut(&StepReport) -> ControlFlow<()> + 'a>;
+pub(super) type Observer<'a> = Box<dyn FnMut(&StepReport) -> ControlFlow<()> + 'a>;
 
 /// Trains a network on labelled images.
 ///
 /// With a [run directory](Self::run_dir) the settings, a log and checkpoints are kept there, and the same call
 /// goes on where an earlier one stopped, or was killed: on the CPU the resumed run ends with the same bits as one
 /// that was never stopped. A damaged checkpoint is set aside, with a warning, for the one before it.
-pub struct Trainer<'a> {
-    config: TrainConfig,
-    device: Device,
-    run_dir: Option<PathBuf>,
-    progress: Progress,
-    observer: Observer<'a>,
+///
+/// | to train | call |
+/// |---|---|
+/// | an [`MclModel`] from random weights | [`Trainer::new`] |
+/// | an [`MclModel`] from given weights (fine-tuning), with all layers or [the head alone](MclModel::freeze_encoder) | [`Trainer::start_from`] |
+/// | any other [`Network`] | [`Trainer::with_network`] |
+pub struct Trainer<'a, N: Network = MclModel> {
+    pub(super) config: TrainConfig,
+    pub(super) device: Device,
+    pub(super) network: N,
+    pub(super) start: Start,
+    pub(super) loss: Box<dyn TrainingLoss + 'a>,
+    pub(super) run_dir: Option<PathBuf>,
+    pub(super) progress: Progress,
+    pub(super) observer: Observer<'a>,
+    pub(super) watch: Option<Watch<'a, N>>,
 }
 
-impl<'a> Trainer<'a> {
-    /// A run with these settings on `device`.
+impl<'a> Trainer<'a, MclModel> {
+    /// A run with these settings on `device`, from the random weights that the seed gives.
     ///
     /// # Errors
     ///
@@ -44,16 +46,67 @@ impl<'a> Trainer<'a> {
     /// run, the loss, the augmentation or the network is out of range.
     pub fn new(config: TrainConfig, device: &Device) -> Result<Self, TrainError> {
         config.validate()?;
-        config.objective.init()?;
+        let network = config.model.try_init_seeded(config.seed, &device.clone().autodiff())?;
+        Self::build(config, network, Start::default(), device)
+    }
+
+    /// Starts from the weights of `network` instead of random ones. Parameters that the network has
+    /// [frozen](MclModel::freeze_encoder) are not trained. A run directory belongs to these weights: the same call must give
+    /// the same ones when the run goes on.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::OtherNetwork`] when the network is another than the one that `config.model` makes.
+    pub fn start_from(mut self, network: MclModel) -> Result<Self, TrainError> {
+        let (expected, found) = (shapes(&self.network), shapes(&network));
+        if let Some(difference) = first_difference(&expected, &found) {
+            return Err(TrainError::OtherNetwork { difference });
+        }
+        self.network = on_device(network, &self.device);
+        self.start.network = Some(GivenNetwork::of(&self.network));
+        Ok(self)
+    }
+}
+
+impl<'a, N: Network> Trainer<'a, N> {
+    /// A run with these settings on `device`, that starts from the weights of a network of one's own. A run directory
+    /// belongs to these weights: draw them from a seed, so that the run can go on ([`Device::seed`] before the first use
+    /// of the network).
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Config`], [`TrainError::Loss`] or [`TrainError::Data`] when a setting of the run, the loss or the
+    /// augmentation is out of range.
+    pub fn with_network(config: TrainConfig, network: N, device: &Device) -> Result<Self, TrainError> {
+        config.validate()?;
+        let device = device.clone().autodiff();
+        let network = on_device(network, &device);
+        let start = Start { network: Some(GivenNetwork::of(&network)), loss: None };
+        Self::build(config, network, start, &device)
+    }
+
+    fn build(config: TrainConfig, network: N, start: Start, device: &Device) -> Result<Self, TrainError> {
         config.augment.try_init()?;
-        config.model.try_init(device)?; // weights are drawn at their first use: this costs next to nothing
         Ok(Self {
+            loss: config.objective.init()?,
             config,
             device: device.clone().autodiff(),
+            network,
+            start,
             run_dir: None,
             progress: Progress::Hidden,
             observer: Box::new(|_| ControlFlow::Continue(())),
+            watch: None,
         })
+    }
+
+    /// Minimises a loss of one's own instead of the objective in the settings. `name` stands for it in the run directory: a
+    /// run does not go on under another name.
+    #[must_use]
+    pub fn loss(mut self, name: impl Into<String>, loss: impl TrainingLoss + 'a) -> Self {
+        self.start.loss = Some(name.into());
+        self.loss = Box::new(loss);
+        self
     }
 
     /// Keeps settings, log and checkpoints in `path`, and goes on from the newest checkpoint there.
@@ -78,174 +131,57 @@ impl<'a> Trainer<'a> {
         self
     }
 
-    /// Trains on `images` and returns the network in evaluation mode.
+    /// Judges the network, in evaluation mode, after every `every` steps (at least 1). With a run directory each finding is
+    /// a line of `validation.jsonl`, and the best network so far is kept for [`load_best`](super::load_best).
+    #[must_use]
+    pub fn validate(mut self, every: usize, validation: impl Validation<N> + 'a) -> Self {
+        let patience = self.watch.and_then(|watch| watch.patience);
+        self.watch = Some(Watch { every: every.max(1), validation: Box::new(validation), patience });
+        self
+    }
+
+    /// Ends training after `patience` validations (at least 1) in a row without a better value. The run then ends as if its
+    /// last step had been done; call it after [`validate`](Self::validate).
+    #[must_use]
+    pub fn stop_early(mut self, patience: usize) -> Self {
+        if let Some(watch) = &mut self.watch {
+            watch.patience = Some(patience.max(1));
+        }
+        self
+    }
+
+    /// Trains on `images` and returns the network in evaluation mode: of the last step, or the average of the weights
+    /// ([`TrainConfig::weight_average`]).
     ///
     /// # Errors
     ///
     /// [`TrainError::Data`] when there are fewer images than a batch takes or they are not square,
     /// [`TrainError::EmptyClass`] when a class has none, [`TrainError::Config`] when the warm-up is as long as the run,
-    /// [`TrainError::OtherRun`] when the run directory belongs to other settings or images, [`TrainError::InUse`]
-    /// when another run is using it, [`TrainError::NonFiniteLoss`] and [`TrainError::NonFiniteWeights`] when training
-    /// diverges, [`TrainError::Stopped`] when the observer asked for it, [`TrainError::NoCheckpoint`] when all
-    /// checkpoints are damaged, [`TrainError::RunDir`] when the run directory cannot be read or written.
-    pub fn fit(self, images: &ImageSet) -> Result<MclModel, TrainError> {
-        let result = self.run(images);
+    /// [`TrainError::OtherRun`] when the run directory belongs to other settings, images or weights,
+    /// [`TrainError::InUse`] when another run is using it, [`TrainError::NonFiniteLoss`] and
+    /// [`TrainError::NonFiniteWeights`] when training diverges, [`TrainError::Stopped`] when the observer asked for it,
+    /// [`TrainError::NoCheckpoint`] when all checkpoints are damaged, [`TrainError::RunDir`] when the run directory cannot
+    /// be read or written, and what a [`Validation`] fails with.
+    pub fn fit(self, images: &ImageSet) -> Result<N, TrainError> {
+        let result = super::run::run(self, images);
         // The activations of a training step; what comes after needs much less.
         mcl_model::release_memory();
         result
     }
-
-    fn run(mut self, images: &ImageSet) -> Result<MclModel, TrainError> {
-        let count = images.len();
-        let config = self.config.clone();
-        let loss = config.objective.init()?;
-        let batches = BatchConfig::new(config.images_per_batch)
-            .with_seed(config.seed)
-            .with_augment(config.augment.clone())
-            .try_init(Arc::new(images.clone()))?;
-        let total_steps = config.total_steps(count);
-        let schedule = config.schedule(count);
-        if schedule.warmup_steps >= total_steps {
-            let (setting, value) = ("warmup_steps", schedule.warmup_steps.to_string());
-            return Err(TrainError::Config { setting, value, expected: "fewer than the steps of the run" });
-        }
-        if let Some(class) = images.class_counts().iter().position(|&count| count == 0) {
-            return Err(TrainError::EmptyClass { name: images.class_names()[class].clone() });
-        }
-
-        if let Some(message) = config.objective.caution(images.class_names().len()) {
-            self.progress.warn(&message);
-        }
-        let mut model = config.model.try_init_seeded(config.seed, &self.device)?;
-        let mut optimizer = optimizer(&config, &self.device);
-        let open = |path: &PathBuf| RunDir::open(path, &config, &Fingerprint::of(images), &schedule);
-        let mut run_dir = self.run_dir.as_ref().map(open).transpose()?;
-        let mut done = 0;
-        if let Some(dir) = &mut run_dir {
-            (done, model, optimizer) = dir.load(model, optimizer, self.progress)?;
-        }
-        tracing::info!(images = count, step = done, total_steps, device = ?self.device, "training");
-
-        let position = |step: usize| Position {
-            epoch: step / batches.batches_per_epoch(),
-            batch: step % batches.batches_per_epoch(),
-        };
-        let first = done;
-        let mut stream = batches.stream(position(done), usize::MAX)?;
-        let mut last = None;
-        let bar = self.progress.bar("training", total_steps, done);
-        while done < total_steps {
-            let started = Instant::now();
-            let batch = stream.next().expect("the stream has no end")?;
-            let waited = started.elapsed();
-
-            let epoch = batch.position.epoch;
-            let learning_rate = schedule.learning_rate(done);
-            let values;
-            (model, values) = step(model, &mut optimizer, &loss, batch, learning_rate, &self.device);
-            let [total, contrastive, attraction, concentration] = values;
-            if !total.is_finite() {
-                let checkpoint = run_dir.as_ref().and_then(|dir| dir.last_good(done));
-                tracing::error!(step = done, loss = total, "the loss is not finite");
-                return Err(TrainError::NonFiniteLoss { loss: total, step: done, checkpoint });
-            }
-            done += 1;
-
-            let seconds = started.elapsed().as_secs_f64();
-            let report = StepReport {
-                step: done,
-                total_steps,
-                epoch,
-                loss: total,
-                contrastive,
-                attraction: loss.has_attraction().then_some(attraction),
-                concentration,
-                learning_rate,
-                views_per_second: config.views_per_batch() as f64 / seconds,
-                data_wait: waited.as_secs_f64() / seconds,
-            };
-            bar.set_message(report.to_string());
-            bar.inc(1);
-            tracing::debug!(step = done, loss = total, learning_rate, "step");
-            // The first step of a process may be slow: devices compile their kernels then.
-            if done == first + 2
-                && let Some(message) = report.long(config.views_per_batch())
-            {
-                bar.suspend(|| self.progress.warn(&message));
-            }
-            last = Some(report);
-            let stop = (self.observer)(&report).is_break();
-            let mut checkpoint = None;
-            if let Some(dir) = &mut run_dir {
-                dir.log(&report)?;
-                if stop || done == total_steps || done.is_multiple_of(config.checkpoint_every) {
-                    let model = finite(model.valid(), done, Some(dir))?;
-                    checkpoint = Some(dir.save(done, model, &optimizer)?);
-                }
-            }
-            if stop && done < total_steps {
-                tracing::info!(step = done, "stopped by the observer");
-                return Err(TrainError::Stopped { step: done, checkpoint });
-            }
-        }
-        bar.finish_and_clear();
-        tracing::info!(step = done, "trained");
-        if let Some(message) = last.as_ref().and_then(StepReport::collapse) {
-            self.progress.warn(&message);
-        }
-        finite(model.valid(), done, run_dir.as_ref())
-    }
 }
 
-/// The model, if all its weights and running statistics are numbers.
-fn finite(model: MclModel, step: usize, run_dir: Option<&RunDir>) -> Result<MclModel, TrainError> {
-    struct AllFinite(bool);
-    impl ModuleVisitor for AllFinite {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            // A sum: it carries NaN along on every backend. What overflows it is as good as infinite.
-            self.0 &= param.val().abs().sum().into_scalar::<f32>().is_finite();
-        }
-    }
-    let mut all = AllFinite(true);
-    model.visit(&mut all);
-    if all.0 {
-        return Ok(model);
-    }
-    tracing::error!(step, "the weights are not finite");
-    Err(TrainError::NonFiniteWeights { step, checkpoint: run_dir.and_then(|dir| dir.last_good(step)) })
+/// The network on the device of the run, ready to be trained: frozen parameters stay frozen.
+fn on_device<N: Network>(network: N, device: &Device) -> N {
+    network.valid().to_device(&device.clone().without_autodiff()).train()
 }
 
-/// One step of gradient descent: the network after it, and (loss, contrastive, attraction, concentration) before it.
-fn step(
-    model: MclModel,
-    optimizer: &mut ModuleOptimizer,
-    loss: &Loss,
-    batch: HostBatch,
-    learning_rate: f64,
-    device: &Device,
-) -> (MclModel, [f32; 4]) {
-    let samples = batch.samples();
-    let batch = batch.to_device(device);
-    let projections = model.forward(batch.images).projections; // [2 * samples, dim]
-    let dim = projections.dims()[1];
-    let concentration = concentration(projections.clone().detach());
-    let labels = MclLabels::new(batch.class).with_aux(batch.aux);
-    let terms = loss.terms(projections.reshape([samples, 2, dim]), &labels, ROTATIONS);
-
-    let attraction = terms.attraction.unwrap_or_else(|| terms.contrastive.zeros_like());
-    let values =
-        Tensor::cat(vec![terms.total.clone(), terms.contrastive, attraction, concentration], 0).detach();
-    let gradients = GradientsParams::from_grads(terms.total.backward(), &model);
-    let model = optimizer.step(learning_rate, model, gradients);
-    // The only wait for the device in a step.
-    let mut host = values.into_data().iter::<f32>().collect::<Vec<_>>().into_iter();
-    (model, std::array::from_fn(|_| host.next().expect("four values")))
-}
-
-/// Length of the mean of the rows of `projections`, each scaled to length 1: [n, dim] -> [1].
-fn concentration(projections: Tensor<2>) -> Tensor<1> {
-    let norm = projections.clone().square().sum_dim(1).sqrt().clamp_min(f32::MIN_POSITIVE); // [n, 1]
-    (projections / norm).mean_dim(0).square().sum().sqrt()
+/// The first parameter in which two networks differ.
+fn first_difference(expected: &[(String, Vec<usize>)], found: &[(String, Vec<usize>)]) -> Option<String> {
+    let at = (0..expected.len().max(found.len())).find(|&at| expected.get(at) != found.get(at))?;
+    let show = |side: &[(String, Vec<usize>)]| {
+        side.get(at).map_or("none".to_string(), |(name, shape)| format!("{name} of shape {shape:?}"))
+    };
+    Some(format!("expected {}, found {}", show(expected), show(found)))
 }
 
 #[cfg(test)]
@@ -280,16 +216,5 @@ mod tests {
         let config = TrainConfig::new().with_epochs(2).with_warmup_steps(Some(6));
         let error = fit(config, &black(&[0, 1, 2, 0, 1, 2]));
         assert!(matches!(&error, TrainError::Config { setting: "warmup_steps", .. }), "{error}");
-    }
-
-    #[test]
-    fn concentration_is_one_at_a_point_and_zero_for_opposites() {
-        let of = |rows: [[f32; 2]; 2]| {
-            concentration(Tensor::from_floats(rows, &Device::flex())).into_scalar::<f32>()
-        };
-        assert!((of([[3.0, 4.0], [0.3, 0.4]]) - 1.0).abs() < 1e-6);
-        assert!(of([[3.0, 4.0], [-0.3, -0.4]]).abs() < 1e-6);
-        assert!((of([[1.0, 0.0], [0.0, 2.0]]) - 0.5f32.sqrt()).abs() < 1e-6);
-        assert_eq!(of([[0.0, 0.0], [0.0, 0.0]]), 0.0);
     }
 }

@@ -1,0 +1,121 @@
+//! The moving average of a network's weights, and batch-norm statistics made for it.
+
+use std::collections::HashMap;
+
+use burn::module::{ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::tensor::kind::BridgeTensor;
+use burn::tensor::{Device, Tensor};
+use mcl_data::batch::{Position, TwoViewBatches};
+use mcl_model::Network;
+
+use super::TrainError;
+
+/// Batches that make the statistics of an averaged network. With Burn's momentum of 0.1 the statistics from before keep
+/// a weight of `0.9 ^ 40`, which is 1.5 %.
+const BATCHES: usize = 40;
+
+/// The exponential moving average of the weights:
+///
+/// ```text
+/// average = d * average + (1 - d) * weights,  d = min(decay, (1 + steps) / (10 + steps))
+/// ```
+///
+/// The smaller `d` of the first steps keeps the initial weights from weighing on the average.
+#[derive(Debug, Clone)]
+pub(super) struct WeightAverage<N> {
+    pub(super) network: N,
+    decay: f64,
+}
+
+impl<N: Network> WeightAverage<N> {
+    /// An average that begins with the weights of `network`.
+    pub(super) fn new(network: &N, decay: f64) -> Self {
+        Self { network: network.valid(), decay }
+    }
+
+    /// Takes in the weights after `steps` steps.
+    pub(super) fn update(mut self, network: &N, steps: usize) -> Self {
+        let mut weights = Weights(HashMap::new());
+        network.valid().visit(&mut weights);
+        let steps = steps as f64;
+        let decay = self.decay.min((1.0 + steps) / (10.0 + steps));
+        self.network = self.network.map(&mut Mix { weights: weights.0, decay });
+        self
+    }
+
+    /// The averaged network with batch-norm statistics of its own: those of 40 training batches, the first of epoch 0. The
+    /// averaged running statistics are of networks that this one is not.
+    pub(super) fn with_statistics(&self, batches: &TwoViewBatches, device: &Device) -> Result<N, TrainError> {
+        let network = self.network.clone().train();
+        let count = BATCHES.min(batches.batches_per_epoch());
+        for batch in batches.stream(Position::default(), count)? {
+            network.forward(batch?.to_device(device).images);
+        }
+        Ok(network.valid())
+    }
+}
+
+/// The weights of a network by their identity.
+struct Weights(HashMap<ParamId, BridgeTensor>);
+
+impl ModuleVisitor for Weights {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.0.insert(param.id, param.val().into_bridge());
+    }
+}
+
+/// Mixes the weights of another network into one.
+struct Mix {
+    weights: HashMap<ParamId, BridgeTensor>,
+    decay: f64,
+}
+
+impl ModuleMapper for Mix {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        match self.weights.remove(&param.id) {
+            Some(weight) => {
+                let weight = Tensor::<D>::from_bridge(weight);
+                param.map(|average| average * self.decay + weight * (1.0 - self.decay))
+            }
+            None => param,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::module::Module;
+    use burn::nn::{Linear, LinearConfig};
+    use mcl_model::Embedding;
+
+    #[derive(Module, Debug)]
+    struct OneLayer {
+        layer: Linear,
+    }
+
+    impl Network for OneLayer {
+        fn forward(&self, images: Tensor<4>) -> Embedding {
+            let features = self.layer.forward(images.flatten::<2>(1, 3));
+            Embedding::new(features.clone(), features)
+        }
+    }
+
+    #[test]
+    fn the_average_follows_its_formula() {
+        let device = Device::flex().autodiff();
+        let set = |network: OneLayer, value: f64| OneLayer {
+            layer: Linear { weight: network.layer.weight.map(|w| w.zeros_like() + value), ..network.layer },
+        };
+        let network = set(OneLayer { layer: LinearConfig::new(1, 1).with_bias(false).init(&device) }, 1.0);
+        let mut average = WeightAverage::new(&network, 0.5);
+        let mut expected = 1.0_f64;
+        for (steps, value) in [(1, 3.0), (2, -2.0), (100, 5.0)] {
+            average = average.update(&set(network.clone(), value), steps);
+            let decay = 0.5_f64.min((1.0 + steps as f64) / (10.0 + steps as f64));
+            expected = decay * expected + (1.0 - decay) * value;
+            let found = average.network.layer.weight.val().into_scalar::<f64>();
+            assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Watching a run: every so many steps the network is judged, the best one kept, and training stopped when it no longer
+//! improves.
+
+use std::collections::BTreeMap;
+
+use mcl_model::Network;
+use serde::{Deserialize, Serialize};
+
+use super::TrainError;
+
+/// What a validation found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ValidationReport {
+    /// Steps done when the network was judged. The trainer fills this in.
+    #[serde(default)]
+    pub step: usize,
+    /// The figure that networks are compared by; higher is better.
+    pub value: f64,
+    /// All figures by name, for the log.
+    #[serde(default)]
+    pub metrics: BTreeMap<String, f64>,
+}
+
+impl ValidationReport {
+    /// A report of one figure; higher is better.
+    pub fn new(value: f64) -> Self {
+        Self { step: 0, value, metrics: BTreeMap::new() }
+    }
+
+    /// Adds a named figure for the log.
+    #[must_use]
+    pub fn with_metric(mut self, name: impl Into<String>, value: f64) -> Self {
+        self.metrics.insert(name.into(), value);
+        self
+    }
+}
+
+impl std::fmt::Display for ValidationReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "step {}: validation {:.4}", self.step, self.value)?;
+        self.metrics.iter().try_for_each(|(name, value)| write!(f, "  {name} {value:.4}"))
+    }
+}
+
+/// The seam for validation: a network in evaluation mode in, a figure out.
+///
+/// Implemented by [`KnnProbe`](super::KnnProbe), and by any function:
+///
+/// ```
+/// use burn::tensor::Tensor;
+/// use burn_mcl::model::MclModel;
+/// use burn_mcl::train::{TrainError, ValidationReport};
+///
+/// /// Prefers networks with small projections of a black image.
+/// fn small_projections(network: &MclModel) -> Result<ValidationReport, TrainError> {
+///     let black = Tensor::zeros([1, 3, 32, 32], &network.device());
+///     let length = network.forward(black).projections.abs().mean().into_scalar::<f64>();
+///     Ok(ValidationReport::new(-length))
+/// }
+/// ```
+pub trait Validation<N: Network> {
+    /// Judges a network.
+    ///
+    /// # Errors
+    ///
+    /// An error ends the run; its checkpoints stay.
+    fn validate(&mut self, network: &N) -> Result<ValidationReport, TrainError>;
+}
+
+impl<N: Network, F: FnMut(&N) -> Result<ValidationReport, TrainError>> Validation<N> for F {
+    fn validate(&mut self, network: &N) -> Result<ValidationReport, TrainError> {
+        self(network)
+    }
+}
+
+/// A validation and what follows from it.
+pub(super) struct Watch<'a, N> {
+    pub(super) every: usize,
+    pub(super) validation: Box<dyn Validation<N> + 'a>,
+    /// Validations without a better value after which the run ends.
+    pub(super) patience: Option<usize>,
+}
+
+/// The validations of a run so far.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    best: Option<f64>,
+    /// Validations since the best.
+    since: usize,
+}
+
+impl Standing {
+    /// The standing after these validations.
+    pub(super) fn after(reports: &[ValidationReport]) -> Self {
+        let mut standing = Self::default();
+        for report in reports {
+            standing.add(report);
+        }
+        standing
+    }
+
+    /// Takes in a validation; answers whether it is the best so far. A value that is not a number never is.
+    pub(super) fn add(&mut self, report: &ValidationReport) -> bool {
+        let best = !report.value.is_nan() && self.best.is_none_or(|best| report.value > best);
+        if best {
+            self.best = Some(report.value);
+            self.since = 0;
+        } else {
+            self.since += 1;
+        }
+        best
+    }
+
+    /// Whether the run has waited long enough for a better value.
+    pub(super) fn is_exhausted(&self, patience: Option<usize>) -> bool {
+        patience.is_some_and(|patience| self.since >= patience)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_is_the_first_of_the_highest_values() {
+        let values = [0.5, f64::NAN, 0.5, 0.7, 0.6, 0.7];
+        let reports: Vec<_> = values.iter().map(|&value| ValidationReport::new(value)).collect();
+        let mut standing = Standing::default();
+        let best: Vec<bool> = reports.iter().map(|report| standing.add(report)).collect();
+        assert_eq!(best, [true, false, false, true, false, false]);
+        assert!(standing.is_exhausted(Some(2)) && !standing.is_exhausted(Some(3)));
+        assert!(!standing.is_exhausted(None));
+        assert_eq!(Standing::after(&reports).since, 2);
+    }
+}

@@ -1,0 +1,110 @@
+//! Every optimizer, schedule and start: trained, stopped, resumed to the same bits.
+
+mod common;
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use burn::module::Module;
+use burn::tensor::Device;
+use burn_mcl::model::MclModel;
+use burn_mcl::train::{Decay, Optimizer, StepReport, TrainConfig, TrainError, Trainer, load_network};
+use common::{bits, corners, tiny_run};
+
+const STEPS: usize = 7;
+
+type Change = fn(Trainer<'static>) -> Trainer<'static>;
+
+fn run(
+    dir: &Path,
+    config: &TrainConfig,
+    change: Change,
+    stop: Option<usize>,
+) -> Result<MclModel, TrainError> {
+    let observer = move |report: &StepReport| match stop {
+        Some(step) if report.step == step => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    };
+    change(Trainer::new(config.clone(), &Device::flex())?.run_dir(dir).observer(observer))
+        .fit(&corners(16, 0))
+}
+
+/// The bits of the network that `config` ends with, after checking that a stopped run ends with the same.
+fn resumed(config: &TrainConfig, change: Change) -> Vec<u8> {
+    let (whole, stopped) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let expected = bits(&run(whole.path(), config, change, None).unwrap());
+    for stop in [3, 5] {
+        let error = run(stopped.path(), config, change, Some(stop)).unwrap_err();
+        assert!(matches!(error, TrainError::Stopped { .. }), "{error}");
+    }
+    let found = bits(&run(stopped.path(), config, change, None).unwrap());
+    assert!(expected == found, "the resumed run ended with other weights: {config}");
+    assert!(
+        expected == bits(&run(stopped.path(), config, change, None).unwrap()),
+        "a finished run changes nothing"
+    );
+    assert!(expected == bits(&load_network(stopped.path(), &Device::flex()).unwrap().1), "what is read back");
+    found
+}
+
+#[test]
+fn every_setting_resumes_and_makes_a_difference() {
+    let plain = tiny_run(STEPS).with_learning_rate(Some(0.05));
+    let cases = [
+        plain.clone(),
+        plain.clone().with_optimizer(Optimizer::adam_w()),
+        plain.clone().with_optimizer(Optimizer::muon()),
+        plain.clone().with_decay(Decay::Linear),
+        plain.clone().with_gradient_clip(Some(0.01)),
+        plain.clone().with_weight_average(Some(0.9)),
+    ];
+    let found: Vec<_> = cases.iter().map(|config| resumed(config, |trainer| trainer)).collect();
+    for (index, bits) in found.iter().enumerate() {
+        assert!(!found[..index].contains(bits), "setting {index} changes nothing");
+    }
+}
+
+/// A network that the settings did not draw.
+fn other_weights() -> MclModel {
+    tiny_run(STEPS).model.init_seeded(99, &Device::flex())
+}
+
+#[test]
+fn given_weights_are_fine_tuned_and_belong_to_the_run() {
+    let config = tiny_run(STEPS);
+    let plain = resumed(&config, |trainer| trainer);
+    assert!(plain != resumed(&config, |trainer| trainer.start_from(other_weights()).unwrap()));
+
+    let dir = tempfile::tempdir().unwrap();
+    run(dir.path(), &config, |trainer| trainer.start_from(other_weights()).unwrap(), Some(2)).unwrap_err();
+    let error = run(dir.path(), &config, |trainer| trainer, None).unwrap_err();
+    assert!(matches!(&error, TrainError::OtherRun { setting, .. } if setting.contains("network")), "{error}");
+}
+
+#[test]
+fn a_frozen_encoder_stays_as_it_is() {
+    let config = tiny_run(STEPS);
+    let frozen: Change = |trainer| trainer.start_from(other_weights().freeze_encoder()).unwrap();
+    resumed(&config, frozen);
+    let dir = tempfile::tempdir().unwrap();
+    let trained = run(dir.path(), &config, frozen, None).unwrap();
+    let images = || burn::tensor::Tensor::<1, burn::tensor::Int>::arange(0..192, &Device::flex());
+    let features = |model: &MclModel| {
+        model.valid().encoder().forward(images().float().sin().reshape([1, 3, 8, 8])).into_data()
+    };
+    let projections = |model: &MclModel| {
+        model.valid().forward(images().float().sin().reshape([1, 3, 8, 8])).projections.into_data()
+    };
+    assert_eq!(features(&trained), features(&other_weights()));
+    assert_ne!(projections(&trained), projections(&other_weights()));
+}
+
+#[test]
+fn a_network_of_another_shape_is_refused() {
+    let other = tiny_run(STEPS).model.with_hidden(9).init_seeded(0, &Device::flex());
+    let error = Trainer::new(tiny_run(STEPS), &Device::flex()).unwrap().start_from(other).err().unwrap();
+    match &error {
+        TrainError::OtherNetwork { difference } => assert!(difference.contains("linear1"), "{error}"),
+        _ => panic!("{error}"),
+    }
+}

@@ -1,0 +1,91 @@
+//! Watching a run: validations are logged, the best network is kept, a run that no longer improves ends.
+
+mod common;
+
+use std::cell::Cell;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use burn::tensor::Device;
+use burn_mcl::model::MclModel;
+use burn_mcl::train::{
+    KnnProbe, StepReport, TrainError, Trainer, ValidationReport, load_best_network, read_history,
+    read_validations,
+};
+use common::{bits, corners, tiny_run};
+
+const STEPS: usize = 12;
+
+/// A run judged after every second step by the values given, one after the other.
+fn run(dir: &Path, values: &[f64], patience: usize, stop: usize) -> Result<MclModel, TrainError> {
+    let asked = Cell::new(read_validations(dir).unwrap().len());
+    let judge = |_: &MclModel| {
+        asked.set(asked.get() + 1);
+        Ok(ValidationReport::new(values[asked.get() - 1]).with_metric("asked", asked.get() as f64))
+    };
+    let observer = |report: &StepReport| match report.step == stop {
+        true => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
+    };
+    let trainer = Trainer::new(tiny_run(STEPS), &Device::flex())?.run_dir(dir).observer(observer);
+    trainer.validate(2, judge).stop_early(patience).fit(&corners(16, 0))
+}
+
+#[test]
+fn the_best_network_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    run(dir.path(), &[0.1, 0.5, 0.4, 0.2, 0.5, 0.3], 9, 0).unwrap();
+    let validations = read_validations(dir.path()).unwrap();
+    assert_eq!(validations.iter().map(|found| found.step).collect::<Vec<_>>(), [2, 4, 6, 8, 10, 12]);
+    assert_eq!(validations[2].metrics["asked"], 3.0);
+    let (best, report) = load_best_network(dir.path(), &Device::flex()).unwrap();
+    assert_eq!((report.step, report.value), (4, 0.5));
+
+    let four = tempfile::tempdir().unwrap();
+    let error = run(four.path(), &[0.1, 0.5], 9, 4).unwrap_err();
+    assert!(matches!(error, TrainError::Stopped { step: 4, .. }), "{error}");
+    let (_, at_four) = burn_mcl::train::load_network(four.path(), &Device::flex()).unwrap();
+    assert!(bits(&best) == bits(&at_four));
+}
+
+#[test]
+fn a_run_that_no_longer_improves_ends_and_stays_ended() {
+    let (whole, stopped) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let values = [0.1, 0.5, 0.4, 0.5, 0.9];
+    let ended = bits(&run(whole.path(), &values, 2, 0).unwrap());
+    assert_eq!(read_history(whole.path()).unwrap().len(), 8);
+    assert!(ended == bits(&run(whole.path(), &values, 2, 0).unwrap()), "started again, it has ended");
+    assert_eq!(read_history(whole.path()).unwrap().len(), 8);
+
+    run(stopped.path(), &values, 2, 5).unwrap_err();
+    assert!(ended == bits(&run(stopped.path(), &values, 2, 0).unwrap()));
+    let steps: Vec<_> = read_validations(stopped.path()).unwrap().iter().map(|found| found.step).collect();
+    assert_eq!(steps, [2, 4, 6, 8]);
+}
+
+#[test]
+fn a_failed_validation_ends_the_run_with_its_reason() {
+    let judge = |_: &MclModel| Err(TrainError::validation("no such figure"));
+    let trainer = Trainer::new(tiny_run(STEPS), &Device::flex()).unwrap().validate(2, judge);
+    let error = trainer.fit(&corners(16, 0)).unwrap_err();
+    assert_eq!(error.to_string(), "validation failed: no such figure");
+}
+
+#[test]
+fn the_probe_finds_what_the_network_tells_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let probe = KnnProbe::new(corners(20, 1), corners(10, 2)).neighbours(5);
+    let dark = corners(10, 3);
+    let trainer = Trainer::new(tiny_run(STEPS), &Device::flex()).unwrap().run_dir(dir.path());
+    trainer.validate(STEPS, probe.anomalous("corners", dark)).fit(&corners(16, 0)).unwrap();
+    let found = &read_validations(dir.path()).unwrap()[0];
+    assert!((0.0..=1.0).contains(&found.metrics["accuracy"]), "{found:?}");
+    // The anomalous images are drawn as the normal ones are.
+    assert!((0.2..0.8).contains(&found.metrics["AUROC corners"]), "{found:?}");
+    assert_eq!(found.value, found.metrics["AUROC corners"]);
+
+    let probe = KnnProbe::new(corners(2, 1), corners(10, 2)).neighbours(5);
+    let trainer = Trainer::new(tiny_run(STEPS), &Device::flex()).unwrap().validate(1, probe);
+    let error = trainer.fit(&corners(16, 0)).unwrap_err();
+    assert!(matches!(&error, TrainError::Config { value, .. } if value == "5"), "{error}");
+}
