@@ -7,8 +7,9 @@ use std::{fs, io};
 use image::RgbImage;
 use rayon::prelude::*;
 
+use crate::files::{decode, resize};
 use crate::image_set::check_size;
-use crate::{DataError, ImageSet, decode, resize};
+use crate::{DataError, ImageSet};
 
 /// Extensions that are taken for pictures, in lower case.
 const EXTENSIONS: [&str; 12] =

@@ -8,9 +8,10 @@ use rayon::prelude::*;
 
 use super::cache::{self, CacheUse, Decoded, Expected};
 use super::{ImageFolder, Listing, Unreadable, fingerprint};
-use crate::folder::{self, Fit};
+use crate::files::decode;
 use crate::image_set::check_size;
-use crate::{DataError, ImageSet, decode};
+use crate::sets::folder::{self, Fit};
+use crate::{DataError, ImageSet};
 
 /// Unreadable files that an error names.
 const NAMED: usize = 5;
