@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::config::Config;
 use rayon::ThreadPoolBuilder;
 
-use super::TwoViewBatches;
+use super::{Rotations, TwoViewBatches};
 use crate::augment::SimClrAugmentConfig;
 use crate::{DataError, ImageSet};
 
@@ -32,14 +32,14 @@ const MAX_PREFETCH: usize = 1024;
 /// ```
 #[derive(Config, Debug, PartialEq)]
 pub struct BatchConfig {
-    /// Images in a batch. Each takes `rotations * 2` views.
+    /// Images in a batch. Each takes `rotations.per_image() * 2` views.
     pub images: usize,
     /// Decides the order of the images and every view.
     #[config(default = 0)]
     pub seed: u64,
-    /// Rotations of each image: 4 for 0, 90, 180 and 270 degrees counterclockwise, 1 for none.
-    #[config(default = 4)]
-    pub rotations: usize,
+    /// Which rotations of each image a batch shows.
+    #[config(default = "Rotations::All")]
+    pub rotations: Rotations,
     /// How the views are drawn.
     #[config(default = "SimClrAugmentConfig::new()")]
     pub augment: SimClrAugmentConfig,
@@ -55,8 +55,8 @@ impl BatchConfig {
     /// Checks the settings against the set.
     ///
     /// # Errors
-    /// - [`DataError::Setting`] if `images` is zero, `rotations` is neither 1 nor 4, `prefetch` is above 1024, or an
-    ///   augmentation setting is out of range
+    /// - [`DataError::Setting`] if `images` is zero, `prefetch` is above 1024, or an augmentation setting is out of
+    ///   range
     /// - [`DataError::BatchTooLarge`] if the set has fewer than `images` images
     /// - [`DataError::NotSquare`] if images are to be turned that are not square
     /// - [`DataError::Worker`] if the threads cannot be started
@@ -66,14 +66,6 @@ impl BatchConfig {
             let value = self.images.to_string();
             return Err(DataError::Setting { name: "images", value, requirement: "must be at least 1" });
         }
-        if ![1, 4].contains(&self.rotations) {
-            let value = self.rotations.to_string();
-            return Err(DataError::Setting {
-                name: "rotations",
-                value,
-                requirement: "must be 4, or 1 to leave images upright",
-            });
-        }
         if self.prefetch > MAX_PREFETCH {
             let value = self.prefetch.to_string();
             return Err(DataError::Setting { name: "prefetch", value, requirement: "must be at most 1024" });
@@ -82,7 +74,7 @@ impl BatchConfig {
             return Err(DataError::BatchTooLarge { batch: self.images, available: set.len() });
         }
         let (height, width) = set.size();
-        if self.rotations == 4 && height != width {
+        if self.rotations != Rotations::None && height != width {
             return Err(DataError::NotSquare { height, width });
         }
         let pool = match self.threads {

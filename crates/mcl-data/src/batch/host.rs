@@ -4,10 +4,11 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::Position;
 
-/// A batch in memory. A *sample* is one image in one rotation, the thing that has a class and an auxiliary label.
+/// A batch in memory. A *sample* is one image in one rotation; a sample has a class, an auxiliary label and two views.
 ///
-/// Sample `i * rotations + r` shows image `images[i]` turned counterclockwise by `r` quarter turns; `pixels` holds its two
-/// views as numbers `2 * sample` and `2 * sample + 1`.
+/// The samples of an image are neighbours: sample `s` shows image `images[s / rotations.per_image()]`, turned
+/// counterclockwise by `aux[s]` quarter turns. `pixels` holds the two views of sample `s` as numbers `2 * s` and `2 * s + 1`.
+/// With [`Rotations::All`](super::Rotations::All) sample `4 * i + r` shows image `images[i]` turned by `r` quarter turns.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HostBatch {
     /// Where in the data this batch stands.
@@ -37,7 +38,7 @@ pub struct TwoViewBatch {
 }
 
 impl HostBatch {
-    /// Number of samples: images times rotations.
+    /// Number of samples: images times [`Rotations::per_image`](super::Rotations::per_image).
     #[must_use]
     pub fn samples(&self) -> usize {
         self.class.len()

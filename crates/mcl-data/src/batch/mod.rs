@@ -1,4 +1,4 @@
-//! Batches: for training, each image in its four rotations with two random views of each; for evaluation, images as they are.
+//! Batches: for training, each image in its rotations with two random views of each; for evaluation, images as they are.
 //!
 //! A training batch is a function of the settings and its [`Position`] alone. That makes a resumed run continue with the
 //! very batches that the uninterrupted one would have had, on any number of threads.
@@ -9,10 +9,12 @@ mod host;
 mod order;
 mod position;
 mod prefetch;
+mod rotations;
 mod two_view;
 
 pub use config::BatchConfig;
 pub use eval::{EvalBatch, EvalBatches, eval_batches};
 pub use host::{HostBatch, TwoViewBatch};
 pub use position::Position;
+pub use rotations::Rotations;
 pub use two_view::{BatchStream, TwoViewBatches};

@@ -43,10 +43,10 @@ impl TwoViewBatches {
         self.set.len() / self.config.images
     }
 
-    /// Samples in a batch: images times rotations.
+    /// Samples in a batch: images times the samples of an image.
     #[must_use]
     pub fn samples_per_batch(&self) -> usize {
-        self.config.images * self.config.rotations
+        self.config.images * self.config.rotations.per_image()
     }
 
     /// The position that follows: the next batch, or the first of the next epoch.
@@ -109,16 +109,19 @@ impl TwoViewBatches {
 
     fn make(&self, position: Position, order: &[usize]) -> HostBatch {
         let rotations = self.config.rotations;
+        let turns =
+            |image: usize, sample: usize| rotations.turns(sample, self.config.seed, position.epoch, image);
         let images = &order[position.batch * self.config.images..][..self.config.images];
         let (height, width) = self.set.size();
         let view_len = 3 * height * width;
-        let image_len = rotations * VIEWS * view_len;
+        let image_len = rotations.per_image() * VIEWS * view_len;
         let mut pixels = vec![0.0; images.len() * image_len];
         let mut fill = || {
             let outputs = pixels.par_chunks_exact_mut(image_len);
             images.par_iter().zip(outputs).for_each_init(Scratch::default, |scratch, (&image, out)| {
                 for (index, out) in out.chunks_exact_mut(view_len).enumerate() {
-                    self.write_view(position.epoch, image, index / VIEWS, index % VIEWS, scratch, out);
+                    let turns = turns(image, index / VIEWS);
+                    self.write_view(position.epoch, image, turns, index % VIEWS, scratch, out);
                 }
             });
         };
@@ -126,16 +129,16 @@ impl TwoViewBatches {
             Some(pool) => pool.install(fill),
             None => fill(),
         }
-        let each = |value: fn(&ImageSet, usize, usize) -> usize| {
-            let set = &self.set;
-            let samples = images.iter().flat_map(|&image| (0..rotations).map(move |turn| (image, turn)));
-            samples.map(|(image, turn)| value(set, image, turn) as i64).collect()
+        let per_sample = |value: &dyn Fn(usize, usize) -> usize| {
+            let samples =
+                |&image: &usize| (0..rotations.per_image()).map(move |sample| value(image, sample) as i64);
+            images.iter().flat_map(samples).collect()
         };
         HostBatch {
             position,
             size: (height, width),
-            class: each(|set, image, _| set.label(image)),
-            aux: each(|_, _, turn| turn),
+            class: per_sample(&|image, _| self.set.label(image)),
+            aux: per_sample(&turns),
             images: images.to_vec(),
             pixels,
         }
