@@ -46,7 +46,7 @@ fn samples_are_the_rotations_of_their_images() {
         assert_eq!((batch.samples(), batch.size, batch.pixels.len()), (20, (SIDE, SIDE), 40 * VIEW));
         for (row, view) in batch.pixels.chunks_exact(VIEW).enumerate() {
             let sample = row / 2;
-            let (image, rotation) = (batch.images[sample / 4], sample % 4);
+            let (image, rotation) = (batch.indices[sample / 4], sample % 4);
             assert_eq!(batch.class[sample], set.label(image) as i64);
             assert_eq!(batch.aux[sample], rotation as i64);
             let upright = Image::from_u8(set.pixels(image), set.size()).unwrap();
@@ -83,7 +83,7 @@ fn both_views_of_a_drawn_rotation_are_turned_by_the_auxiliary_label() {
     for batch in all(&batches, at(0, 0), 40) {
         assert_eq!((batch.samples(), batch.pixels.len()), (10, 20 * VIEW));
         for (sample, views) in batch.pixels.chunks_exact(2 * VIEW).enumerate() {
-            let (image, turns) = (batch.images[sample], batch.aux[sample] as usize);
+            let (image, turns) = (batch.indices[sample], batch.aux[sample] as usize);
             let upright = Image::from_u8(set.pixels(image), set.size()).unwrap();
             let turned = ops::rotate90(&upright, turns);
             assert!(views.chunks_exact(VIEW).all(|view| view == turned.pixels()), "sample {sample}");
@@ -117,7 +117,7 @@ fn an_epoch_has_every_image_once_but_for_the_rest() {
     let mut left_out = HashSet::new();
     for epoch in 0..6 {
         let images: Vec<usize> =
-            all(&batches, at(epoch, 0), epoch + 1).into_iter().flat_map(|b| b.images).collect();
+            all(&batches, at(epoch, 0), epoch + 1).into_iter().flat_map(|b| b.indices).collect();
         let seen: HashSet<usize> = images.iter().copied().collect();
         assert_eq!((images.len(), seen.len()), (20, 20));
         left_out.extend((0..22).filter(|image| !seen.contains(image)));
@@ -167,8 +167,8 @@ fn epochs_seeds_and_views_differ() {
     let first = batches(&BatchConfig::new(20), 20).batch(at(0, 0)).unwrap();
     let second = batches(&BatchConfig::new(20), 20).batch(at(1, 0)).unwrap();
     let other_seed = batches(&BatchConfig::new(20).with_seed(1), 20).batch(at(0, 0)).unwrap();
-    assert_ne!(first.images, second.images);
-    assert_ne!(first.images, other_seed.images);
+    assert_ne!(first.indices, second.indices);
+    assert_ne!(first.indices, other_seed.indices);
     let views: HashSet<Vec<u32>> = [&first, &second, &other_seed]
         .into_iter()
         .flat_map(|batch| batch.pixels.chunks_exact(VIEW))

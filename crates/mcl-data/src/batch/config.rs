@@ -5,6 +5,7 @@ use std::sync::Arc;
 use burn::config::Config;
 use rayon::ThreadPoolBuilder;
 
+use super::samples::Sampler;
 use super::{Rotations, TwoViewBatches};
 use crate::augment::SimClrAugmentConfig;
 use crate::{DataError, ImageSet};
@@ -58,10 +59,11 @@ impl BatchConfig {
     /// - [`DataError::Setting`] if `images` is zero, `prefetch` is above 1024, or an augmentation setting is out of
     ///   range
     /// - [`DataError::BatchTooLarge`] if the set has fewer than `images` images
-    /// - [`DataError::NotSquare`] if images are to be turned that are not square
+    /// - [`DataError::NotSquare`] if images are to be turned that are not square, and no size of the views is set
     /// - [`DataError::Worker`] if the threads cannot be started
     pub fn try_init(&self, set: Arc<ImageSet>) -> Result<TwoViewBatches, DataError> {
         let augment = self.augment.try_init()?;
+        let sampler = Sampler { augment, rotations: self.rotations, seed: self.seed };
         if self.images == 0 {
             let value = self.images.to_string();
             return Err(DataError::Setting { name: "images", value, requirement: "must be at least 1" });
@@ -73,8 +75,8 @@ impl BatchConfig {
         if set.len() < self.images {
             return Err(DataError::BatchTooLarge { batch: self.images, available: set.len() });
         }
-        let (height, width) = set.size();
-        if self.rotations != Rotations::None && height != width {
+        if !sampler.fits(set.size()) {
+            let (height, width) = set.size();
             return Err(DataError::NotSquare { height, width });
         }
         let pool = match self.threads {
@@ -88,6 +90,6 @@ impl BatchConfig {
                 Some(Arc::new(pool))
             }
         };
-        Ok(TwoViewBatches::new(set, augment, self.clone(), pool))
+        Ok(TwoViewBatches::new(set, sampler, self.clone(), pool))
     }
 }

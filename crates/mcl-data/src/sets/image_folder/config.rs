@@ -66,7 +66,7 @@ impl ImageFolderConfig {
         root: &Path,
         observer: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<ImageFolder, DataError> {
-        check_size(self.size)?;
+        check_size("size", self.size)?;
         if !(0.0..=1.0).contains(&self.unreadable) {
             let (value, requirement) = (self.unreadable.to_string(), "must be a share from 0 to 1");
             return Err(DataError::Setting { name: "unreadable", value, requirement });
