@@ -300,7 +300,7 @@ pub enum DataError {
 
     /// Images that cannot be turned by 90 degrees into the same shape.
     #[error(
-        "images of {height} x {width} cannot be rotated by 90 degrees in one batch: make them square or set rotations to 1"
+        "images of {height} x {width} cannot be rotated by 90 degrees in one batch: make them square, set view_size, or set rotations to None"
     )]
     NotSquare {
         /// Their height.

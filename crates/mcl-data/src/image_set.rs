@@ -79,7 +79,7 @@ impl ImageSet {
         class_names: Vec<String>,
     ) -> Result<Self, DataError> {
         let (height, width) = size;
-        check_size(size)?;
+        check_size("size", size)?;
         let images = labels.len();
         let expected = images
             .checked_mul(3)
@@ -241,10 +241,10 @@ impl ImageSet {
     }
 }
 
-pub(crate) fn check_size((height, width): (usize, usize)) -> Result<(), DataError> {
+pub(crate) fn check_size(name: &'static str, (height, width): (usize, usize)) -> Result<(), DataError> {
     if height == 0 || width == 0 {
         let value = format!("{height} x {width}");
-        return Err(DataError::Setting { name: "size", value, requirement: "both sides must be at least 1" });
+        return Err(DataError::Setting { name, value, requirement: "both sides must be at least 1" });
     }
     Ok(())
 }

@@ -32,28 +32,17 @@
 //! ```
 #![forbid(unsafe_code)]
 
-pub mod archive;
 pub mod augment;
 pub mod batch;
-mod cifar;
-pub mod cifar10;
-pub mod cifar100;
-mod decode;
 #[cfg(feature = "download")]
 pub mod download;
 mod error;
-pub mod fix;
-mod folder;
-pub mod image_folder;
+mod files;
+mod hold_out;
 mod image_set;
-pub mod imagenet_fix;
-pub mod lsun_fix;
-mod mat;
-mod png;
-mod resize;
-pub mod shapes;
-mod split;
-pub mod svhn;
+mod sets;
 
 pub use error::DataError;
+pub use files::archive;
 pub use image_set::{ImageSet, LabeledImage, Split};
+pub use sets::{cifar10, cifar100, fix, image_folder, imagenet_fix, lsun_fix, shapes, svhn};

@@ -1,12 +1,15 @@
-//! SimCLR's random view: flip, resized crop, colour jitter, grey (Chen et al., 2020), as in the released MCL runs: no blur,
-//! and the flip comes first.
+//! SimCLR's random view: flip, resized crop, colour jitter, grey (Chen et al., 2020), as in the released MCL runs: the flip
+//! comes first, and the blur is off unless asked for.
 
 use burn::config::Config;
 use rand::{Rng, RngExt};
+use std::sync::Arc;
 
+use super::ops::Image;
 use super::ops::Walk;
-use super::{ColorJitter, CropBox, View};
+use super::{ColorJitter, CropBox, GaussianBlurConfig, Scratch, View, ViewTransform};
 use crate::DataError;
+use crate::image_set::check_size;
 
 /// Settings of [`SimClrAugment`].
 ///
@@ -36,6 +39,13 @@ pub struct SimClrAugmentConfig {
     /// How often the view turns grey, from 0 to 1.
     #[config(default = 0.2)]
     pub gray_probability: f64,
+    /// Gaussian blur, after the colours; `None` for no blur, as in the released MCL runs.
+    #[config(default = "None")]
+    pub blur: Option<GaussianBlurConfig>,
+    /// Height and width of the views in pixels; `None` for the size of the images. Images stored at 256 x 256 are cropped
+    /// to views of 224 x 224 by `Some((224, 224))`.
+    #[config(default = "None")]
+    pub view_size: Option<(usize, usize)>,
 }
 
 impl Default for SimClrAugmentConfig {
@@ -79,7 +89,11 @@ impl SimClrAugmentConfig {
                 return refuse(name, &value, "must be in [0, 1]");
             }
         }
-        Ok(SimClrAugment { config: self.clone() })
+        self.blur.as_ref().map_or(Ok(()), GaussianBlurConfig::check)?;
+        if let Some(size) = self.view_size {
+            check_size("view_size", size)?;
+        }
+        Ok(SimClrAugment { config: self.clone(), transform: None })
     }
 
     /// As [`try_init`](Self::try_init).
@@ -93,12 +107,69 @@ impl SimClrAugmentConfig {
 }
 
 /// Draws and makes random views. Made by [`SimClrAugmentConfig::try_init`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SimClrAugment {
     config: SimClrAugmentConfig,
+    transform: Option<Arc<dyn ViewTransform>>,
+}
+
+impl std::fmt::Debug for SimClrAugment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SimClrAugment")
+            .field("config", &self.config)
+            .field("has_transform", &self.transform.is_some())
+            .finish()
+    }
 }
 
 impl SimClrAugment {
+    /// Applies `transform` to every view, after the built-in operations.
+    #[must_use]
+    pub fn with_transform(mut self, transform: Arc<dyn ViewTransform>) -> Self {
+        self.transform = Some(transform);
+        self
+    }
+
+    /// Height and width of the views of images of this size that are not turned.
+    #[must_use]
+    pub fn view_size(&self, image: (usize, usize)) -> (usize, usize) {
+        self.config.view_size.unwrap_or(image)
+    }
+
+    /// Draws and makes a view of an image that is turned by `rotation` quarter turns: [`draw`](Self::draw),
+    /// [`View::apply`], then the transform of one's own.
+    ///
+    /// # Errors
+    /// [`DataError::Setting`] if the transform leaves a value outside [0, 1].
+    pub fn view<R: Rng>(&self, image: &Image, rotation: usize, rng: &mut R) -> Result<Image, DataError> {
+        let view = self.draw(image.size(), rotation, rng);
+        let mut pixels = vec![0.0; 3 * view.size.0 * view.size.1];
+        view.write(image.pixels(), image.size(), &mut Scratch::default(), &mut pixels);
+        self.transform(&view, rng, &mut pixels);
+        Image::new(pixels, view.size)
+    }
+
+    /// As [`view`](Self::view), of 8-bit pixels [3, size], into `out`.
+    pub(crate) fn write<R: Rng>(
+        &self,
+        pixels: &[u8],
+        size: (usize, usize),
+        rotation: usize,
+        rng: &mut R,
+        scratch: &mut Scratch,
+        out: &mut [f32],
+    ) {
+        let view = self.draw(size, rotation, rng);
+        view.write(pixels, size, scratch, out);
+        self.transform(&view, rng, out);
+    }
+
+    fn transform(&self, view: &View, rng: &mut dyn Rng, pixels: &mut [f32]) {
+        if let Some(transform) = &self.transform {
+            transform.apply(pixels, view.size, rng);
+        }
+    }
+
     /// Draws a view of an image of this size (height, width) before it is turned by `rotation` quarter turns.
     #[must_use]
     pub fn draw<R: Rng + ?Sized>(&self, size: (usize, usize), rotation: usize, rng: &mut R) -> View {
@@ -110,7 +181,8 @@ impl SimClrAugment {
         let jitter = config.color_strength > 0.0 && rng.random_bool(config.jitter_probability);
         let jitter = jitter.then(|| ColorJitter::draw(config.color_strength as f32, rng));
         let gray = rng.random_bool(config.gray_probability);
-        View { rotation, flip, crop, jitter, gray }
+        let blur = config.blur.as_ref().and_then(|blur| blur.draw(rng));
+        View { rotation, flip, crop, size: self.config.view_size.unwrap_or(turned), jitter, gray, blur }
     }
 }
 
@@ -144,14 +216,15 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(5);
         for _ in 0..100 {
             let crop = CropBox { top: 0, left: 0, height: SIZE.0, width: SIZE.1 };
-            let plain = View { rotation: 0, flip: false, crop, jitter: None, gray: false };
+            let plain =
+                View { rotation: 0, flip: false, crop, size: SIZE, jitter: None, gray: false, blur: None };
             assert_eq!(config.init().draw(SIZE, 0, &mut rng), plain);
         }
     }
 
     #[test]
     fn settings_out_of_range_are_named() {
-        let config = SimClrAugmentConfig::new;
+        let (config, blur) = (SimClrAugmentConfig::new, GaussianBlurConfig::new);
         let cases = [
             ("crop_scale", config().with_crop_scale((0.0, 1.0))),
             ("crop_scale", config().with_crop_scale((0.5, 0.4))),
@@ -163,6 +236,10 @@ mod tests {
             ("color_strength", config().with_color_strength(2.6)),
             ("jitter_probability", config().with_jitter_probability(1.1)),
             ("gray_probability", config().with_gray_probability(f64::NAN)),
+            ("blur.probability", config().with_blur(Some(blur().with_probability(1.5)))),
+            ("blur.sigma", config().with_blur(Some(blur().with_sigma((0.0, 1.0))))),
+            ("blur.sigma", config().with_blur(Some(blur().with_sigma((2.0, 1.0))))),
+            ("view_size", config().with_view_size(Some((0, 9)))),
         ];
         for (expected, config) in cases {
             match config.try_init() {
@@ -174,8 +251,57 @@ mod tests {
 
     #[test]
     fn settings_survive_json() {
-        let config = SimClrAugmentConfig::new().with_flip(false).with_crop_scale((0.2, 0.9));
+        let config = SimClrAugmentConfig::new()
+            .with_flip(false)
+            .with_crop_scale((0.2, 0.9))
+            .with_blur(Some(GaussianBlurConfig::new().with_probability(0.3)))
+            .with_view_size(Some((24, 28)));
         let json = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<SimClrAugmentConfig>(&json).unwrap(), config);
+    }
+
+    #[test]
+    fn settings_saved_before_blur_and_view_size_are_read() {
+        let saved = r#"{"crop_scale": [0.08, 1.0], "crop_ratio": [0.75, 1.3333333333333333], "flip": true,
+            "color_strength": 0.5, "jitter_probability": 0.8, "gray_probability": 0.2}"#;
+        assert_eq!(serde_json::from_str::<SimClrAugmentConfig>(saved).unwrap(), SimClrAugmentConfig::new());
+    }
+
+    #[test]
+    fn blur_and_view_size_leave_the_other_draws_as_they_are() {
+        let plain = SimClrAugmentConfig::new().init();
+        let more = SimClrAugmentConfig::new()
+            .with_blur(Some(GaussianBlurConfig::new().with_probability(1.0)))
+            .with_view_size(Some((7, 5)))
+            .init();
+        for seed in 0..20 {
+            let draw = |augment: &SimClrAugment| augment.draw(SIZE, 1, &mut ChaCha8Rng::seed_from_u64(seed));
+            let (view, other) = (draw(&plain), draw(&more));
+            assert!(other.blur.is_some() && other.size == (7, 5));
+            assert_eq!(View { blur: None, size: view.size, ..other }, view);
+        }
+    }
+
+    #[test]
+    fn a_transform_of_ones_own_comes_last_and_draws_from_the_views_numbers() {
+        let noise = |pixels: &mut [f32], size: (usize, usize), rng: &mut dyn Rng| {
+            assert_eq!((pixels.len(), size), (3 * 6 * 4, (6, 4)));
+            pixels.iter_mut().for_each(|value| *value = 0.5 * *value + rng.random_range(0.0..0.5));
+        };
+        let augment = SimClrAugmentConfig::new().with_view_size(Some((6, 4))).init();
+        let own = augment.clone().with_transform(Arc::new(noise));
+        let image = Image::from_u8(&[100; 3 * 144], SIZE).unwrap();
+        let view = |augment: &SimClrAugment, seed| {
+            augment.view(&image, 3, &mut ChaCha8Rng::seed_from_u64(seed)).unwrap()
+        };
+        assert_eq!(view(&own, 1), view(&own, 1));
+        assert_ne!(view(&own, 1), view(&own, 2));
+        for (own, plain) in view(&own, 1).pixels().iter().zip(view(&augment, 1).pixels()) {
+            assert!((0.0..0.5).contains(&(own - 0.5 * plain)));
+        }
+        let too_bright = |pixels: &mut [f32], _: (usize, usize), _: &mut dyn Rng| pixels[0] = 2.0;
+        let refused =
+            augment.with_transform(Arc::new(too_bright)).view(&image, 0, &mut ChaCha8Rng::seed_from_u64(0));
+        assert!(matches!(refused, Err(DataError::Setting { name: "pixels", .. })));
     }
 }

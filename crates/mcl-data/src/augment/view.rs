@@ -2,9 +2,11 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::ops::{self, Image, Resizer, Walk};
+use super::blur::radius;
+use super::ops::{self, Blur, Image, Resizer, Walk};
 use super::{ColorJitter, CropBox};
 use crate::DataError;
+use crate::image_set::check_size;
 
 /// What was drawn for one view. The fields are in the order in which they are applied.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -16,29 +18,40 @@ pub struct View {
     pub flip: bool,
     /// The part that is kept, in the turned image.
     pub crop: CropBox,
+    /// Height and width of the view: the crop is resized to them.
+    pub size: (usize, usize),
     /// The colour operations, if any.
     pub jitter: Option<ColorJitter>,
     /// Whether the view is grey.
     pub gray: bool,
+    /// Standard deviation of the Gaussian blur in pixels, if any. The blur is cut off at a twentieth of the shorter side,
+    /// but not below one pixel.
+    pub blur: Option<f32>,
 }
 
 /// Buffers for making views, to be kept between calls.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     resizer: Resizer,
+    blur: Blur,
 }
 
 impl View {
-    /// Makes the view of an image. It has the size of the turned image.
+    /// Makes the view of an image.
     ///
     /// # Errors
-    /// [`DataError::Setting`] if the crop does not lie within the turned image.
+    /// [`DataError::Setting`] if the crop does not lie within the turned image, a side of the view is zero, or the blur is
+    /// not positive and finite.
     pub fn apply(&self, image: &Image) -> Result<Image, DataError> {
-        let size = Walk::new(image.size(), self.rotation).size();
-        self.crop.check(size)?;
-        let mut pixels = vec![0.0; image.pixels().len()];
+        self.crop.check(Walk::new(image.size(), self.rotation).size())?;
+        check_size("size", self.size)?;
+        if let Some(sigma) = self.blur.filter(|sigma| !(*sigma > 0.0 && sigma.is_finite())) {
+            let (value, requirement) = (sigma.to_string(), "must be positive and finite");
+            return Err(DataError::Setting { name: "blur", value, requirement });
+        }
+        let mut pixels = vec![0.0; 3 * self.size.0 * self.size.1];
         self.write(image.pixels(), image.size(), &mut Scratch::default(), &mut pixels);
-        Ok(Image::from_parts(pixels, size))
+        Ok(Image::from_parts(pixels, self.size))
     }
 
     /// Makes the view of an image [3, size] (before turning) into `out`, without allocating.
@@ -55,15 +68,16 @@ impl View {
             (true, true) => turned.flip_horizontally(),
             (true, false) => turned.flip_vertically(),
         };
-        scratch.resizer.resized_crop(image, walk, self.crop, walk.size(), out);
-        pulp::Arch::new().dispatch(Colors { view: self, rgb: out });
+        scratch.resizer.resized_crop(image, walk, self.crop, self.size, out);
+        pulp::Arch::new().dispatch(Colors { view: self, rgb: out, blur: &mut scratch.blur });
     }
 }
 
-/// The colour operations, for the widest vectors of this machine. They are the same on all, and so are their bits.
+/// The colour operations and the blur, for the widest vectors of this machine. Every machine computes the same bits.
 struct Colors<'a> {
     view: &'a View,
     rgb: &'a mut [f32],
+    blur: &'a mut Blur,
 }
 
 impl WithSimd for Colors<'_> {
@@ -77,13 +91,16 @@ impl WithSimd for Colors<'_> {
         if self.view.gray {
             ops::gray(self.rgb);
         }
+        if let Some(sigma) = self.view.blur {
+            self.blur.apply(self.rgb, self.view.size, radius(self.view.size), sigma);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::augment::{ColorOp, SimClrAugmentConfig};
+    use crate::augment::{ColorOp, GaussianBlurConfig, SimClrAugmentConfig};
     use proptest::prelude::*;
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
@@ -99,7 +116,7 @@ mod tests {
     /// A view that changes nothing.
     fn plain(size: (usize, usize)) -> View {
         let crop = CropBox { top: 0, left: 0, height: size.0, width: size.1 };
-        View { rotation: 0, flip: false, crop, jitter: None, gray: false }
+        View { rotation: 0, flip: false, crop, size, jitter: None, gray: false, blur: None }
     }
 
     /// The same steps one after the other, by the public operations.
@@ -107,7 +124,7 @@ mod tests {
         let mut image = if view.flip { ops::horizontal_flip(image) } else { image.clone() };
         image = ops::rotate90(&image, view.rotation);
         let CropBox { top, left, height, width } = view.crop;
-        image = ops::resized_crop(&image, top, left, height, width, image.size()).unwrap();
+        image = ops::resized_crop(&image, top, left, height, width, view.size).unwrap();
         for (op, factor) in view.jitter.iter().flat_map(|jitter| jitter.steps) {
             match op {
                 ColorOp::Brightness => ops::adjust_brightness(&mut image, factor).unwrap(),
@@ -119,6 +136,9 @@ mod tests {
         if view.gray {
             ops::grayscale(&mut image);
         }
+        if let Some(sigma) = view.blur {
+            ops::gaussian_blur(&mut image, radius(view.size), sigma).unwrap();
+        }
         image
     }
 
@@ -126,9 +146,12 @@ mod tests {
         #[test]
         fn a_view_is_its_steps_and_stays_in_range(
             seed: u64, height in 1usize..14, width in 1usize..14, rotation in 0usize..4, strength in 0.0f64..2.5,
+            blurs: bool, view_size in proptest::option::of((1usize..20, 1usize..20)),
         ) {
             let image = noise(seed, (height, width));
-            let augment = SimClrAugmentConfig::new().with_color_strength(strength).init();
+            let blur = blurs.then(GaussianBlurConfig::new);
+            let config = SimClrAugmentConfig::new().with_color_strength(strength);
+            let augment = config.with_blur(blur).with_view_size(view_size).init();
             let view = augment.draw((height, width), rotation, &mut ChaCha8Rng::seed_from_u64(seed));
             let made = view.apply(&image).unwrap();
             prop_assert!(made.pixels().iter().all(|value| (0.0..=1.0).contains(value)));
@@ -152,8 +175,19 @@ mod tests {
     }
 
     #[test]
+    fn impossible_views_are_refused() {
+        let refused = |view: View| matches!(view.apply(&noise(0, SIZE)), Err(DataError::Setting { .. }));
+        let outside = CropBox { top: 5, ..plain(SIZE).crop };
+        assert!(refused(View { crop: outside, ..plain(SIZE) }));
+        assert!(refused(View { size: (0, 4), ..plain(SIZE) }));
+        for sigma in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+            assert!(refused(View { blur: Some(sigma), ..plain(SIZE) }));
+        }
+    }
+
+    #[test]
     fn buffers_carry_nothing_from_one_view_to_the_next() {
-        let augment = SimClrAugmentConfig::new().init();
+        let augment = SimClrAugmentConfig::new().with_blur(Some(GaussianBlurConfig::new())).init();
         let mut scratch = Scratch::default();
         for seed in 0..50 {
             let size = (1 + seed as usize % 9, 1 + seed as usize * 5 % 13);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use burn::config::Config;
 use rayon::ThreadPoolBuilder;
 
-use super::TwoViewBatches;
+use super::samples::Sampler;
+use super::{Rotations, TwoViewBatches};
 use crate::augment::SimClrAugmentConfig;
 use crate::{DataError, ImageSet};
 
@@ -32,14 +33,14 @@ const MAX_PREFETCH: usize = 1024;
 /// ```
 #[derive(Config, Debug, PartialEq)]
 pub struct BatchConfig {
-    /// Images in a batch. Each takes `rotations * 2` views.
+    /// Images in a batch. Each takes `rotations.per_image() * 2` views.
     pub images: usize,
     /// Decides the order of the images and every view.
     #[config(default = 0)]
     pub seed: u64,
-    /// Rotations of each image: 4 for 0, 90, 180 and 270 degrees counterclockwise, 1 for none.
-    #[config(default = 4)]
-    pub rotations: usize,
+    /// Which rotations of each image a batch shows.
+    #[config(default = "Rotations::All")]
+    pub rotations: Rotations,
     /// How the views are drawn.
     #[config(default = "SimClrAugmentConfig::new()")]
     pub augment: SimClrAugmentConfig,
@@ -55,24 +56,17 @@ impl BatchConfig {
     /// Checks the settings against the set.
     ///
     /// # Errors
-    /// - [`DataError::Setting`] if `images` is zero, `rotations` is neither 1 nor 4, `prefetch` is above 1024, or an
-    ///   augmentation setting is out of range
+    /// - [`DataError::Setting`] if `images` is zero, `prefetch` is above 1024, or an augmentation setting is out of
+    ///   range
     /// - [`DataError::BatchTooLarge`] if the set has fewer than `images` images
-    /// - [`DataError::NotSquare`] if images are to be turned that are not square
+    /// - [`DataError::NotSquare`] if images are to be turned that are not square, and no size of the views is set
     /// - [`DataError::Worker`] if the threads cannot be started
     pub fn try_init(&self, set: Arc<ImageSet>) -> Result<TwoViewBatches, DataError> {
         let augment = self.augment.try_init()?;
+        let sampler = Sampler { augment, rotations: self.rotations, seed: self.seed };
         if self.images == 0 {
             let value = self.images.to_string();
             return Err(DataError::Setting { name: "images", value, requirement: "must be at least 1" });
-        }
-        if ![1, 4].contains(&self.rotations) {
-            let value = self.rotations.to_string();
-            return Err(DataError::Setting {
-                name: "rotations",
-                value,
-                requirement: "must be 4, or 1 to leave images upright",
-            });
         }
         if self.prefetch > MAX_PREFETCH {
             let value = self.prefetch.to_string();
@@ -81,8 +75,8 @@ impl BatchConfig {
         if set.len() < self.images {
             return Err(DataError::BatchTooLarge { batch: self.images, available: set.len() });
         }
-        let (height, width) = set.size();
-        if self.rotations == 4 && height != width {
+        if !sampler.fits(set.size()) {
+            let (height, width) = set.size();
             return Err(DataError::NotSquare { height, width });
         }
         let pool = match self.threads {
@@ -96,6 +90,6 @@ impl BatchConfig {
                 Some(Arc::new(pool))
             }
         };
-        Ok(TwoViewBatches::new(set, augment, self.clone(), pool))
+        Ok(TwoViewBatches::new(set, sampler, self.clone(), pool))
     }
 }

@@ -3,19 +3,21 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::Position;
+use super::samples::Samples;
 
-/// A batch in memory. A *sample* is one image in one rotation, the thing that has a class and an auxiliary label.
+/// A batch in memory. A *sample* is one image in one rotation; a sample has a class, an auxiliary label and two views.
 ///
-/// Sample `i * rotations + r` shows image `images[i]` turned counterclockwise by `r` quarter turns; `pixels` holds its two
-/// views as numbers `2 * sample` and `2 * sample + 1`.
+/// The samples of an image are neighbours: sample `s` shows image `indices[s / rotations.per_image()]`, turned
+/// counterclockwise by `aux[s]` quarter turns. `pixels` holds the two views of sample `s` as numbers `2 * s` and `2 * s + 1`.
+/// With [`Rotations::All`](super::Rotations::All) sample `4 * i + r` shows image `indices[i]` turned by `r` quarter turns.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HostBatch {
     /// Where in the data this batch stands.
     pub position: Position,
     /// Height and width of the views.
     pub size: (usize, usize),
-    /// The images in the batch, as indices into their set.
-    pub images: Vec<usize>,
+    /// Index of each image in its set, `[images]`.
+    pub indices: Vec<usize>,
     /// Views `[samples, 2, 3, height, width]`, in [0, 1].
     pub pixels: Vec<f32>,
     /// Class of each sample, `[samples]`.
@@ -37,7 +39,12 @@ pub struct TwoViewBatch {
 }
 
 impl HostBatch {
-    /// Number of samples: images times rotations.
+    pub(super) fn new(position: Position, indices: Vec<usize>, samples: Samples) -> Self {
+        let Samples { pixels, size, class, aux } = samples;
+        Self { position, size, indices, pixels, class, aux }
+    }
+
+    /// Number of samples: images times [`Rotations::per_image`](super::Rotations::per_image).
     #[must_use]
     pub fn samples(&self) -> usize {
         self.class.len()
@@ -46,13 +53,20 @@ impl HostBatch {
     /// Moves the batch to a device.
     #[must_use]
     pub fn to_device(self, device: &Device) -> TwoViewBatch {
-        let samples = self.samples();
-        let (height, width) = self.size;
-        let images = TensorData::new(self.pixels, [2 * samples, 3, height, width]);
-        TwoViewBatch {
+        let Self { pixels, size, class, aux, .. } = self;
+        TwoViewBatch::new(Samples { pixels, size, class, aux }, device)
+    }
+}
+
+impl TwoViewBatch {
+    pub(super) fn new(samples: Samples, device: &Device) -> Self {
+        let (count, (height, width)) = (samples.class.len(), samples.size);
+        let images = TensorData::new(samples.pixels, [2 * count, 3, height, width]);
+        let labels = |labels| Tensor::from_data(TensorData::new(labels, [count]), device);
+        Self {
             images: Tensor::from_data(images, device),
-            class: Tensor::from_data(TensorData::new(self.class, [samples]), device),
-            aux: Tensor::from_data(TensorData::new(self.aux, [samples]), device),
+            class: labels(samples.class),
+            aux: labels(samples.aux),
         }
     }
 }

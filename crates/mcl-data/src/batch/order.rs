@@ -1,11 +1,40 @@
 //! The order in which an epoch goes through the images.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-/// A uniformly random permutation of `0..len`, a different one for each (seed, epoch).
-pub(super) fn shuffled(len: usize, seed: u64, epoch: usize) -> Vec<usize> {
+/// The orders of all epochs; the latest one is kept. Clones share that one.
+#[derive(Debug, Clone)]
+pub(super) struct Order {
+    len: usize,
+    seed: u64,
+    latest: Arc<Mutex<Option<(usize, Arc<Vec<usize>>)>>>,
+}
+
+impl Order {
+    pub(super) fn new(len: usize, seed: u64) -> Self {
+        Self { len, seed, latest: Arc::default() }
+    }
+
+    /// A uniformly random permutation of `0..len`, a different one for each (seed, epoch).
+    pub(super) fn of(&self, epoch: usize) -> Arc<Vec<usize>> {
+        // The value is replaced as a whole: a thread that panicked left a good one.
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*latest {
+            Some((found, order)) if *found == epoch => order.clone(),
+            _ => {
+                let order = Arc::new(shuffled(self.len, self.seed, epoch));
+                *latest = Some((epoch, order.clone()));
+                order
+            }
+        }
+    }
+}
+
+fn shuffled(len: usize, seed: u64, epoch: usize) -> Vec<usize> {
     let mut key = *b"seed....epoch...order of images.";
     key[..8].copy_from_slice(&seed.to_le_bytes());
     key[8..16].copy_from_slice(&(epoch as u64).to_le_bytes());
@@ -32,6 +61,16 @@ mod tests {
         assert_ne!(shuffled(50, 7, 3), shuffled(50, 7, 4));
         assert_ne!(shuffled(50, 7, 3), shuffled(50, 8, 3));
         assert_ne!(shuffled(50, 7, 3), shuffled(50, 3, 7));
+    }
+
+    #[test]
+    fn the_batches_of_an_epoch_share_one_order() {
+        let order = Order::new(100, 7);
+        let first = order.of(3);
+        assert_eq!(*first, shuffled(100, 7, 3));
+        assert!(Arc::ptr_eq(&first, &order.clone().of(3)), "the order was made twice");
+        assert_eq!(*order.of(4), shuffled(100, 7, 4));
+        assert_eq!(*order.of(3), *first);
     }
 
     #[test]

@@ -4,16 +4,13 @@
 use std::sync::Arc;
 
 use rayon::ThreadPool;
-use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
-use rayon::slice::ParallelSliceMut;
 
-use super::order::shuffled;
+use super::order::Order;
 use super::prefetch::Prefetch;
+use super::samples::{Sampler, Source};
 use super::{BatchConfig, HostBatch, Position};
-use crate::augment::{Scratch, SimClrAugment, ViewKey};
+use crate::augment::ViewTransform;
 use crate::{DataError, ImageSet};
-
-const VIEWS: usize = 2;
 
 /// The batches of every epoch: any one by its position, or a stream of them made ahead in the background.
 ///
@@ -21,7 +18,8 @@ const VIEWS: usize = 2;
 #[derive(Debug, Clone)]
 pub struct TwoViewBatches {
     set: Arc<ImageSet>,
-    augment: SimClrAugment,
+    order: Order,
+    sampler: Sampler,
     config: BatchConfig,
     pool: Option<Arc<ThreadPool>>,
 }
@@ -30,11 +28,19 @@ impl TwoViewBatches {
     /// Of parts that [`BatchConfig::try_init`] has checked.
     pub(super) fn new(
         set: Arc<ImageSet>,
-        augment: SimClrAugment,
+        sampler: Sampler,
         config: BatchConfig,
         pool: Option<Arc<ThreadPool>>,
     ) -> Self {
-        Self { set, augment, config, pool }
+        let order = Order::new(set.len(), config.seed);
+        Self { set, order, sampler, config, pool }
+    }
+
+    /// Applies `transform` to every view, after the built-in operations.
+    #[must_use]
+    pub fn with_transform(mut self, transform: Arc<dyn ViewTransform>) -> Self {
+        self.sampler.augment = self.sampler.augment.with_transform(transform);
+        self
     }
 
     /// Whole batches in an epoch.
@@ -43,10 +49,10 @@ impl TwoViewBatches {
         self.set.len() / self.config.images
     }
 
-    /// Samples in a batch: images times rotations.
+    /// Samples in a batch: images times the samples of an image.
     #[must_use]
     pub fn samples_per_batch(&self) -> usize {
-        self.config.images * self.config.rotations
+        self.config.images * self.config.rotations.per_image()
     }
 
     /// The position that follows: the next batch, or the first of the next epoch.
@@ -65,7 +71,7 @@ impl TwoViewBatches {
     /// [`DataError::OutOfRange`] if the epoch has no such batch.
     pub fn batch(&self, position: Position) -> Result<HostBatch, DataError> {
         self.check(position)?;
-        Ok(self.make(position, &shuffled(self.set.len(), self.config.seed, position.epoch)))
+        Ok(self.make(position, &self.order.of(position.epoch)))
     }
 
     /// The batches from a position on, up to the end of epoch `epochs - 1`, made ahead on a background thread. `usize::MAX`
@@ -80,17 +86,11 @@ impl TwoViewBatches {
         self.check(from)?;
         let batches = self.clone();
         let mut position = from;
-        let mut order = None; // of one epoch
         let produce = move || {
             if position.epoch >= epochs {
                 return None;
             }
-            if position.batch == 0 {
-                order = None;
-            }
-            let order =
-                order.get_or_insert_with(|| shuffled(batches.set.len(), batches.config.seed, position.epoch));
-            let batch = batches.make(position, order);
+            let batch = batches.make(position, &batches.order.of(position.epoch));
             position = batches.after(position);
             Some(Ok(batch))
         };
@@ -108,57 +108,17 @@ impl TwoViewBatches {
     }
 
     fn make(&self, position: Position, order: &[usize]) -> HostBatch {
-        let rotations = self.config.rotations;
-        let images = &order[position.batch * self.config.images..][..self.config.images];
-        let (height, width) = self.set.size();
-        let view_len = 3 * height * width;
-        let image_len = rotations * VIEWS * view_len;
-        let mut pixels = vec![0.0; images.len() * image_len];
-        let mut fill = || {
-            let outputs = pixels.par_chunks_exact_mut(image_len);
-            images.par_iter().zip(outputs).for_each_init(Scratch::default, |scratch, (&image, out)| {
-                for (index, out) in out.chunks_exact_mut(view_len).enumerate() {
-                    self.write_view(position.epoch, image, index / VIEWS, index % VIEWS, scratch, out);
-                }
-            });
+        let images = self.config.images;
+        let indices = &order[position.batch * images..][..images];
+        let source = |&index: &usize| Source {
+            index,
+            epoch: position.epoch,
+            class: self.set.label(index),
+            pixels: self.set.pixels(index),
         };
-        match &self.pool {
-            Some(pool) => pool.install(fill),
-            None => fill(),
-        }
-        let each = |value: fn(&ImageSet, usize, usize) -> usize| {
-            let set = &self.set;
-            let samples = images.iter().flat_map(|&image| (0..rotations).map(move |turn| (image, turn)));
-            samples.map(|(image, turn)| value(set, image, turn) as i64).collect()
-        };
-        HostBatch {
-            position,
-            size: (height, width),
-            class: each(|set, image, _| set.label(image)),
-            aux: each(|_, _, turn| turn),
-            images: images.to_vec(),
-            pixels,
-        }
-    }
-
-    fn write_view(
-        &self,
-        epoch: usize,
-        image: usize,
-        rotation: usize,
-        view: usize,
-        scratch: &mut Scratch,
-        out: &mut [f32],
-    ) {
-        let key = ViewKey {
-            seed: self.config.seed,
-            epoch: epoch as u64,
-            image: image as u64,
-            rotation: rotation as u32,
-            view: view as u32,
-        };
-        let size = self.set.size();
-        self.augment.draw(size, rotation, &mut key.rng()).write(self.set.pixels(image), size, scratch, out);
+        let sources: Vec<Source<'_>> = indices.iter().map(source).collect();
+        let samples = self.sampler.make(&sources, self.set.size(), self.pool.as_deref());
+        HostBatch::new(position, indices.to_vec(), samples)
     }
 }
 

@@ -14,7 +14,7 @@ use std::path::Path;
 pub use catalog::Published;
 
 use crate::DataError;
-use crate::archive::{self, Staging};
+use crate::files::archive::{self, Staging};
 use catalog::Resource;
 use transfer::Patience;
 

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use tar::EntryType;
 
 use super::*;
-use crate::archive::tests::{gzip, tar};
+use crate::files::archive::tests::{gzip, tar};
 
 /// What the server does with one request.
 #[derive(Clone, Copy)]

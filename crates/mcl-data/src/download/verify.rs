@@ -62,7 +62,7 @@ pub(super) fn write_sums(folder: &Path) -> Result<(), DataError> {
             // For writing too: some systems force nothing else to the disk.
             let open = OpenOptions::new().read(true).write(true).open(&path);
             let mut file = open.map_err(DataError::io("read", &path))?;
-            lines.push(format!("{}  {}\n", sha256(&path, &mut file)?, crate::folder::name(&path)));
+            lines.push(format!("{}  {}\n", sha256(&path, &mut file)?, crate::sets::folder::name(&path)));
             file.sync_all().map_err(DataError::io("write", &path))?;
         }
     }

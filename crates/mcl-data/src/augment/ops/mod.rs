@@ -13,6 +13,7 @@
 //! # Ok::<(), mcl_data::DataError>(())
 //! ```
 
+mod blur;
 mod color;
 mod geometry;
 mod hue;
@@ -20,12 +21,14 @@ mod image;
 mod resize;
 
 pub use self::image::Image;
+pub use blur::gaussian_blur;
 pub use color::{adjust_brightness, adjust_contrast, adjust_saturation, grayscale};
 pub use geometry::{horizontal_flip, rotate90, vertical_flip};
 pub use hue::adjust_hue;
 pub use resize::resized_crop;
 
 pub(crate) use self::image::Channel;
+pub(in crate::augment) use blur::Blur;
 pub(in crate::augment) use color::{brightness, contrast, gray, saturation};
 pub(in crate::augment) use geometry::Walk;
 pub(in crate::augment) use hue::shift_hue;

@@ -24,7 +24,7 @@ pub fn resized_crop(
 ) -> Result<Image, DataError> {
     let crop = CropBox { top, left, height, width };
     crop.check(image.size())?;
-    check_size(size)?;
+    check_size("size", size)?;
     let mut pixels = vec![0.0; 3 * size.0 * size.1];
     Resizer::default().resized_crop(image.pixels(), Walk::new(image.size(), 0), crop, size, &mut pixels);
     Ok(Image::from_parts(pixels, size))

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::DataError;
-use crate::folder::{self, LOOKED_FOR};
+use crate::sets::folder::{self, LOOKED_FOR};
 
 /// The pictures of a folder, by name only: none of them has been opened.
 pub(super) struct Listing {

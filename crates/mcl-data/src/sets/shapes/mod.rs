@@ -11,11 +11,10 @@ mod textures;
 
 use rayon::prelude::*;
 
+pub use canvas::SIDE;
+
 use crate::ImageSet;
 use canvas::{Canvas, Random};
-
-/// Height and width of every image, in pixels.
-pub const SIDE: usize = 32;
 
 /// The parts of the shapes set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]

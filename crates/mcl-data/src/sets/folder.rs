@@ -7,8 +7,9 @@ use std::{fs, io};
 use image::RgbImage;
 use rayon::prelude::*;
 
+use crate::files::{decode, resize};
 use crate::image_set::check_size;
-use crate::{DataError, ImageSet, decode, resize};
+use crate::{DataError, ImageSet};
 
 /// Extensions that are taken for pictures, in lower case.
 const EXTENSIONS: [&str; 12] =
@@ -96,7 +97,7 @@ pub(crate) fn own_name(root: &Path) -> String {
 
 /// Zeros for the pixels of so many pictures, `[pictures, 3, height, width]`, and the bytes of one picture.
 pub(crate) fn room(pictures: usize, size: (usize, usize)) -> Result<(Vec<u8>, usize), DataError> {
-    check_size(size)?;
+    check_size("size", size)?;
     let (height, width) = size;
     let image_bytes = height.checked_mul(width).and_then(|pixels| pixels.checked_mul(3));
     let bytes = image_bytes.and_then(|image_bytes| image_bytes.checked_mul(pictures));

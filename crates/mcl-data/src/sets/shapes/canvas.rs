@@ -6,7 +6,8 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::SIDE;
+/// Height and width of every image, in pixels.
+pub const SIDE: usize = 32;
 
 /// Red, green, blue, 0..=1.
 pub(super) type Color = [f32; 3];

@@ -1,7 +1,6 @@
 //! Pictures without any sign: far-OOD.
 
-use super::SIDE;
-use super::canvas::{Canvas, Color, Random, SmoothNoise, coverage, mix};
+use super::canvas::{Canvas, Color, Random, SIDE, SmoothNoise, coverage, mix};
 use super::glyphs::disc;
 
 /// The kinds, by label.

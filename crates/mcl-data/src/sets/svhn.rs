@@ -5,7 +5,7 @@ use std::path::Path;
 use matfile::NumericData;
 use rayon::prelude::*;
 
-use crate::mat::{self, Variable};
+use crate::files::mat::{self, Variable};
 use crate::{DataError, ImageSet, Split};
 
 const SIDE: usize = 32;
@@ -99,8 +99,8 @@ fn transpose(columns: &[u8], plane: &mut [u8]) {
 mod tests {
     use super::*;
 
-    const COMPRESSED: &[u8] = include_bytes!("../tests/golden/svhn_32x32.mat");
-    const PLAIN: &[u8] = include_bytes!("../tests/golden/svhn_32x32_uncompressed.mat");
+    const COMPRESSED: &[u8] = include_bytes!("../../tests/golden/svhn_32x32.mat");
+    const PLAIN: &[u8] = include_bytes!("../../tests/golden/svhn_32x32_uncompressed.mat");
 
     fn load_bytes(bytes: &[u8]) -> Result<ImageSet, DataError> {
         let root = tempfile::tempdir().unwrap();
@@ -129,7 +129,7 @@ mod tests {
             last_image_chw: Vec<u8>,
             labels: Vec<usize>,
         }
-        let expected: Expected = serde_json::from_str(include_str!("../tests/golden/svhn.json")).unwrap();
+        let expected: Expected = serde_json::from_str(include_str!("../../tests/golden/svhn.json")).unwrap();
         for bytes in [COMPRESSED, PLAIN] {
             let set = load_bytes(bytes).unwrap();
             assert_eq!([set.len(), 3, set.size().0, set.size().1], expected.shape);

@@ -232,7 +232,7 @@ impl Staging {
     pub(crate) fn beside(target: &Path) -> Result<Self, DataError> {
         let parent = target.parent().unwrap_or(Path::new(""));
         fs::create_dir_all(parent).map_err(DataError::io("create", parent))?;
-        let name = crate::folder::name(target);
+        let name = crate::sets::folder::name(target);
         // Never a folder that is there already: it is another process's, or what is left of one that was killed.
         let mut count = 0u64;
         loop {

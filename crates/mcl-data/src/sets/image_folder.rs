@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 pub use cache::CacheUse;
 pub use config::ImageFolderConfig;
 
-use crate::folder::{self, Fit};
+use crate::sets::folder::{self, Fit};
 use crate::{DataError, ImageSet};
 use listing::Listing;
 

@@ -8,9 +8,10 @@ use rayon::prelude::*;
 
 use super::cache::{self, CacheUse, Decoded, Expected};
 use super::{ImageFolder, Listing, Unreadable, fingerprint};
-use crate::folder::{self, Fit};
+use crate::files::decode;
 use crate::image_set::check_size;
-use crate::{DataError, ImageSet, decode};
+use crate::sets::folder::{self, Fit};
+use crate::{DataError, ImageSet};
 
 /// Unreadable files that an error names.
 const NAMED: usize = 5;
@@ -65,7 +66,7 @@ impl ImageFolderConfig {
         root: &Path,
         observer: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<ImageFolder, DataError> {
-        check_size(self.size)?;
+        check_size("size", self.size)?;
         if !(0.0..=1.0).contains(&self.unreadable) {
             let (value, requirement) = (self.unreadable.to_string(), "must be a share from 0 to 1");
             return Err(DataError::Setting { name: "unreadable", value, requirement });

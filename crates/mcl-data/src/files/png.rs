@@ -6,7 +6,8 @@ use std::path::{Component, Path};
 
 use image::{ImageFormat, RgbImage};
 
-use crate::{DataError, ImageSet, resize};
+use super::resize;
+use crate::{DataError, ImageSet};
 
 impl ImageSet {
     /// Image `i` as a PNG file.

@@ -159,7 +159,7 @@ pub(crate) mod tests {
             to: (usize, usize),
             pixels: Vec<u8>,
         }
-        let cases: Vec<Case> = serde_json::from_str(include_str!("../tests/golden/resize.json")).unwrap();
+        let cases: Vec<Case> = serde_json::from_str(include_str!("../../tests/golden/resize.json")).unwrap();
         assert!(cases.len() >= 6);
         for Case { from, to, pixels } in cases {
             let resized = resize(&noise(from.0, from.1), to);

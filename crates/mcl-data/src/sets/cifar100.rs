@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::cifar::Cifar;
+use super::cifar::Cifar;
 use crate::{DataError, ImageSet, Split};
 
 /// The fine classes, by label.

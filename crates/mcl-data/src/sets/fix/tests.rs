@@ -1,7 +1,7 @@
 //! The sets in every form that they come in, and their making.
 
 use super::*;
-use crate::archive::tests::{gzip, tar};
+use crate::files::archive::tests::{gzip, tar};
 use crate::{imagenet_fix, lsun_fix};
 use tar::EntryType;
 
@@ -118,7 +118,7 @@ fn the_recipe_is_pillows() {
         from: (usize, usize),
         pixels: Vec<u8>,
     }
-    let cases: Vec<Case> = serde_json::from_str(include_str!("../../tests/golden/fix.json")).unwrap();
+    let cases: Vec<Case> = serde_json::from_str(include_str!("../../../tests/golden/fix.json")).unwrap();
     assert!(cases.len() >= 3);
     for Case { from, pixels } in cases {
         let small = shrink(Path::new("noise"), &resize::tests::noise(from.0, from.1)).unwrap();

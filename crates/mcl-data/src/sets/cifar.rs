@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use crate::folder::{self, Fit};
+use super::folder::{self, Fit};
 use crate::{DataError, ImageSet, Split};
 
 const SIZE: (usize, usize) = (32, 32);

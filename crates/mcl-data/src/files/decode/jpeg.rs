@@ -34,7 +34,7 @@ mod tests {
     use image::{ImageFormat, Rgb, RgbImage};
 
     use crate::DataError;
-    use crate::decode::decode;
+    use crate::files::decode::decode;
 
     fn noise() -> Vec<u8> {
         let value = |x: u32, y: u32, of: u32| ((x * 64 + y + of).wrapping_mul(2_654_435_761) >> 24) as u8;

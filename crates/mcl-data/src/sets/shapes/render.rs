@@ -1,7 +1,6 @@
 //! One picture of a sign: a cluttered background, the sign at a random place, size, tilt and color, a scratch over it.
 
-use super::SIDE;
-use super::canvas::{Canvas, Color, Random, SmoothNoise, coverage, luminance, mix};
+use super::canvas::{Canvas, Color, Random, SIDE, SmoothNoise, coverage, luminance, mix};
 use super::glyphs::{Glyph, Point, disc, segment};
 
 /// Half the size of a sign, in pixels.

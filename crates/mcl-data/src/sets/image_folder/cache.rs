@@ -82,7 +82,7 @@ pub(super) fn file_name(root: &Path, size: (usize, usize)) -> String {
     let root = root.canonicalize().unwrap_or_else(|_| root.to_path_buf());
     let hash = Sha256::digest(root.as_os_str().as_encoded_bytes());
     let hash: String = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{}x{}-{hash}.pixels", crate::folder::name(&root), size.0, size.1)
+    format!("{}-{}x{}-{hash}.pixels", crate::sets::folder::name(&root), size.0, size.1)
 }
 
 /// Writes the file beside its place and renames it when it is whole.

@@ -198,6 +198,6 @@ fn damaged_headers_never_write_outside() {
 #[test]
 fn wanted_files_are_read_into_memory() {
     let place = Place::with(&gzip(&tar(&[("d/x.png", FILE, b"one"), ("readme", FILE, b"two")])));
-    let files = read(&place.root.path().join("a.tar.gz"), crate::folder::is_picture).unwrap();
+    let files = read(&place.root.path().join("a.tar.gz"), crate::sets::folder::is_picture).unwrap();
     assert_eq!(files, [(PathBuf::from("d/x.png"), b"one".to_vec())]);
 }

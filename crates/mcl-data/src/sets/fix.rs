@@ -12,9 +12,10 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use crate::archive::{self, Staging};
-use crate::folder::{self, Fit};
-use crate::{DataError, ImageSet, decode, resize};
+use super::folder::{self, Fit};
+use crate::files::archive::{self, Staging};
+use crate::files::{decode, resize};
+use crate::{DataError, ImageSet};
 
 const SIDE: usize = 32;
 const SHORT_SIDE: u32 = 256;
