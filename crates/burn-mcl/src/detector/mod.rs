@@ -13,7 +13,9 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use mcl_data::ImageSet;
 use mcl_data::batch::eval_batches;
-use mcl_infer::{Calibration, MahalanobisScorer, Neighbour, NeighbourIndex, TestTimeViews};
+use mcl_infer::{
+    Calibration, MahalanobisScorer, Neighbour, NeighbourIndex, Scorer, TestTimeViews, ViewBatch,
+};
 use mcl_model::{MclModel, MclModelConfig};
 use serde::Serialize;
 
@@ -137,20 +139,18 @@ impl Detector {
         let images = views.expand(images).reshape([n * count, channels, height, width]);
         let projections = self.model.forward(images).projections;
         let dim = projections.dims()[1];
-        let scores = self.scorer.score(projections.reshape([n, count, dim]), views.aux())?;
-        let prediction = self.config.aggregation.apply(scores);
-        let labels = prediction.label.into_data();
-        let scores = prediction.score.into_data();
+        let batch = ViewBatch::new(projections.reshape([n, count, dim]), views.aux());
+        let (labels, scores) = self.scorer.score_aggregated(&batch, &self.config.aggregation)?.into_host()?;
         labels
-            .iter::<i64>()
-            .zip(scores.iter::<f64>())
+            .into_iter()
+            .zip(scores)
             .enumerate()
             .map(|(image, (label, score))| {
                 if !score.is_finite() {
                     return Err(DetectorError::NonFiniteScore { image, score });
                 }
                 Ok(Detection {
-                    label: label as usize,
+                    label,
                     score,
                     p_value: self.calibration.p_value(score),
                     is_anomaly: score < self.threshold,

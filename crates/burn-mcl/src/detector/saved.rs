@@ -11,7 +11,7 @@
 use std::path::Path;
 
 use burn::tensor::Device;
-use mcl_infer::{Calibration, MahalanobisRecord, MahalanobisScorer};
+use mcl_infer::{Calibration, Covariance, MahalanobisRecord, MahalanobisScorer};
 use mcl_model::MclModelConfig;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use serde::{Deserialize, Serialize};
@@ -78,16 +78,18 @@ impl Detector {
         };
         let [classes, aux, dim] = [self.scorer.classes(), self.scorer.aux_classes(), self.scorer.dim()];
         let (means, covariances) = (self.scorer.means(), self.scorer.covariances());
+        // Classes that share a covariance have it once.
+        let shared =
+            covariances.len() == aux * dim * dim && self.scorer.config().covariance == Covariance::Tied;
+        let shape = if shared { vec![aux, dim, dim] } else { vec![classes, aux, dim, dim] };
         let scores = self.calibration.scores();
 
         let mut writer = ArtifactWriter::new(path, KIND).map_err(ArtifactError::from)?;
         self.model.save_safetensors(writer.path(WEIGHTS))?;
         let mut write = || {
             writer.adopt(WEIGHTS)?;
-            let gaussians = [
-                ("means", vec![classes, aux, dim], means),
-                ("covariances", vec![classes, aux, dim, dim], covariances),
-            ];
+            let gaussians =
+                [("means", vec![classes, aux, dim], means), ("covariances", shape.clone(), covariances)];
             writer.write(GAUSSIANS, &to_bytes(&gaussians))?;
             writer.write(CALIBRATION, &to_bytes(&[("scores", vec![scores.len()], scores)]))?;
             let json = serde_json::to_vec_pretty(&settings).expect("settings are plain data");
@@ -171,10 +173,26 @@ fn load_gaussians(
     let bytes = artifact.bytes(GAUSSIANS, limit.saturating_add(SPARE))?;
     let damaged = |reason| artifact.unusable(GAUSSIANS, reason);
     let means = from_bytes(&bytes, "means", &[classes, ROTATIONS, dim]).map_err(damaged)?;
-    let covariances = from_bytes(&bytes, "covariances", &[classes, ROTATIONS, dim, dim]).map_err(damaged)?;
     let config = settings.detector.gaussians;
+    let covariances = read_covariances(&bytes, config.covariance, classes, dim).map_err(damaged)?;
     let record = MahalanobisRecord { config, classes, aux_classes: ROTATIONS, dim, means, covariances };
     Ok(record.into_scorer(device)?)
+}
+
+/// One covariance for each (class, rotation), or, where the classes share it, one for each rotation.
+fn read_covariances(
+    bytes: &[u8],
+    covariance: Covariance,
+    classes: usize,
+    dim: usize,
+) -> Result<Vec<f64>, String> {
+    let each = [classes, ROTATIONS, dim, dim];
+    let read = |shape| from_bytes(bytes, "covariances", shape);
+    match covariance {
+        // Version 0.1.0 repeated a shared covariance for each class.
+        Covariance::Tied => read(&each).or_else(|_| read(&each[1..])),
+        _ => read(&each),
+    }
 }
 
 fn load_calibration(artifact: &Artifact) -> Result<Calibration, DetectorError> {
@@ -205,4 +223,21 @@ fn from_bytes(bytes: &[u8], name: &str, shape: &[usize]) -> Result<Vec<f64>, Str
     }
     let values = view.data().chunks_exact(8);
     Ok(values.map(|bytes| f64::from_le_bytes(bytes.try_into().expect("8 bytes"))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shared_covariances_are_read_once_or_repeated() {
+        let values: Vec<f64> = (0..2 * ROTATIONS * 4).map(|i| i as f64).collect();
+        let once = to_bytes(&[("covariances", vec![ROTATIONS, 2, 2], &values[..ROTATIONS * 4])]);
+        let each = to_bytes(&[("covariances", vec![2, ROTATIONS, 2, 2], &values)]);
+        let read = |bytes, covariance| read_covariances(bytes, covariance, 2, 2);
+        assert_eq!(read(&once, Covariance::Tied).unwrap(), values[..ROTATIONS * 4]);
+        assert_eq!(read(&each, Covariance::Tied).unwrap(), values);
+        assert_eq!(read(&each, Covariance::PerClass).unwrap(), values);
+        assert!(read(&once, Covariance::PerClass).is_err());
+    }
 }

@@ -1,6 +1,6 @@
 //! The rows that can still be among the nearest of a query, while the similarities to all rows pass by.
 
-use super::Neighbour;
+use super::neighbour::Neighbour;
 
 /// How far a similarity of unit vectors from a device may be from the truth. Rounding both factors to 11 bits moves
 /// it by at most 2 * 2^-11 (Cauchy-Schwarz); as much again is left for the sum.
