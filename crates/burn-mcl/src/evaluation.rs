@@ -78,7 +78,8 @@ pub fn evaluate<N: Network>(
 }
 
 impl Evaluation {
-    /// The same from sets that have been scored in all eight views, and the names of the training classes.
+    /// The same from sets that have been scored already, and the names of the training classes. There are rows for the views
+    /// that the test set was scored in.
     ///
     /// # Errors
     ///
@@ -86,11 +87,12 @@ impl Evaluation {
     ///
     /// # Panics
     ///
-    /// When a set was scored in fewer than eight views.
+    /// When another set was scored in fewer views than the test set.
     pub fn new(test: &Part, ood: &[Part], class_names: &[String]) -> Result<Self, DetectorError> {
         let classes = test.classes(class_names);
         let mut rows = Vec::new();
-        for &views in TestTimeViews::ALL {
+        let scored = test.scored().views().aux().len();
+        for &views in TestTimeViews::ALL.iter().filter(|views| views.aux().len() <= scored) {
             let aggregations: &[Aggregation] =
                 if views == TestTimeViews::Identity { &Aggregation::ALL[..1] } else { Aggregation::ALL };
             for &aggregation in aggregations {

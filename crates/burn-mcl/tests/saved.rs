@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use burn_mcl::detector::{Detector, DetectorConfig, DetectorError};
-use burn_mcl::infer::MahalanobisConfig;
+use burn_mcl::infer::{Covariance, MahalanobisConfig};
 use burn_mcl::{ArtifactError, Progress};
 use common::{corners, tiny_run};
 use tempfile::TempDir;
@@ -86,6 +86,27 @@ fn loaded_scores_equal_saved_scores_bit_for_bit() {
     left = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort_unstable();
     assert_eq!(left, [FILES[0], FILES[1], FILES[2], "manifest.json", FILES[3]]);
+}
+
+#[test]
+fn a_shared_covariance_is_saved_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let model_config = tiny_run(1).model;
+    let model = model_config.try_init_seeded(1, &Device::flex()).unwrap();
+    let gaussians = MahalanobisConfig::new().with_covariance(Covariance::Tied).with_ridge(1e-4);
+    let config = DetectorConfig::new().with_gaussians(gaussians).with_tpr(0.9);
+    let (train, held_out) = (corners(40, 0), corners(20, 1));
+    let saved = Detector::fit(&model, model_config, &train, &held_out, config, Progress::Hidden).unwrap();
+    saved.save(dir.path().join("detector")).unwrap();
+    let loaded = load(&dir.path().join("detector")).unwrap();
+    assert_eq!(loaded.scorer().record(), saved.scorer().record());
+    let dim = saved.scorer().dim();
+    assert_eq!(loaded.scorer().covariances().len(), 4 * dim * dim, "one for each rotation");
+    let scores = |detector: &Detector| -> Vec<u64> {
+        let found = detector.detect_set(&corners(10, 2)).unwrap();
+        found.iter().map(|found| found.score.to_bits()).collect()
+    };
+    assert_eq!(scores(&loaded), scores(&saved));
 }
 
 #[test]

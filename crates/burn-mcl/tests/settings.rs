@@ -7,6 +7,11 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::Device;
+use burn_mcl::Progress;
+use burn_mcl::data::batch::Rotations;
+use burn_mcl::detector::{Detector, DetectorConfig, DetectorError};
+use burn_mcl::evaluation::evaluate;
+use burn_mcl::infer::{MahalanobisConfig, TestTimeViews};
 use burn_mcl::model::MclModel;
 use burn_mcl::train::{Decay, Optimizer, StepReport, TrainConfig, TrainError, Trainer, load_network};
 use common::{bits, corners, tiny_run};
@@ -57,6 +62,8 @@ fn every_setting_resumes_and_makes_a_difference() {
         plain.clone().with_decay(Decay::Linear),
         plain.clone().with_gradient_clip(Some(0.01)),
         plain.clone().with_weight_average(Some(0.9)),
+        plain.clone().with_rotations(Rotations::Drawn),
+        plain.clone().with_rotations(Rotations::None),
     ];
     let found: Vec<_> = cases.iter().map(|config| resumed(config, |trainer| trainer)).collect();
     for (index, bits) in found.iter().enumerate() {
@@ -107,4 +114,38 @@ fn a_network_of_another_shape_is_refused() {
         TrainError::OtherNetwork { difference } => assert!(difference.contains("linear1"), "{error}"),
         _ => panic!("{error}"),
     }
+}
+
+#[test]
+fn a_detector_of_upright_images_has_one_gaussian_a_class() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = tiny_run(STEPS).with_rotations(Rotations::None);
+    let network = Trainer::new(config.clone(), &Device::flex()).unwrap().fit(&corners(16, 0)).unwrap();
+    let gaussians = MahalanobisConfig::new().with_ridge(1e-2);
+    let settings = DetectorConfig::upright().with_gaussians(gaussians).with_tpr(0.9);
+    let fit = |settings| {
+        Detector::fit(
+            &network,
+            config.model.clone(),
+            &corners(40, 0),
+            &corners(20, 1),
+            settings,
+            Progress::Hidden,
+        )
+    };
+    let detector = fit(settings.clone()).unwrap();
+    assert_eq!(detector.scorer().aux_classes(), 1);
+    detector.save(dir.path().join("detector")).unwrap();
+    let loaded = Detector::load(dir.path().join("detector"), &Device::flex()).unwrap();
+    let scores = |detector: &Detector| -> Vec<f64> {
+        detector.detect_set(&corners(5, 2)).unwrap().iter().map(|found| found.score).collect()
+    };
+    assert_eq!(scores(&loaded), scores(&detector));
+
+    let (test, names) = (corners(10, 3), corners(1, 0).class_names().to_vec());
+    let table = evaluate(&network, detector.scorer(), &names, &test, &[], 64, Progress::Hidden).unwrap();
+    assert_eq!(table.rows.iter().map(|row| row.views).collect::<Vec<_>>(), [TestTimeViews::Identity]);
+
+    let error = fit(settings.with_views(TestTimeViews::Rotations)).unwrap_err();
+    assert!(matches!(error, DetectorError::Config { setting: "views", .. }), "{error}");
 }

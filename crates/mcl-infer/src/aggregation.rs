@@ -4,9 +4,12 @@
 //! division by zero.
 
 use burn::config::Config;
-use burn::tensor::{FloatDType, Int, Tensor};
+use burn::tensor::{FloatDType, Tensor};
 
-/// How the scores of an image's views become one score for each class.
+use crate::prediction::Prediction;
+
+/// How the scores of an image's views become one score for each class: the ways of the paper and of its code, as a
+/// setting that can be stored. A way of one's own is an [`Aggregate`].
 ///
 /// With d(v, c) the distance (the negative score) of view v under class c:
 #[derive(Config, Debug, Copy, PartialEq, Eq, Hash)]
@@ -40,16 +43,54 @@ pub enum Aggregation {
     HarmonicMean,
 }
 
-/// The verdict on a batch of images.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Prediction {
-    /// One score for each class, `[images, classes]`; higher = more normal.
-    pub scores: Tensor<2>,
-    /// The class of the highest score, `[images]`.
-    pub label: Tensor<1, Int>,
-    /// The highest score, `[images]`: what an image is told normal or anomalous by.
-    pub score: Tensor<1>,
+/// A way to make one score for each class of the scores of an image's views; [`Aggregation`] has those of the paper.
+///
+/// A function or closure is one too. Each image must be judged by itself:
+/// [`score_aggregated`](crate::Scorer::score_aggregated) hands over some images at a time.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use mcl_infer::{Aggregate, Prediction};
+///
+/// // The worst view counts: [images, views, classes] -> [images, classes].
+/// let worst = |scores: Tensor<3>| scores.min_dim(1).squeeze_dim::<2>(1);
+/// let scores = Tensor::from_data([[[-1.0, -2.0], [-5.0, -3.0]]], &Device::flex());
+/// let prediction = Prediction::new(worst.aggregate(scores));
+/// assert_eq!(prediction.score.into_data().try_to_vec::<f32>().unwrap(), [-3.0]);
+/// ```
+pub trait Aggregate {
+    /// Combines the scores of the views.
+    ///
+    /// # Shapes
+    ///
+    /// - scores: `[images, views, classes]`, higher = more normal
+    /// - output: `[images, classes]`
+    fn aggregate(&self, scores: Tensor<3>) -> Tensor<2>;
+}
+
+impl<F: Fn(Tensor<3>) -> Tensor<2>> Aggregate for F {
+    fn aggregate(&self, scores: Tensor<3>) -> Tensor<2> {
+        self(scores)
+    }
+}
+
+impl Aggregate for Aggregation {
+    /// As [`Aggregation::apply`], f32.
+    fn aggregate(&self, scores: Tensor<3>) -> Tensor<2> {
+        let [images, views, classes] = scores.dims();
+        assert!(
+            views > 0 && classes > 0,
+            "no verdict from {views} views and {classes} classes: at least one of each"
+        );
+        let scores = scores.cast(FloatDType::F32);
+        let combined = match self {
+            Self::Mean => scores.div_scalar(views as f32).sum_dim(1),
+            Self::Max => scores.max_dim(1),
+            Self::WeightedAverage => weighted_average(distances(scores)).neg(),
+            Self::HarmonicMean => harmonic_mean(distances(scores), 1).neg(),
+        };
+        combined.reshape([images, classes])
+    }
 }
 
 impl Aggregation {
@@ -71,21 +112,7 @@ impl Aggregation {
     ///
     /// When there are no views or no classes.
     pub fn apply(&self, scores: Tensor<3>) -> Prediction {
-        let [images, views, classes] = scores.dims();
-        assert!(
-            views > 0 && classes > 0,
-            "no verdict from {views} views and {classes} classes: at least one of each"
-        );
-        let scores = scores.cast(FloatDType::F32);
-        let combined = match self {
-            Self::Mean => scores.div_scalar(views as f32).sum_dim(1),
-            Self::Max => scores.max_dim(1),
-            Self::WeightedAverage => weighted_average(distances(scores)).neg(),
-            Self::HarmonicMean => harmonic_mean(distances(scores), 1).neg(),
-        };
-        let scores = combined.reshape([images, classes]);
-        let (score, label) = scores.clone().max_dim_with_indices(1);
-        Prediction { scores, label: label.reshape([images]), score: score.reshape([images]) }
+        Prediction::new(self.aggregate(scores))
     }
 }
 

@@ -14,7 +14,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::InferError;
+use crate::error::InferError;
 
 /// Scores of held-out normal images, in ascending order: what a new score is compared with.
 ///

@@ -1,13 +1,20 @@
 //! What can go wrong between embeddings and scores, with the class at fault and what to do about it.
 
+mod cause;
+mod job;
+
+pub use cause::Cause;
+pub use job::Job;
+
 use thiserror::Error;
 
-use crate::Cluster;
+use crate::cluster::Cluster;
 
-/// An error of fitting or scoring.
+/// An error of counting, fitting, scoring, reading stored numbers or calibrating; [`InferError::job`] says which.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum InferError {
+    // ---- Counting samples
     /// `classes`, `aux_classes` or `dim` is zero.
     #[error(
         "statistics of {classes} classes, {aux_classes} auxiliary classes and dimension {dim} hold no Gaussian: \
@@ -64,6 +71,15 @@ pub enum InferError {
         aux_classes: usize,
     },
 
+    /// A label of a tensor is negative.
+    #[error("row {row} has the label {label}: classes and auxiliary classes are counted from 0")]
+    NegativeLabel {
+        /// Row of the features.
+        row: usize,
+        /// The label.
+        label: i64,
+    },
+
     /// A feature is NaN or infinite.
     #[error(
         "row {row} (class {class}, auxiliary class {aux}) holds {value} at position {column}: \
@@ -107,6 +123,15 @@ pub enum InferError {
         other: usize,
     },
 
+    // ---- Fitting
+    /// Statistics with one scatter for each auxiliary class cannot give each class a covariance of its own.
+    #[error(
+        "the statistics hold one scatter for each auxiliary class, but the configuration asks for a covariance for \
+         each class: count the samples again, with `MahalanobisConfig::statistics` of this configuration, or fit \
+         with `Covariance::Tied`"
+    )]
+    OnlyTied,
+
     /// The statistics were gathered with another `normalize` than the configuration asks for.
     #[error(
         "the statistics were gathered with normalize = {statistics}, but the configuration says {config}: \
@@ -124,6 +149,26 @@ pub enum InferError {
     InvalidRidge {
         /// The ridge.
         ridge: f64,
+    },
+
+    /// The number of neighbours of a k-NN scorer is zero.
+    #[error("k-NN scores need the distance to at least the first neighbour: k = {k} must be at least 1")]
+    InvalidNeighbours {
+        /// The number of neighbours.
+        k: usize,
+    },
+
+    /// There are fewer samples to search than the neighbour that is asked for.
+    #[error(
+        "{cluster} has {count} samples, fewer than the {k} neighbours asked for: give it more, or a smaller k"
+    )]
+    TooFewNeighbours {
+        /// Whose samples.
+        cluster: Cluster,
+        /// How many there are.
+        count: usize,
+        /// The number of neighbours.
+        k: usize,
     },
 
     /// A Gaussian has too few samples for a mean or an unbiased covariance.
@@ -193,7 +238,8 @@ pub enum InferError {
 
     /// A Gaussian lies or spreads too far, or is too narrow, for scores in f32.
     #[error(
-        "{cluster}: {value:e} is beyond what scores in f32 can tell apart: scale the features to a mean and spread          near 1, or fit with `normalize: true`"
+        "{cluster}: {value:e} is beyond what scores in f32 can tell apart: scale the features to a mean and spread \
+         near 1, or fit with `normalize: true`"
     )]
     ScaleOutOfRange {
         /// Whose Gaussian.
@@ -202,6 +248,7 @@ pub enum InferError {
         value: f64,
     },
 
+    // ---- Scoring
     /// The embeddings to score have another length than those of the fit.
     #[error("embeddings of dimension {found} given to Gaussians of dimension {expected}")]
     DimensionMismatch {
@@ -251,6 +298,11 @@ pub enum InferError {
         view: usize,
     },
 
+    /// The scorer is made of logits, and the samples or views bring none.
+    #[error("the scorer needs the logits of the network: give them beside the features")]
+    NoLogits,
+
+    // ---- Reading stored scorers and statistics
     /// A stored scorer or stored statistics contradict themselves.
     #[error(
         "stored {field} hold {found} values instead of {expected}: the file is damaged or of another kind"
@@ -275,6 +327,34 @@ pub enum InferError {
         value: f64,
     },
 
+    /// Stored statistics of no samples hold a mean or a scatter.
+    #[error("stored {field} of {cluster} are not zero, but it has no samples: the file is damaged")]
+    RecordOfNothing {
+        /// Which part.
+        field: &'static str,
+        /// Whose.
+        cluster: Cluster,
+    },
+
+    /// A stored covariance is not symmetric.
+    #[error(
+        "the stored covariance of {cluster} is not symmetric: {value} in row {row}, column {column}, but {mirrored} \
+         in row {column}, column {row}: the file is damaged or of another kind"
+    )]
+    RecordAsymmetry {
+        /// Whose covariance.
+        cluster: Cluster,
+        /// Row of the entry.
+        row: usize,
+        /// Column of the entry.
+        column: usize,
+        /// The entry.
+        value: f64,
+        /// The entry on the other side of the diagonal.
+        mirrored: f64,
+    },
+
+    // ---- Calibrating
     /// A calibration score is NaN or infinite.
     #[error("calibration score {position} is {score}: check that the images and the weights are finite")]
     CalibrationScore {
@@ -305,7 +385,24 @@ pub enum InferError {
         tpr: f64,
     },
 
+    // ---- Any job
     /// The device could not run or return the computation.
-    #[error("the device failed: {0}")]
-    Device(String),
+    #[error("the device failed")]
+    Device(#[source] Cause),
+
+    /// A scorer of another crate failed in a way of its own; see [`InferError::other`].
+    #[error(transparent)]
+    Other(Cause),
+}
+
+impl InferError {
+    /// Wraps an error of a scorer that is not of this crate.
+    pub fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Other(Cause::new(error))
+    }
+
+    /// A failure of the device, with its source.
+    pub(crate) fn device(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Device(Cause::new(error))
+    }
 }

@@ -48,29 +48,32 @@
 mod aggregation;
 mod calibration;
 mod cluster;
-mod config;
-mod covariance;
 mod error;
-mod gaussians;
-#[cfg(feature = "flex")]
-mod host;
+mod estimator;
+mod knn;
+mod mahalanobis;
 pub mod metrics;
-mod moments;
 mod neighbours;
-mod record;
+mod prediction;
+mod samples;
 mod scorer;
-mod statistics;
+mod scorer_config;
 mod tensor;
 mod views;
-mod whitening;
 
-pub use aggregation::{Aggregation, Prediction};
+pub use aggregation::{Aggregate, Aggregation};
 pub use calibration::Calibration;
 pub use cluster::Cluster;
-pub use config::{Covariance, Distance, MahalanobisConfig};
-pub use error::InferError;
+pub use error::{Cause, InferError, Job};
+pub use estimator::Estimator;
+pub use knn::{KnnConfig, KnnEstimator, KnnScorer};
+pub use mahalanobis::{
+    Covariance, Distance, GaussianStatistics, MahalanobisConfig, MahalanobisEstimator, MahalanobisRecord,
+    MahalanobisScorer,
+};
 pub use neighbours::{Neighbour, NeighbourIndex};
-pub use record::MahalanobisRecord;
-pub use scorer::MahalanobisScorer;
-pub use statistics::GaussianStatistics;
+pub use prediction::Prediction;
+pub use samples::SampleBatch;
+pub use scorer::{Scorer, ViewBatch};
+pub use scorer_config::ScorerConfig;
 pub use views::TestTimeViews;

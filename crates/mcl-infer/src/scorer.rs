@@ -1,248 +1,174 @@
-//! The Mahalanobis score of every view under every class: what self-ensemble inference (Eq. 19-20) combines.
+//! What all detectors of anomalies have in common: scores of views, from what a network makes of them.
 
-use core::fmt;
+use burn::tensor::Tensor;
 
-use burn::tensor::{Device, FloatDType, Tensor};
-use nalgebra::DMatrix;
-
+use crate::aggregation::Aggregate;
 use crate::error::InferError;
-use crate::gaussians::{FAR, Gaussians, whitenings};
-#[cfg(feature = "flex")]
-use crate::host::HostGaussians;
-use crate::tensor::f32_tensor;
-use crate::{Distance, MahalanobisConfig, MahalanobisRecord};
+use crate::prediction::Prediction;
 
-/// Numbers in the largest intermediate tensor, `[classes, images, dim]`: images are scored in chunks of that
-/// size, so that memory does not grow with their number. 1 MiB stays in a core's cache, which on CPUs is
-/// several times as fast as whatever leaves it; on GPUs the launches of 10,000 images come to some
-/// milliseconds.
-const CHUNK_NUMBERS: usize = 1 << 18;
+/// Scores whose aggregation goes through the device at once (4 MiB), but for [`LEAST_IMAGES`].
+const CHUNK_SCORES: usize = 1 << 20;
 
-/// Images in the smallest chunk, however many the classes: fewer make poor matrix products.
-const CHUNK_IMAGES: usize = 64;
+/// Images that are scored at once, however many scores each has.
+const LEAST_IMAGES: usize = 256;
 
-/// Scores embeddings by their distance to class Gaussians.
-///
-/// Made by [`GaussianStatistics::fit`](crate::GaussianStatistics::fit), stored as a [`MahalanobisRecord`].
-/// The fit is kept in f64; scores are computed in f32 on the device.
-#[derive(Clone)]
-pub struct MahalanobisScorer {
-    record: MahalanobisRecord,
-    device: Device,
-    gaussians: Form,
+/// What a network makes of the views of some images: the input of a [`Scorer`].
+#[derive(Debug, Clone)]
+pub struct ViewBatch<'a> {
+    /// `[images, views, dim]`, on any device, of any float type.
+    pub embeddings: Tensor<3>,
+    /// Logits of the network's classifier, `[images, views, logits]`, where there is one.
+    pub logits: Option<Tensor<3>>,
+    /// The auxiliary class (the rotation) of each view, `[views]`
+    /// ([`TestTimeViews::aux`](crate::TestTimeViews::aux)).
+    pub view_aux: &'a [usize],
 }
 
-/// The Gaussians as the device takes them.
-#[derive(Clone)]
-enum Form {
-    /// One entry an auxiliary class.
-    Device(Vec<Gaussians>),
-    #[cfg(feature = "flex")]
-    Host(HostGaussians),
-}
-
-impl MahalanobisScorer {
-    /// `record` has its shapes checked.
-    pub(crate) fn new(record: MahalanobisRecord, device: &Device) -> Result<Self, InferError> {
-        let device = device.clone().without_autodiff();
-        let whitenings: Vec<_> =
-            (0..record.aux_classes).map(|aux| whitenings(&record, aux)).collect::<Result<_, _>>()?;
-        #[cfg(feature = "flex")]
-        if device == Device::flex() {
-            let gaussians = Form::Host(HostGaussians::new(&record, &whitenings));
-            return Ok(Self { record, device, gaussians });
-        }
-        Ok(Self::general(record, &whitenings, device))
+impl<'a> ViewBatch<'a> {
+    /// Views without logits; view `v` of every image belongs to the auxiliary class `view_aux[v]`.
+    pub fn new(embeddings: Tensor<3>, view_aux: &'a [usize]) -> Self {
+        Self { embeddings, logits: None, view_aux }
     }
 
-    /// By tensor operations.
-    fn general(record: MahalanobisRecord, whitenings: &[Vec<DMatrix<f64>>], device: Device) -> Self {
-        let of_aux = whitenings.iter().enumerate();
-        let gaussians =
-            of_aux.map(|(aux, matrices)| Gaussians::new(&record, aux, matrices, &device)).collect();
-        Self { record, device, gaussians: Form::Device(gaussians) }
+    /// The same with the logits of each view, `[images, views, logits]`.
+    #[must_use]
+    pub fn with_logits(mut self, logits: Tensor<3>) -> Self {
+        self.logits = Some(logits);
+        self
     }
 
-    /// Scores each view under each class: -d² or -d ([`Distance`]), never positive, higher = more normal.
-    ///
-    /// View `v` of every image is scored by the Gaussians of auxiliary class `view_aux[v]`
-    /// ([`TestTimeViews::aux`](crate::TestTimeViews::aux)). The embeddings are scaled to unit length first,
-    /// if the fit was with [`normalize`](MahalanobisConfig::normalize). Gradients are not tracked.
-    ///
-    /// On backends other than flex, embeddings are scaled in f32, which leaves the scores of tight clusters about three
-    /// digits; products with factors rounded to TF32, as on CUDA, are corrected and cost none.
-    ///
-    /// A distance above 1.8e19, whose square is too large for f32, scores `-f32::MAX` squared and -1.8e19 as a root.
-    ///
-    /// # Shapes
-    ///
-    /// - embeddings: `[images, views, dim]`, on any device, of any float type
-    /// - output: `[images, views, classes]`, f32, on the scorer's device
+    /// The logits.
     ///
     /// # Errors
     ///
-    /// When the shapes or `view_aux` do not fit, or an embedding holds NaN or infinity or (when normalising)
-    /// nothing but zeros. The check reads one number back from the device.
-    pub fn score(&self, embeddings: Tensor<3>, view_aux: &[usize]) -> Result<Tensor<3>, InferError> {
-        let [images, views, dim] = embeddings.dims();
-        self.check_shapes(views, dim, view_aux)?;
-        if images == 0 {
-            return Ok(f32_tensor(Vec::new(), [0, views, self.classes()], &self.device));
-        }
-        let embeddings = embeddings.without_autodiff().to_device(&self.device).cast(FloatDType::F32);
-        let squared = match &self.gaussians {
-            Form::Device(gaussians) => self.on_device(gaussians, embeddings, view_aux)?,
-            #[cfg(feature = "flex")]
-            Form::Host(gaussians) => {
-                let read = |range| embeddings.clone().slice_dim(0, range).into_data();
-                let squared = gaussians.squared_distances(images, view_aux, read);
-                let squared = squared.ok_or_else(|| locate_unsound(magnitude(&embeddings)))?;
-                f32_tensor(squared, [images, views, self.classes()], &self.device)
-            }
-        }
-        .clamp_max(f32::MAX);
-        Ok(match self.record.config.distance {
-            Distance::Squared => squared.neg(),
-            Distance::Root => squared.sqrt().neg(),
-        })
+    /// [`InferError::NoLogits`] when there are none.
+    pub fn require_logits(&self) -> Result<&Tensor<3>, InferError> {
+        self.logits.as_ref().ok_or(InferError::NoLogits)
     }
 
-    /// d² by tensor operations, [images, views, dim] -> [images, views, classes].
-    fn on_device(
-        &self,
-        gaussians: &[Gaussians],
-        embeddings: Tensor<3>,
-        view_aux: &[usize],
-    ) -> Result<Tensor<3>, InferError> {
-        let [images, _, dim] = embeddings.dims();
-        let embeddings = self.prepare(embeddings)?;
-        // A multiple of 8, which is what matrix kernels are best at.
-        let chunk = (CHUNK_NUMBERS / (self.classes() * dim) / 8 * 8).max(CHUNK_IMAGES);
-        let score_view = |(view, &aux): (usize, &usize)| {
-            let chunks = (0..images).step_by(chunk).map(|start| {
-                let rows = start..images.min(start + chunk);
-                gaussians[aux].squared_distances(&embeddings, rows, view)
-            });
-            Tensor::cat(chunks.collect(), 0) // [images, 1, classes]
-        };
-        Ok(Tensor::cat(view_aux.iter().enumerate().map(score_view).collect(), 1))
-    }
-
-    /// Means of the Gaussians, `[classes, aux_classes, dim]`.
-    pub fn means(&self) -> &[f64] {
-        &self.record.means
-    }
-
-    /// Covariances of the Gaussians with the ridge on their diagonals, `[classes, aux_classes, dim, dim]`.
-    pub fn covariances(&self) -> &[f64] {
-        &self.record.covariances
-    }
-
-    /// Everything there is to store.
-    pub fn record(&self) -> &MahalanobisRecord {
-        &self.record
-    }
-
-    /// The configuration of the fit.
-    pub fn config(&self) -> &MahalanobisConfig {
-        &self.record.config
-    }
-
-    /// Number of classes.
-    pub fn classes(&self) -> usize {
-        self.record.classes
-    }
-
-    /// Number of auxiliary classes.
-    pub fn aux_classes(&self) -> usize {
-        self.record.aux_classes
-    }
-
-    /// Length of an embedding.
-    pub fn dim(&self) -> usize {
-        self.record.dim
-    }
-
-    /// Where scores are computed.
-    pub fn device(&self) -> &Device {
-        &self.device
-    }
-
-    fn check_shapes(&self, views: usize, dim: usize, view_aux: &[usize]) -> Result<(), InferError> {
-        if dim != self.dim() {
-            return Err(InferError::DimensionMismatch { expected: self.dim(), found: dim });
+    /// Checks that the views fit a scorer.
+    ///
+    /// # Errors
+    ///
+    /// [`InferError::DimensionMismatch`] when the embeddings are not of `dim` numbers, [`InferError::ViewCount`] when
+    /// there is not one auxiliary class for each view, or no view, and [`InferError::ViewAuxOutOfRange`] when one is
+    /// not below `aux_classes`.
+    pub fn check(&self, dim: usize, aux_classes: usize) -> Result<(), InferError> {
+        let ([_, views, found], view_aux) = (self.embeddings.dims(), self.view_aux);
+        if found != dim {
+            return Err(InferError::DimensionMismatch { expected: dim, found });
         }
         if views != view_aux.len() || views == 0 {
             return Err(InferError::ViewCount { views, found: view_aux.len() });
         }
-        let aux_classes = self.aux_classes();
         match view_aux.iter().position(|&aux| aux >= aux_classes) {
             None => Ok(()),
             Some(view) => Err(InferError::ViewAuxOutOfRange { view, aux: view_aux[view], aux_classes }),
         }
     }
 
-    /// Checks the embeddings and brings them to unit length, if asked.
-    fn prepare(&self, embeddings: Tensor<3>) -> Result<Tensor<3>, InferError> {
-        let normalize = self.record.config.normalize;
-        let magnitude = magnitude(&embeddings);
-        let finite = magnitude.clone().lower_equal_scalar(f32::MAX);
-        let sound = if normalize { finite.bool_and(magnitude.clone().greater_scalar(0.0)) } else { finite };
-        if !sound.all().try_into_scalar::<bool>().map_err(|e| InferError::Device(e.to_string()))? {
-            return Err(locate_unsound(magnitude));
+    /// The images of a range.
+    fn images(&self, range: core::ops::Range<usize>) -> Self {
+        let part = |tensor: &Tensor<3>| tensor.clone().slice_dim(0, range.clone());
+        Self {
+            embeddings: part(&self.embeddings),
+            logits: self.logits.as_ref().map(part),
+            view_aux: self.view_aux,
         }
-
-        Ok(if normalize {
-            // Two steps, so that the squares neither overflow nor vanish, whatever the scale of a row.
-            let scaled = embeddings / magnitude;
-            let norm = scaled.clone().square().sum_dim(2).sqrt();
-            scaled / norm
-        } else {
-            embeddings.clamp(-FAR, FAR)
-        })
     }
 }
 
-/// The mean magnitude of each row, [images, views, 1]: a sum of shares, which cannot overflow and carries NaN along.
-fn magnitude(embeddings: &Tensor<3>) -> Tensor<3> {
-    let dim = embeddings.dims()[2];
-    embeddings.clone().abs().div_scalar(dim as f32).sum_dim(2)
-}
+/// Scores the views of images; higher = more normal.
+///
+/// [`MahalanobisScorer`](crate::MahalanobisScorer) and [`KnnScorer`](crate::KnnScorer) are two. The trait is object
+/// safe: a table of detectors is a list of `Box<dyn Scorer>`, each made by an [`Estimator`](crate::Estimator).
+///
+/// # A scorer of one's own
+///
+/// The energy score (Liu et al., NeurIPS 2020) needs logits and no fit:
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use mcl_infer::{Aggregation, InferError, Scorer, ViewBatch};
+///
+/// #[derive(Debug)]
+/// struct Energy;
+///
+/// impl Scorer for Energy {
+///     fn columns(&self) -> usize {
+///         1 // one score for all classes together
+///     }
+///
+///     fn score_views(&self, batch: &ViewBatch) -> Result<Tensor<3>, InferError> {
+///         let logits = batch.require_logits()?.clone();
+///         let largest = logits.clone().max_dim(2);
+///         Ok((logits - largest.clone()).exp().sum_dim(2).log() + largest) // [images, views, 1]
+///     }
+/// }
+///
+/// # fn main() -> Result<(), InferError> {
+/// let device = Device::flex();
+/// // Two images of one view: the network is sure of the first.
+/// let logits = Tensor::from_data([[[9.0, 0.0]], [[0.5, 0.4]]], &device);
+/// let batch = ViewBatch::new(Tensor::zeros([2, 1, 4], &device), &[0]).with_logits(logits);
+/// let (_, scores) = Energy.score_aggregated(&batch, &Aggregation::Mean)?.into_host()?;
+/// assert!(scores[0] > scores[1]);
+/// # Ok(())
+/// # }
+/// ```
+pub trait Scorer: core::fmt::Debug + Send + Sync {
+    /// Scores of a view: one for each class, or a single one from a scorer that tells no classes apart. Then the label
+    /// of a [`Prediction`] is 0.
+    fn columns(&self) -> usize;
 
-/// Finds the first row whose mean magnitude is zero or not finite.
-fn locate_unsound(magnitude: Tensor<3>) -> InferError {
-    let views = magnitude.dims()[1];
-    let magnitude = match magnitude.try_into_vec_as::<f32>() {
-        Ok(magnitude) => magnitude,
-        Err(error) => return InferError::Device(error.to_string()),
-    };
-    let is_sound = |&value: &f32| value.is_finite() && value > 0.0;
-    // Zeros matter only when normalising; without, the caller has seen something worse, so look for that
-    // first.
-    let position = magnitude
-        .iter()
-        .position(|value| !value.is_finite())
-        .or_else(|| magnitude.iter().position(|value| !is_sound(value)))
-        .unwrap_or_default();
-    let (image, view) = (position / views, position % views);
-    if magnitude[position].is_finite() {
-        InferError::ZeroEmbedding { image, view }
-    } else {
-        InferError::NonFiniteEmbedding { image, view }
+    /// Scores each view. Each image must be scored by itself, whatever others are in the batch.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[images, views, columns]`, higher = more normal
+    ///
+    /// [`Aggregation::WeightedAverage`](crate::Aggregation::WeightedAverage) and `HarmonicMean` need scores that are
+    /// negative distances.
+    ///
+    /// # Errors
+    ///
+    /// [`InferError`] when the batch does not fit the scorer, or an embedding has no score.
+    fn score_views(&self, batch: &ViewBatch) -> Result<Tensor<3>, InferError>;
+
+    /// Scores the views and combines them, some images at a time: memory grows by `[images, columns]`, not by
+    /// `[images, views, columns]`. The numbers are those of [`score_views`](Self::score_views) and
+    /// [`Aggregation::apply`](crate::Aggregation::apply).
+    ///
+    /// # Errors
+    ///
+    /// As [`score_views`](Self::score_views).
+    fn score_aggregated(
+        &self,
+        batch: &ViewBatch,
+        aggregation: &dyn Aggregate,
+    ) -> Result<Prediction, InferError> {
+        let [images, views, _] = batch.embeddings.dims();
+        let chunk = (CHUNK_SCORES / (views * self.columns()).max(1)).max(LEAST_IMAGES);
+        if images <= chunk {
+            return Ok(Prediction::new(aggregation.aggregate(self.score_views(batch)?)));
+        }
+        let part = |start| {
+            let part = batch.images(start..images.min(start + chunk));
+            let scores = self.score_views(&part).map_err(|error| of_image(error, start))?;
+            Ok(aggregation.aggregate(scores))
+        };
+        let scores = (0..images).step_by(chunk).map(part).collect::<Result<_, InferError>>()?;
+        Ok(Prediction::new(Tensor::cat(scores, 0)))
     }
 }
 
-impl fmt::Debug for MahalanobisScorer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MahalanobisScorer")
-            .field("config", self.config())
-            .field("classes", &self.classes())
-            .field("aux_classes", &self.aux_classes())
-            .field("dim", &self.dim())
-            .field("device", &self.device)
-            .finish_non_exhaustive()
+/// An error of images that were counted from `start` on.
+fn of_image(error: InferError, start: usize) -> InferError {
+    match error {
+        InferError::NonFiniteEmbedding { image, view } => {
+            InferError::NonFiniteEmbedding { image: start + image, view }
+        }
+        InferError::ZeroEmbedding { image, view } => InferError::ZeroEmbedding { image: start + image, view },
+        other => other,
     }
 }
-
-#[cfg(all(test, feature = "flex"))]
-mod tests;

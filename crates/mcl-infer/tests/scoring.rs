@@ -1,12 +1,15 @@
 //! Scores against distances solved for in f64, one at a time.
 
-use burn::tensor::{Device, Tensor, TensorData};
+mod common;
+
+use burn::tensor::Device;
+use common::{covariance, embeddings, fit, numbers, small, uniform};
 use mcl_infer::{
     Aggregation, Covariance, Distance, InferError, MahalanobisConfig, MahalanobisRecord, MahalanobisScorer,
 };
 use nalgebra::{DMatrix, DVector};
 use proptest::prelude::*;
-use rand::{RngExt, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 /// `-d²` of each image, view and class, by solving Σ y = x - μ.
@@ -21,23 +24,14 @@ fn squared(record: &MahalanobisRecord, embeddings: &[f32], view_aux: &[usize]) -
         for class in 0..classes {
             let cluster = class * aux_classes + view_aux[i % view_aux.len()];
             let mean = DVector::from_column_slice(&record.means[cluster * dim..][..dim]);
-            let covariance =
-                DMatrix::from_row_slice(dim, dim, &record.covariances[cluster * dim * dim..][..dim * dim]);
+            let aux = view_aux[i % view_aux.len()];
+            let covariance = DMatrix::from_row_slice(dim, dim, covariance(record, class, aux));
             let delta = &x - mean;
             let solved = covariance.lu().solve(&delta).unwrap();
             scores.push(-delta.dot(&solved));
         }
     }
     scores
-}
-
-fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().try_to_vec().unwrap()
-}
-
-fn embeddings(values: &[f32], views: usize, dim: usize) -> Tensor<3> {
-    let shape = [values.len() / (views * dim), views, dim];
-    Tensor::from_data(TensorData::new(values.to_vec(), shape), &Device::flex())
 }
 
 fn assert_scores(scorer: &MahalanobisScorer, values: &[f32], view_aux: &[usize]) {
@@ -53,27 +47,6 @@ fn assert_scores(scorer: &MahalanobisScorer, values: &[f32], view_aux: &[usize])
         let error = (f64::from(actual) - expected).abs();
         assert!(error <= 1e-4 * expected.abs(), "{actual} for {expected}");
     }
-}
-
-fn uniform(rng: &mut ChaCha8Rng, count: usize) -> Vec<f32> {
-    (0..count).map(|_| rng.random_range(-1.0..1.0)).collect()
-}
-
-/// Fits `per_cluster` samples from `sample(rng, class, aux)` in each cluster.
-fn fit(
-    config: &MahalanobisConfig,
-    [classes, aux_classes, dim]: [usize; 3],
-    per_cluster: usize,
-    mut sample: impl FnMut(usize, usize) -> Vec<f32>,
-) -> MahalanobisScorer {
-    let mut statistics = config.statistics(classes, aux_classes, dim);
-    for class in 0..classes {
-        for aux in 0..aux_classes {
-            let features: Vec<f32> = (0..per_cluster).flat_map(|_| sample(class, aux)).collect();
-            statistics.update(&features, &vec![class; per_cluster], &vec![aux; per_cluster]).unwrap();
-        }
-    }
-    statistics.fit(config, &Device::flex()).unwrap()
 }
 
 proptest! {
@@ -152,90 +125,6 @@ fn chunks_are_seamless() {
     }
 }
 
-#[test]
-fn stored_scorers_score_the_same_to_the_last_bit() {
-    let rng = &mut ChaCha8Rng::seed_from_u64(6);
-    for covariance in [Covariance::PerClass, Covariance::Tied] {
-        let config = MahalanobisConfig::new().with_covariance(covariance).with_distance(Distance::Root);
-        let scorer = fit(&config, [3, 4, 8], 20, |_, _| uniform(rng, 8));
-        let queries = embeddings(&uniform(rng, 10 * 4 * 8), 4, 8);
-
-        let json = serde_json::to_string(scorer.record()).unwrap();
-        let record: MahalanobisRecord = serde_json::from_str(&json).unwrap();
-        assert_eq!(&record, scorer.record());
-        let loaded = record.into_scorer(&Device::flex()).unwrap();
-        let score = |scorer: &MahalanobisScorer| {
-            let scores = numbers(scorer.score(queries.clone(), &[0, 1, 2, 3]).unwrap());
-            scores.into_iter().map(f32::to_bits).collect::<Vec<_>>()
-        };
-        assert_eq!(score(&loaded), score(&scorer));
-    }
-}
-
-#[test]
-fn damaged_records_are_refused() {
-    let rng = &mut ChaCha8Rng::seed_from_u64(7);
-    let good = fit(&MahalanobisConfig::new(), [2, 2, 3], 9, |_, _| uniform(rng, 3)).record().clone();
-    let refused = |damage: &dyn Fn(&mut MahalanobisRecord)| {
-        let mut record = good.clone();
-        damage(&mut record);
-        record.into_scorer(&Device::flex()).unwrap_err()
-    };
-    let means = refused(&|record| record.means.truncate(11));
-    assert_eq!(means, InferError::RecordLength { field: "means", expected: 12, found: 11 });
-    let covariances = refused(&|record| record.dim = 1 << 40);
-    assert!(matches!(covariances, InferError::RecordLength { .. }), "{covariances}");
-    assert!(matches!(refused(&|record| record.classes = 0), InferError::Empty { .. }));
-    let nan = refused(&|record| record.covariances[7] = f64::NAN);
-    assert!(matches!(nan, InferError::RecordValue { field: "covariances", position: 7, .. }), "{nan}");
-    // The covariance of class 1, auxiliary class 0 is the third of four.
-    let flat = refused(&|record| record.covariances[2 * 9..3 * 9].fill(1.0));
-    assert!(
-        flat.to_string().contains("covariance of class 1, auxiliary class 0 is not positive definite"),
-        "{flat}"
-    );
-}
-
-fn small(normalize: bool) -> MahalanobisScorer {
-    let rng = &mut ChaCha8Rng::seed_from_u64(8);
-    fit(&MahalanobisConfig::new().with_normalize(normalize), [2, 2, 3], 9, |_, _| uniform(rng, 3))
-}
-
-#[test]
-fn bad_embeddings_are_named() {
-    for normalize in [true, false] {
-        let scorer = small(normalize);
-        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            let mut values = [1.0; 4 * 2 * 3];
-            values[(2 * 2 + 1) * 3 + 2] = value;
-            let error = scorer.score(embeddings(&values, 2, 3), &[0, 1]).unwrap_err();
-            assert_eq!(error, InferError::NonFiniteEmbedding { image: 2, view: 1 });
-        }
-    }
-    let mut values = [1.0; 4 * 2 * 3];
-    values[5 * 3..6 * 3].fill(0.0);
-    let error = small(true).score(embeddings(&values, 2, 3), &[0, 1]).unwrap_err();
-    assert_eq!(error, InferError::ZeroEmbedding { image: 2, view: 1 });
-    assert!(small(false).score(embeddings(&values, 2, 3), &[0, 1]).is_ok());
-}
-
-#[test]
-fn shapes_must_fit() {
-    let scorer = small(true);
-    let refused = |shape: [usize; 3], view_aux: &[usize]| {
-        scorer.score(Tensor::ones(shape, &Device::flex()), view_aux).unwrap_err()
-    };
-    assert_eq!(refused([1, 2, 4], &[0, 1]), InferError::DimensionMismatch { expected: 3, found: 4 });
-    assert_eq!(refused([1, 2, 3], &[0]), InferError::ViewCount { views: 2, found: 1 });
-    assert_eq!(refused([1, 0, 3], &[]), InferError::ViewCount { views: 0, found: 0 });
-    assert_eq!(
-        refused([1, 2, 3], &[0, 2]),
-        InferError::ViewAuxOutOfRange { view: 1, aux: 2, aux_classes: 2 }
-    );
-    let none = scorer.score(Tensor::zeros([0, 2, 3], &Device::flex()), &[0, 1]).unwrap();
-    assert_eq!(none.dims(), [0, 2, 2]);
-}
-
 /// Scale cannot matter when normalising, and cannot make NaN when not.
 #[test]
 fn embeddings_of_any_scale() {
@@ -297,15 +186,4 @@ fn features_of_any_scale() {
             "{scores:?} at {scale}"
         );
     }
-}
-
-#[test]
-fn gradients_are_left_behind() {
-    let scorer = small(true);
-    let device = Device::flex().autodiff();
-    let tracked = Tensor::<3>::ones([1, 1, 3], &device).require_grad();
-    let scores = scorer.score(tracked, &[0]).unwrap();
-    assert!(!scores.device().is_autodiff());
-    let plain = scorer.score(Tensor::ones([1, 1, 3], &Device::flex()), &[0]).unwrap();
-    scores.into_data().assert_eq(&plain.into_data(), true);
 }

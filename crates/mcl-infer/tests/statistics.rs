@@ -1,7 +1,7 @@
 //! Streaming statistics against two passes over all samples, their merging, storage and refusals.
 
 use burn::tensor::Device;
-use mcl_infer::{Cluster, Covariance, GaussianStatistics, InferError, MahalanobisConfig, MahalanobisRecord};
+use mcl_infer::{Covariance, GaussianStatistics, InferError, MahalanobisConfig, MahalanobisRecord};
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -119,41 +119,89 @@ proptest! {
         }
     }
 
+    /// From one scatter for each cluster, and from one for each auxiliary class.
     #[test]
-    fn tied_pools_the_classes_of_a_rotation(seed: u64, dim in 2usize..6) {
+    fn tied_pools_the_classes_of_a_rotation(seed: u64, dim in 2usize..6, cut in 0.0..1.0f64, merge: bool) {
         let samples = Samples::random(seed, dim, 0.0);
         let config = MahalanobisConfig::new().with_covariance(Covariance::Tied).with_ridge(0.25);
-        let mut statistics = GaussianStatistics::new(CLASSES, AUX, dim);
-        samples.count(&mut statistics, 0..samples.rows());
-        let record = fit(&statistics, &config);
-        for aux in 0..AUX {
-            let of_class = [0, 1].map(|class| samples.moments(class, aux, true));
-            let freedom = (of_class[0].2 + of_class[1].2 - CLASSES) as f64;
-            let pooled: Vec<f64> = (0..dim * dim)
-                .map(|i| {
-                    let ridge = if i / dim == i % dim { 0.25 } else { 0.0 };
-                    (of_class[0].1[i] + of_class[1].1[i]) / freedom + ridge
-                })
-                .collect();
-            for (class, (mean, _, _)) in of_class.iter().enumerate() {
-                let cluster = class * AUX + aux;
-                assert_close(&record.means[cluster * dim..][..dim], mean, 1e-12)?;
-                assert_close(&record.covariances[cluster * dim * dim..][..dim * dim], &pooled, 1e-12)?;
+        let cut = (cut * samples.rows() as f64) as usize;
+        for empty in [GaussianStatistics::new(CLASSES, AUX, dim), config.statistics(CLASSES, AUX, dim)] {
+            let mut statistics = empty.clone();
+            samples.count(&mut statistics, 0..cut);
+            if merge {
+                let mut rest = empty;
+                samples.count(&mut rest, cut..samples.rows());
+                statistics.merge(&rest).unwrap();
+            } else {
+                samples.count(&mut statistics, cut..samples.rows());
+            }
+            let record = fit(&statistics, &config);
+            assert_eq!(record.covariances.len(), AUX * dim * dim);
+            for aux in 0..AUX {
+                let of_class = [0, 1].map(|class| samples.moments(class, aux, true));
+                let freedom = (of_class[0].2 + of_class[1].2 - CLASSES) as f64;
+                let pooled: Vec<f64> = (0..dim * dim)
+                    .map(|i| {
+                        let ridge = if i / dim == i % dim { 0.25 } else { 0.0 };
+                        (of_class[0].1[i] + of_class[1].1[i]) / freedom + ridge
+                    })
+                    .collect();
+                assert_close(&record.covariances[aux * dim * dim..][..dim * dim], &pooled, 1e-12)?;
+                for (class, (mean, _, count)) in of_class.iter().enumerate() {
+                    let cluster = class * AUX + aux;
+                    prop_assert_eq!(statistics.counts()[cluster], *count as u64);
+                    assert_close(&record.means[cluster * dim..][..dim], mean, 1e-12)?;
+                }
             }
         }
     }
 }
 
+/// More rows of an auxiliary class than one matrix product takes, and few of each class.
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
-    let samples = Samples::random(2, 24, 0.0);
-    let count = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        let mut statistics = GaussianStatistics::new(CLASSES, AUX, 24);
-        pool.install(|| samples.count(&mut statistics, 0..samples.rows()));
-        statistics
-    };
-    assert_eq!(count(1), count(3));
+    let (classes, aux_classes, dim, rows) = (500, 2, 8, 4000);
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    let features: Vec<f32> = (0..rows * dim).map(|_| rng.random_range(-1.0f32..1.0)).collect();
+    let class: Vec<usize> = (0..rows).map(|i| i % classes).collect();
+    let aux: Vec<usize> = (0..rows).map(|i| i / classes % aux_classes).collect();
+    for covariance in [Covariance::PerClass, Covariance::Tied] {
+        let config = MahalanobisConfig::new().with_covariance(covariance).with_ridge(0.1);
+        let on = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let mut statistics = config.statistics(classes, aux_classes, dim);
+                for part in [0..3000, 3000..rows] {
+                    let features = &features[part.start * dim..part.end * dim];
+                    statistics.update(features, &class[part.clone()], &aux[part]).unwrap();
+                }
+                let mut doubled = statistics.clone();
+                doubled.merge(&statistics).unwrap();
+                let fits = [&statistics, &doubled].map(|statistics| fit(statistics, &config));
+                (statistics, doubled, fits)
+            })
+        };
+        assert_eq!(on(1), on(3), "{covariance:?}");
+    }
+}
+
+#[test]
+fn tied_statistics_hold_one_scatter_for_each_auxiliary_class() {
+    let tied = MahalanobisConfig::new().with_covariance(Covariance::Tied);
+    let stored = serde_json::to_value(tied.statistics(50, 4, 3)).unwrap();
+    assert_eq!(stored["scatters"].as_array().unwrap().len(), 4 * 3 * 3);
+    assert_eq!(stored["means"].as_array().unwrap().len(), 50 * 4 * 3);
+
+    let samples = Samples::random(3, 4, 0.0);
+    let mut statistics = tied.statistics(CLASSES, AUX, 4);
+    assert!(statistics.is_tied() && !GaussianStatistics::new(CLASSES, AUX, 4).is_tied());
+    samples.count(&mut statistics, 0..samples.rows());
+    let error = statistics.fit(&MahalanobisConfig::new(), &Device::flex()).unwrap_err();
+    assert_eq!(error, InferError::OnlyTied);
+    // A single class has its covariance to itself.
+    let mut single = tied.statistics(1, 1, 2);
+    single.update(&[1.0, 0.0, 0.0, 1.0, 0.5, -0.5], &[0; 3], &[0; 3]).unwrap();
+    single.fit(&MahalanobisConfig::new(), &Device::flex()).unwrap();
 }
 
 #[test]
@@ -176,35 +224,35 @@ fn stored_statistics_are_the_same_to_the_last_bit() {
     }
 }
 
+/// The form of version 0.1.0.
 #[test]
-fn bad_rows_are_named_and_nothing_is_counted() {
-    let mut statistics = GaussianStatistics::new(2, 2, 2);
-    statistics.update(&[1.0, 2.0], &[1], &[1]).unwrap();
-    let before = statistics.clone();
+fn statistics_of_earlier_versions_are_read() {
+    let stored: serde_json::Value = serde_json::from_str(include_str!("golden/stored.json")).unwrap();
+    let statistics: GaussianStatistics = serde_json::from_value(stored["statistics"].clone()).unwrap();
+    assert_eq!(serde_json::to_value(&statistics).unwrap(), stored["statistics"]);
+    for covariance in ["per_class", "tied"] {
+        let record: MahalanobisRecord = serde_json::from_value(stored[covariance]["record"].clone()).unwrap();
+        let fitted = fit(&statistics, &record.config);
+        assert_eq!(fitted.means, record.means);
+        assert_eq!(fitted.covariances[..], record.covariances[..fitted.covariances.len()], "{covariance}");
+    }
+}
 
-    let good = [1.0, 2.0];
-    let mut refused = |features: &[f32], class: &[usize], aux: &[usize]| {
-        let error = statistics.update(&[&good[..], features].concat(), class, aux).unwrap_err();
-        assert_eq!(statistics, before);
-        error
-    };
-    assert_eq!(refused(&[1.0, 1.0], &[0, 1], &[0]), InferError::LabelCount { class: 2, aux: 1 });
-    assert_eq!(refused(&[1.0], &[0, 1], &[0, 1]), InferError::FeatureCount { rows: 2, dim: 2, found: 3 });
-    assert_eq!(
-        refused(&[1.0, 1.0], &[0, 2], &[0, 1]),
-        InferError::ClassOutOfRange { row: 1, class: 2, classes: 2 }
-    );
-    assert_eq!(
-        refused(&[1.0, 1.0], &[0, 1], &[0, 7]),
-        InferError::AuxOutOfRange { row: 1, aux: 7, aux_classes: 2 }
-    );
-    assert_eq!(refused(&[0.0, -0.0], &[0, 1], &[0, 1]), InferError::ZeroFeature { row: 1, class: 1, aux: 1 });
-    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        let error = refused(&[1.0, value], &[0, 1], &[0, 1]).to_string();
-        assert!(
-            error.contains(&format!("row 1 (class 1, auxiliary class 1) holds {value} at position 1")),
-            "{error}"
-        );
+#[test]
+fn nothing_has_no_mean_and_no_scatter() {
+    for covariance in [Covariance::PerClass, Covariance::Tied] {
+        let config = MahalanobisConfig::new().with_covariance(covariance);
+        let mut statistics = config.statistics(2, 2, 2);
+        statistics.update(&[1.0, 0.0, 0.0, 1.0], &[0, 1], &[0, 0]).unwrap();
+        let good = serde_json::to_value(&statistics).unwrap();
+        assert_eq!(serde_json::from_value::<GaussianStatistics>(good.clone()).unwrap(), statistics);
+        // The last of the means and the last of the scatters are of auxiliary class 1, which has no samples.
+        for (field, index) in [("means", 7), ("scatters", good["scatters"].as_array().unwrap().len() - 1)] {
+            let mut bad = good.clone();
+            bad[field][index] = 0.5.into();
+            let error = serde_json::from_value::<GaussianStatistics>(bad).unwrap_err().to_string();
+            assert!(error.contains(&format!("stored {field} of")) && error.contains("no samples"), "{error}");
+        }
     }
 }
 
@@ -225,129 +273,5 @@ fn raw_features_may_be_zero_and_of_any_scale() {
     let one = fit(1.0);
     for scale in [f32::MIN_POSITIVE / 1024.0, f32::MAX] {
         assert_close(&fit(scale).covariances, &one.covariances, 1e-14).unwrap();
-    }
-}
-
-#[test]
-fn merging_needs_the_same_shape() {
-    let mut statistics = GaussianStatistics::new(2, 2, 2);
-    let raw = MahalanobisConfig::new().with_normalize(false);
-    for (other, what) in [
-        (GaussianStatistics::new(3, 2, 2), "number of classes of 3"),
-        (GaussianStatistics::new(2, 1, 2), "number of auxiliary classes of 1"),
-        (GaussianStatistics::new(2, 2, 4), "dimension 4"),
-        (raw.statistics(2, 2, 2), "normalize (0 = off, 1 = on) of 0"),
-    ] {
-        let error = statistics.merge(&other).unwrap_err();
-        assert!(matches!(error, InferError::Unmergeable { .. }));
-        assert!(error.to_string().contains(what), "{error}");
-    }
-}
-
-/// Two classes of two rotations; the last, class 1 of rotation 1, holds `last`.
-fn fit_with_last(last: &[[f32; 3]], config: &MahalanobisConfig) -> Result<(), InferError> {
-    let mut rng = ChaCha8Rng::seed_from_u64(0);
-    let mut statistics = config.statistics(2, 2, 3);
-    for (class, aux) in [(0, 0), (0, 1), (1, 0)] {
-        let features: Vec<f32> = (0..30).map(|_| rng.random_range(-1.0f32..1.0)).collect();
-        statistics.update(&features, &[class; 10], &[aux; 10]).unwrap();
-    }
-    statistics.update(last.as_flattened(), &vec![1; last.len()], &vec![1; last.len()]).unwrap();
-    statistics.fit(config, &Device::flex()).map(drop)
-}
-
-#[test]
-fn too_few_samples_for_a_covariance() {
-    let config = MahalanobisConfig::new();
-    let cluster = Cluster { class: Some(1), aux: 1 };
-    for count in [0, 1] {
-        let error = fit_with_last(&vec![[1.0, 2.0, 3.0]; count], &config).unwrap_err();
-        assert_eq!(error, InferError::TooFewSamples { cluster, count: count as u64, needed: 2 });
-        assert!(error.to_string().contains("class 1, auxiliary class 1 has"), "{error}");
-    }
-
-    // Three samples span two of three dimensions: a ridge has to be large enough to be meant.
-    let three = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
-    let error = fit_with_last(&three, &config).unwrap_err();
-    assert!(matches!(error, InferError::RankDeficient { count: 3, dim: 3, .. }), "{error}");
-    assert!(error.to_string().contains("class 1, auxiliary class 1: 3 samples"), "{error}");
-    fit_with_last(&three, &config.with_ridge(1e-3)).unwrap();
-    assert!(error.to_string().contains("Covariance::Tied"), "{error}");
-
-    // Tied, one sample a class is enough, and none is not.
-    let tied = config.with_covariance(Covariance::Tied);
-    fit_with_last(&three[..1], &tied).unwrap();
-    let error = fit_with_last(&[], &tied).unwrap_err();
-    assert_eq!(error, InferError::TooFewSamples { cluster, count: 0, needed: 1 });
-}
-
-#[test]
-fn tied_needs_a_sample_to_spare() {
-    let config = MahalanobisConfig::new().with_covariance(Covariance::Tied).with_ridge(0.1);
-    let mut statistics = config.statistics(2, 1, 2);
-    statistics.update(&[1.0, 0.0, 0.0, 1.0], &[0, 1], &[0, 0]).unwrap();
-    let error = statistics.fit(&config, &Device::flex()).unwrap_err();
-    let cluster = Cluster { class: None, aux: 0 };
-    assert_eq!(error, InferError::TooFewSamples { cluster, count: 2, needed: 3 });
-    assert!(error.to_string().contains("auxiliary class 0 (all its classes pooled)"), "{error}");
-}
-
-/// Two samples spread in one direction of 128: their variance there is what a ridge is measured by.
-#[test]
-fn few_samples_near_each_other_need_a_ridge_too() {
-    let mut features = [0.0f32; 2 * 128];
-    (features[0], features[128], features[129]) = (1.0, 0.9, 0.19f32.sqrt()); // cosine 0.9
-    for covariance in [Covariance::PerClass, Covariance::Tied] {
-        let config = MahalanobisConfig::new().with_covariance(covariance);
-        let mut statistics = config.statistics(1, 1, 128);
-        statistics.update(&features, &[0; 2], &[0; 2]).unwrap();
-        let fit = |ridge| statistics.fit(&config.with_ridge(ridge), &Device::flex());
-        let Err(error @ InferError::RankDeficient { needed, .. }) = fit(1e-9) else { panic!("a fit") };
-        assert!((needed - 1e-7).abs() < 1e-12, "{needed}");
-        // Who shares a covariance already is not told to.
-        assert_eq!(error.to_string().contains("Covariance::Tied"), covariance == Covariance::PerClass);
-        fit(1e-6).unwrap();
-    }
-}
-
-#[test]
-fn equal_samples_have_no_spread() {
-    let error = fit_with_last(&[[0.1, 0.2, 0.3]; 9], &MahalanobisConfig::new().with_ridge(0.1)).unwrap_err();
-    assert_eq!(error, InferError::NoSpread { cluster: Cluster { class: Some(1), aux: 1 }, count: 9 });
-}
-
-#[test]
-fn flat_covariance_is_not_positive_definite() {
-    // Enough samples, but all in one plane, and no ridge.
-    let flat: Vec<[f32; 3]> = (0..9).map(|i| [(i as f32).sin(), (i as f32).cos(), 0.0]).collect();
-    let error = fit_with_last(&flat, &MahalanobisConfig::new().with_ridge(0.0)).unwrap_err();
-    assert_eq!(
-        error,
-        InferError::NotPositiveDefinite { cluster: Cluster { class: Some(1), aux: 1 }, ridge: 0.0 }
-    );
-    // The same for a plane that lies across the axes, where rounding leaves pivots of either sign.
-    let tilted: Vec<[f32; 3]> = flat.iter().map(|[x, y, _]| [x + y, x - 2.0 * y, 2.0 * x - y]).collect();
-    let error =
-        fit_with_last(&tilted, &MahalanobisConfig::new().with_ridge(0.0).with_normalize(false)).unwrap_err();
-    assert!(matches!(error, InferError::NotPositiveDefinite { .. }), "{error}");
-    fit_with_last(&flat, &MahalanobisConfig::new()).unwrap();
-}
-
-#[test]
-fn configuration_must_make_sense() {
-    let statistics = GaussianStatistics::new(1, 1, 2);
-    let refused = |config: MahalanobisConfig| statistics.fit(&config, &Device::flex()).unwrap_err();
-    let config = MahalanobisConfig::new();
-    assert_eq!(
-        refused(config.with_normalize(false)),
-        InferError::NormalizeMismatch { statistics: true, config: false }
-    );
-    for ridge in [-1e-9, f64::NAN, f64::INFINITY] {
-        assert!(matches!(refused(config.with_ridge(ridge)), InferError::InvalidRidge { .. }));
-    }
-    for (classes, aux_classes, dim) in [(0, 1, 1), (1, 0, 1), (1, 1, 0)] {
-        let error =
-            GaussianStatistics::new(classes, aux_classes, dim).fit(&config, &Device::flex()).unwrap_err();
-        assert_eq!(error, InferError::Empty { classes, aux_classes, dim });
     }
 }

@@ -2,6 +2,7 @@
 
 use burn::config::Config;
 use mcl_data::ImageSet;
+use mcl_data::batch::Rotations;
 use mcl_infer::{
     Aggregation, Calibration, Cluster, Covariance, InferError, MahalanobisConfig, TestTimeViews,
 };
@@ -15,6 +16,10 @@ pub struct DetectorConfig {
     /// Covariance, distance and normalisation of the class Gaussians.
     #[config(default = "MahalanobisConfig::new()")]
     pub gaussians: MahalanobisConfig,
+    /// Rotations that the network was trained on ([`TrainConfig::rotations`](crate::train::TrainConfig::rotations)): with
+    /// [`Rotations::None`] a class has one Gaussian instead of four, and only the upright image can be scored.
+    #[config(default = "Rotations::All")]
+    pub rotations: Rotations,
     /// Views of an image that are scored.
     #[config(default = "TestTimeViews::RotationsAndFlips")]
     pub views: TestTimeViews,
@@ -30,6 +35,11 @@ pub struct DetectorConfig {
 }
 
 impl DetectorConfig {
+    /// Settings for a network trained on upright images alone.
+    pub fn upright() -> Self {
+        Self::new().with_rotations(Rotations::None).with_views(TestTimeViews::Identity)
+    }
+
     /// Checks every value.
     ///
     /// # Errors
@@ -43,6 +53,14 @@ impl DetectorConfig {
         if self.batch_size == 0 {
             let value = "0".to_string();
             return Err(DetectorError::Config { setting: "batch_size", value, expected: "at least 1" });
+        }
+        if self.rotations == Rotations::None && self.views != TestTimeViews::Identity {
+            let value = format!("{:?}", self.views);
+            return Err(DetectorError::Config {
+                setting: "views",
+                value,
+                expected: "Identity without rotations",
+            });
         }
         let ridge = self.gaussians.ridge;
         if !(ridge.is_finite() && ridge >= 0.0) {

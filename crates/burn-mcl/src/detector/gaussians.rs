@@ -1,10 +1,11 @@
 //! The Gaussians of a trained network: one for each (class, rotation).
 
 use mcl_data::ImageSet;
+use mcl_data::batch::Rotations;
 use mcl_infer::{InferError, MahalanobisConfig, MahalanobisScorer, TestTimeViews};
 use mcl_model::Network;
 
-use super::DetectorError;
+use super::{DetectorConfig, DetectorError};
 use crate::embed::embed;
 use crate::progress::Progress;
 
@@ -26,7 +27,22 @@ pub fn fit_gaussians<N: Network>(
     batch_size: usize,
     progress: Progress,
 ) -> Result<MahalanobisScorer, DetectorError> {
-    let views = TestTimeViews::Rotations;
+    let config = DetectorConfig::new().with_gaussians(*config).with_batch_size(batch_size);
+    fit_views(model, train, &config, progress)
+}
+
+/// Fits a Gaussian to each class in each of the rotations that the settings name.
+pub(super) fn fit_views<N: Network>(
+    model: &N,
+    train: &ImageSet,
+    config: &DetectorConfig,
+    progress: Progress,
+) -> Result<MahalanobisScorer, DetectorError> {
+    let views = match config.rotations {
+        Rotations::None => TestTimeViews::Identity,
+        _ => TestTimeViews::Rotations,
+    };
+    let (batch_size, config) = (config.batch_size, &config.gaussians);
     let aux = views.aux();
     let mut statistics = None;
     let bar = progress.bar("fitting", train.len(), 0);

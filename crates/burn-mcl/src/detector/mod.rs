@@ -9,10 +9,14 @@ pub use config::DetectorConfig;
 pub use error::DetectorError;
 pub use gaussians::fit_gaussians;
 
+use gaussians::fit_views;
+
 use burn::tensor::Tensor;
 use mcl_data::ImageSet;
 use mcl_data::batch::eval_batches;
-use mcl_infer::{Calibration, MahalanobisScorer, Neighbour, NeighbourIndex, TestTimeViews};
+use mcl_infer::{
+    Calibration, MahalanobisScorer, Neighbour, NeighbourIndex, Scorer, TestTimeViews, ViewBatch,
+};
 use mcl_model::{MclModel, MclModelConfig, Network};
 use serde::Serialize;
 
@@ -129,7 +133,7 @@ impl<N: Network> Detector<N> {
         config.check_numbers(train, calibration)?;
         tracing::info!(images = train.len(), calibration = calibration.len(), "fitting a detector");
         let model = network.valid();
-        let scorer = fit_gaussians(&model, train, &config.gaussians, config.batch_size, progress)?;
+        let scorer = fit_views(&model, train, &config, progress)?;
         let mut detector = Self {
             model,
             model_config: None,
@@ -166,20 +170,18 @@ impl<N: Network> Detector<N> {
         let images = views.expand(images).reshape([n * count, channels, height, width]);
         let projections = self.model.forward(images).projections;
         let dim = projections.dims()[1];
-        let scores = self.scorer.score(projections.reshape([n, count, dim]), views.aux())?;
-        let prediction = self.config.aggregation.apply(scores);
-        let labels = prediction.label.into_data();
-        let scores = prediction.score.into_data();
+        let batch = ViewBatch::new(projections.reshape([n, count, dim]), views.aux());
+        let (labels, scores) = self.scorer.score_aggregated(&batch, &self.config.aggregation)?.into_host()?;
         labels
-            .iter::<i64>()
-            .zip(scores.iter::<f64>())
+            .into_iter()
+            .zip(scores)
             .enumerate()
             .map(|(image, (label, score))| {
                 if !score.is_finite() {
                     return Err(DetectorError::NonFiniteScore { image, score });
                 }
                 Ok(Detection {
-                    label: label as usize,
+                    label,
                     score,
                     p_value: self.calibration.p_value(score),
                     is_anomaly: score < self.threshold,

@@ -11,7 +11,8 @@
 use std::path::Path;
 
 use burn::tensor::Device;
-use mcl_infer::{Calibration, MahalanobisRecord, MahalanobisScorer};
+use mcl_data::batch::Rotations;
+use mcl_infer::{Calibration, Covariance, MahalanobisRecord, MahalanobisScorer};
 use mcl_model::{MclModel, MclModelConfig, Network, ResNetConfig, ResNetDepth};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,7 @@ use super::{Detector, DetectorConfig, DetectorError};
 use crate::artifact::{Artifact, ArtifactError, ArtifactWriter, Kind};
 use crate::defaults;
 use crate::progress::Progress;
-use crate::train::{ROTATIONS, TrainConfig, kind};
+use crate::train::{TrainConfig, kind};
 
 const KIND: Kind = Kind { name: "burn-mcl detector", format: 1 };
 
@@ -96,16 +97,18 @@ impl<N: Network> Detector<N> {
         };
         let [classes, aux, dim] = [self.scorer.classes(), self.scorer.aux_classes(), self.scorer.dim()];
         let (means, covariances) = (self.scorer.means(), self.scorer.covariances());
+        // Classes that share a covariance have it once.
+        let shared =
+            covariances.len() == aux * dim * dim && self.scorer.config().covariance == Covariance::Tied;
+        let shape = if shared { vec![aux, dim, dim] } else { vec![classes, aux, dim, dim] };
         let scores = self.calibration.scores();
 
         let mut writer = ArtifactWriter::new(path, KIND).map_err(ArtifactError::from)?;
         self.model.save_weights(&writer.path(WEIGHTS))?;
         let mut write = || {
             writer.adopt(WEIGHTS)?;
-            let gaussians = [
-                ("means", vec![classes, aux, dim], means),
-                ("covariances", vec![classes, aux, dim, dim], covariances),
-            ];
+            let gaussians =
+                [("means", vec![classes, aux, dim], means), ("covariances", shape.clone(), covariances)];
             writer.write(GAUSSIANS, &to_bytes(&gaussians))?;
             writer.write(CALIBRATION, &to_bytes(&[("scores", vec![scores.len()], scores)]))?;
             let json = serde_json::to_vec_pretty(&settings).expect("settings are plain data");
@@ -141,13 +144,17 @@ impl<N: Network> Detector<N> {
         model_config: Option<MclModelConfig>,
         dim: usize,
     ) -> Result<Self, DetectorError> {
-        check(&settings.images).map_err(|reason| artifact.unusable(SETTINGS, reason))?;
         let config: DetectorConfig = settings_of(artifact, &DetectorConfig::new(), settings.detector)?;
         config.validate()?;
+        check(&settings.images, config.rotations).map_err(|reason| artifact.unusable(SETTINGS, reason))?;
         let device = network.device().without_autodiff();
         let model = network.load_weights(&artifact.path(WEIGHTS))?;
-        let scorer =
-            load_gaussians(artifact, [settings.class_names.len(), ROTATIONS, dim], &config, &device)?;
+        let scorer = load_gaussians(
+            artifact,
+            [settings.class_names.len(), config.rotations.aux_classes(), dim],
+            &config,
+            &device,
+        )?;
         let calibration = load_calibration(artifact)?;
         let threshold = calibration.threshold(config.tpr)?;
         if threshold != settings.threshold {
@@ -193,7 +200,6 @@ impl Detector<MclModel> {
                 format!("the network takes {} channels, and images have 3", model.resnet.in_channels);
             return Err(artifact.unusable(SETTINGS, reason).into());
         }
-        check(&settings.images).map_err(|reason| artifact.unusable(SETTINGS, reason))?;
         let (network, dim) = (model.try_init(&device.clone().without_autodiff())?, model.projection_dim);
         Self::read(&artifact, settings, network, Some(model), dim)
     }
@@ -227,12 +233,15 @@ fn recorded(training: Value) -> Option<TrainConfig> {
 }
 
 /// Whether this version makes the images that the detector takes.
-fn check(images: &Images) -> Result<(), String> {
+fn check(images: &Images, rotations: Rotations) -> Result<(), String> {
     let expected = Images::of_size((images.height, images.width));
     if *images != expected {
         return Err(format!("it takes {images:?}, and this version makes {expected:?}"));
     }
-    if images.height == 0 || images.height != images.width {
+    if images.height == 0 || images.width == 0 {
+        return Err(format!("images of {} x {} have no pixels", images.height, images.width));
+    }
+    if images.height != images.width && rotations != Rotations::None {
         return Err(format!("images of {} x {} cannot be rotated", images.height, images.width));
     }
     Ok(())
@@ -249,11 +258,26 @@ fn load_gaussians(
     let bytes = artifact.bytes(GAUSSIANS, limit.saturating_add(SPARE))?;
     let damaged = |reason| artifact.unusable(GAUSSIANS, reason);
     let means = from_bytes(&bytes, "means", &[classes, aux_classes, dim]).map_err(damaged)?;
+    let config = config.gaussians;
     let covariances =
-        from_bytes(&bytes, "covariances", &[classes, aux_classes, dim, dim]).map_err(damaged)?;
-    let record =
-        MahalanobisRecord { config: config.gaussians, classes, aux_classes, dim, means, covariances };
+        read_covariances(&bytes, config.covariance, [classes, aux_classes, dim]).map_err(damaged)?;
+    let record = MahalanobisRecord { config, classes, aux_classes, dim, means, covariances };
     Ok(record.into_scorer(device)?)
+}
+
+/// One covariance for each (class, rotation), or, where the classes share it, one for each rotation.
+fn read_covariances(
+    bytes: &[u8],
+    covariance: Covariance,
+    [classes, aux_classes, dim]: [usize; 3],
+) -> Result<Vec<f64>, String> {
+    let each = [classes, aux_classes, dim, dim];
+    let read = |shape| from_bytes(bytes, "covariances", shape);
+    match covariance {
+        // Version 0.1.0 repeated a shared covariance for each class.
+        Covariance::Tied => read(&each).or_else(|_| read(&each[1..])),
+        _ => read(&each),
+    }
 }
 
 fn load_calibration(artifact: &Artifact) -> Result<Calibration, DetectorError> {
@@ -284,4 +308,23 @@ fn from_bytes(bytes: &[u8], name: &str, shape: &[usize]) -> Result<Vec<f64>, Str
     }
     let values = view.data().chunks_exact(8);
     Ok(values.map(|bytes| f64::from_le_bytes(bytes.try_into().expect("8 bytes"))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROTATIONS: usize = 4;
+
+    #[test]
+    fn shared_covariances_are_read_once_or_repeated() {
+        let values: Vec<f64> = (0..2 * ROTATIONS * 4).map(|i| i as f64).collect();
+        let once = to_bytes(&[("covariances", vec![ROTATIONS, 2, 2], &values[..ROTATIONS * 4])]);
+        let each = to_bytes(&[("covariances", vec![2, ROTATIONS, 2, 2], &values)]);
+        let read = |bytes, covariance| read_covariances(bytes, covariance, [2, ROTATIONS, 2]);
+        assert_eq!(read(&once, Covariance::Tied).unwrap(), values[..ROTATIONS * 4]);
+        assert_eq!(read(&each, Covariance::Tied).unwrap(), values);
+        assert_eq!(read(&each, Covariance::PerClass).unwrap(), values);
+        assert!(read(&once, Covariance::PerClass).is_err());
+    }
 }

@@ -1,5 +1,7 @@
 //! The curves behind AUROC and average precision: what every threshold finds, and at what price.
 
+use mcl_infer::metrics::{Positive, Ranking};
+
 /// Most points of a drawn curve: more than its pixels tell apart.
 const POINTS: usize = 400;
 
@@ -8,21 +10,10 @@ pub(super) type Curve = Vec<(f64, f64)>;
 
 /// (anomalies found, normal images flagged) at every threshold, from the strictest; equal scores are one threshold.
 fn sweep(normal: &[f64], anomalous: &[f64]) -> Vec<(usize, usize)> {
-    let mut all: Vec<(f64, bool)> = normal.iter().map(|&score| (score, false)).collect();
-    all.extend(anomalous.iter().map(|&score| (score, true)));
-    all.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-    let (mut found, mut flagged, mut cuts) = (0, 0, Vec::new());
-    for (i, &(score, anomaly)) in all.iter().enumerate() {
-        if anomaly {
-            found += 1;
-        } else {
-            flagged += 1;
-        }
-        if all.get(i + 1).is_none_or(|next| next.0 != score) {
-            cuts.push((found, flagged));
-        }
-    }
-    cuts
+    // Scores that a report may not draw have no thresholds.
+    let Ok(ranking) = Ranking::new(normal, anomalous) else { return Vec::new() };
+    let cuts = ranking.cuts(Positive::OutOfDistribution);
+    cuts.map(|cut| (cut.true_positives as usize, cut.false_positives as usize)).collect()
 }
 
 /// Anomalies found (y) against normal images flagged (x), both as shares.
@@ -63,7 +54,7 @@ fn thin(curve: &Curve) -> Curve {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mcl_infer::metrics::{Positive, auroc, average_precision};
+    use mcl_infer::metrics::{auroc, average_precision};
 
     fn noise(n: usize, shift: f64) -> Vec<f64> {
         (0..n).map(|i| (i as f64 * 0.618_034).fract() + shift - ((i * 7) % 5) as f64 * 0.1).collect()

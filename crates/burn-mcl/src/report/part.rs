@@ -50,7 +50,8 @@ impl<'a> Part<'a> {
         part.judged(views, Aggregation::WeightedAverage)
     }
 
-    /// Scores all eight views of the images, and judges them as [`new`](Self::new) does.
+    /// Scores all eight views of the images, or the upright one for Gaussians without rotations, and judges them as
+    /// [`new`](Self::new) does.
     ///
     /// # Errors
     ///
@@ -63,7 +64,10 @@ impl<'a> Part<'a> {
         batch_size: usize,
         progress: Progress,
     ) -> Result<Self, DetectorError> {
-        let views = TestTimeViews::RotationsAndFlips;
+        let views = match scorer.aux_classes() {
+            1 => TestTimeViews::Identity,
+            _ => TestTimeViews::RotationsAndFlips,
+        };
         Ok(Self::new(name, images, ScoredSet::new(model, scorer, images, views, batch_size, progress)?))
     }
 

@@ -2,11 +2,12 @@
 
 use burn::config::Config;
 use mcl_data::augment::SimClrAugmentConfig;
+use mcl_data::batch::Rotations;
 use mcl_model::{MclModelConfig, ResNetConfig, ResNetDepth};
 
 use super::{Decay, Objective, Optimizer, Schedule, TrainError};
 
-/// Rotations of each image in a batch: 0, 90, 180 and 270 degrees.
+/// Rotations of an image under [`Rotations::All`]: 0, 90, 180 and 270 degrees.
 pub const ROTATIONS: usize = 4;
 
 /// Settings of a training run; the defaults are the paper's, with a ResNet-34, and a warm-up.
@@ -25,7 +26,10 @@ pub struct TrainConfig {
     /// How views are drawn from an image.
     #[config(default = "SimClrAugmentConfig::new()")]
     pub augment: SimClrAugmentConfig,
-    /// Images in a batch. Each gives 4 rotations of 2 views, so a batch holds 8 times as many views.
+    /// Which rotations of an image a batch shows. They are the auxiliary labels.
+    #[config(default = "Rotations::All")]
+    pub rotations: Rotations,
+    /// Images in a batch. Each gives 2 views of each of its rotations: 8 views with all four rotations, otherwise 2.
     #[config(default = 256)]
     pub images_per_batch: usize,
     /// Passes over the images (in all four rotations).
@@ -34,7 +38,7 @@ pub struct TrainConfig {
     /// Length of the run in optimizer steps; replaces [`epochs`](Self::epochs) when given.
     #[config(default = "None")]
     pub steps: Option<usize>,
-    /// Peak learning rate. `None` scales it with the batch: 0.3 x (4 x images_per_batch) / 256.
+    /// Peak learning rate. `None` scales it with the batch: 0.3 x samples_per_batch / 256.
     #[config(default = "None")]
     pub learning_rate: Option<f64>,
     /// Where the cosine ends, as a fraction of the peak learning rate.
@@ -78,12 +82,12 @@ pub struct TrainConfig {
 impl TrainConfig {
     /// Samples in a batch (one per image and rotation): the batch size that the paper speaks of.
     pub fn samples_per_batch(&self) -> usize {
-        self.images_per_batch * ROTATIONS
+        self.images_per_batch * self.rotations.per_image()
     }
 
     /// Auxiliary classes that the network learns to tell apart: one a rotation.
     pub fn aux_classes(&self) -> usize {
-        ROTATIONS
+        self.rotations.aux_classes()
     }
 
     /// Views in a batch: two per sample.

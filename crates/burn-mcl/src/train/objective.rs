@@ -1,6 +1,7 @@
 //! What a run minimises: masked contrastive learning, one of the losses it is compared with, or a loss of one's own.
 
 use burn::tensor::{Int, Tensor};
+use mcl_data::batch::Rotations;
 use mcl_loss::{
     MclLabels, MclLoss, MclLossConfig, NtXentLoss, NtXentLossConfig, SupConLoss, SupConLossConfig,
 };
@@ -49,8 +50,12 @@ impl Objective {
     }
 
     /// What to say before training on images of this many classes.
-    pub(super) fn caution(&self, classes: usize) -> Option<String> {
+    pub(super) fn caution(&self, classes: usize, rotations: Rotations) -> Option<String> {
         match self {
+            Self::Mcl(_) | Self::SupCon(_) if classes == 1 && rotations == Rotations::None => Some(
+                "with one class and no rotations nothing repels, and all projections will collapse; train with rotations"
+                    .into(),
+            ),
             Self::Mcl(MclLossConfig { temperature, beta, .. })
                 if classes == 1 && *beta < temperature.recip() =>
             {
@@ -180,13 +185,14 @@ mod tests {
         assert_eq!(Objective::for_classes(10), Objective::default());
         assert_eq!(Objective::for_classes(1), Objective::Mcl(MclLossConfig::new().with_beta(5.0)));
         assert!(Objective::for_classes(1).init().is_ok());
-        assert!(Objective::default().caution(1).unwrap().contains("beta = 5"));
+        assert!(Objective::default().caution(1, Rotations::All).unwrap().contains("beta = 5"));
+        assert!(Objective::for_classes(1).caution(1, Rotations::None).unwrap().contains("no rotations"));
         for (objective, classes) in [
             (Objective::default(), 2),
             (Objective::for_classes(1), 1),
             (Objective::NtXent(NtXentLossConfig::new()), 1),
         ] {
-            assert_eq!(objective.caution(classes), None);
+            assert_eq!(objective.caution(classes, Rotations::All), None);
         }
     }
 

@@ -27,6 +27,7 @@ pub(super) fn run<N: Network>(trainer: Trainer<'_, N>, images: &ImageSet) -> Res
     let batches = BatchConfig::new(config.images_per_batch)
         .with_seed(config.seed)
         .with_augment(config.augment.clone())
+        .with_rotations(config.rotations)
         .try_init(Arc::new(images.clone()))?;
     let total_steps = config.total_steps(count);
     let schedule = config.schedule(count);
@@ -38,7 +39,7 @@ pub(super) fn run<N: Network>(trainer: Trainer<'_, N>, images: &ImageSet) -> Res
         return Err(TrainError::EmptyClass { name: images.class_names()[class].clone() });
     }
     if start.loss.is_none()
-        && let Some(message) = config.objective.caution(images.class_names().len())
+        && let Some(message) = config.objective.caution(images.class_names().len(), config.rotations)
     {
         progress.warn(&message);
     }

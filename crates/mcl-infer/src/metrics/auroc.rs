@@ -1,7 +1,8 @@
 //! Area under the receiver operating characteristic.
 
 use super::error::MetricError;
-use super::ranking::{Positive, Ranking};
+use super::ranking::{Cut, Positive, Ranking};
+use super::scores::Scores;
 
 /// The chance that an in-distribution image scores higher than an out-of-distribution one, ties counting
 /// half: the area under the ROC curve, 0 to 1, 0.5 for scores that tell nothing. The same whichever class is
@@ -9,21 +10,21 @@ use super::ranking::{Positive, Ranking};
 ///
 /// # Errors
 ///
-/// An empty side, or NaN.
-pub fn auroc(ind: &[f64], ood: &[f64]) -> Result<f64, MetricError> {
+/// An empty side, NaN, or a device that cannot return its scores.
+pub fn auroc(ind: impl Scores, ood: impl Scores) -> Result<f64, MetricError> {
     Ok(Ranking::new(ind, ood)?.auroc())
 }
 
 impl Ranking {
-    /// Mann-Whitney U over the number of pairs, in whole half-pairs: rounded once, at the end.
-    pub(crate) fn auroc(&self) -> f64 {
+    /// [`auroc`] of the two sets.
+    pub fn auroc(&self) -> f64 {
+        // Mann-Whitney U over the number of pairs, in whole half-pairs: rounded once, at the end.
         let (positives, negatives) = self.sizes(Positive::InDistribution);
-        let (mut half_pairs, mut before) = (0u128, Default::default());
-        for cut in self.cuts(Positive::InDistribution) {
-            let super::ranking::Cut { true_positives, false_positives } = before;
-            let step = u128::from(cut.false_positives - false_positives);
-            half_pairs += step * u128::from(cut.true_positives + true_positives);
-            before = cut;
+        let (mut half_pairs, mut before) = (0u128, (0, 0));
+        for Cut { true_positives, false_positives, .. } in self.cuts(Positive::InDistribution) {
+            let step = u128::from(false_positives - before.1);
+            half_pairs += step * u128::from(true_positives + before.0);
+            before = (true_positives, false_positives);
         }
         half_pairs as f64 / (2.0 * positives * negatives)
     }

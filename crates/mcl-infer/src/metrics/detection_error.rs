@@ -2,6 +2,7 @@
 
 use super::error::MetricError;
 use super::ranking::{Positive, Ranking};
+use super::scores::Scores;
 
 /// The least share of wrong verdicts that any threshold reaches when both sides are equally likely, 0 to 0.5:
 ///
@@ -13,13 +14,14 @@ use super::ranking::{Positive, Ranking};
 ///
 /// # Errors
 ///
-/// An empty side, or NaN.
-pub fn detection_error(ind: &[f64], ood: &[f64]) -> Result<f64, MetricError> {
+/// An empty side, NaN, or a device that cannot return its scores.
+pub fn detection_error(ind: impl Scores, ood: impl Scores) -> Result<f64, MetricError> {
     Ok(Ranking::new(ind, ood)?.detection_error())
 }
 
 impl Ranking {
-    pub(crate) fn detection_error(&self) -> f64 {
+    /// [`detection_error`] of the two sets.
+    pub fn detection_error(&self) -> f64 {
         let (positives, negatives) = self.sizes(Positive::InDistribution);
         self.cuts(Positive::InDistribution)
             .map(|cut| {

@@ -4,6 +4,8 @@ use core::fmt;
 
 use thiserror::Error;
 
+use crate::error::Cause;
+
 /// Which of the two sets of scores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Side {
@@ -26,6 +28,10 @@ impl fmt::Display for Side {
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum MetricError {
+    /// The device could not return its scores.
+    #[error("the device failed")]
+    Device(#[source] Cause),
+
     /// There are no scores on one side.
     #[error("no {side} scores: at least one is needed on each side")]
     Empty {

@@ -2,6 +2,7 @@
 
 use super::error::MetricError;
 use super::ranking::{Positive, Ranking};
+use super::scores::Scores;
 
 /// The share of negatives that pass the strictest threshold that at least a share `tpr` of the positives
 /// pass: the field's FPR@95 for `tpr` = 0.95. 0 to 1, lower is better.
@@ -10,23 +11,35 @@ use super::ranking::{Positive, Ranking};
 ///
 /// # Errors
 ///
-/// An empty side, NaN, or a `tpr` that is not between 0 and 1.
-pub fn fpr_at_tpr(ind: &[f64], ood: &[f64], tpr: f64, positive: Positive) -> Result<f64, MetricError> {
-    if !(0.0..=1.0).contains(&tpr) {
-        return Err(MetricError::InvalidRate { tpr });
-    }
-    Ok(Ranking::new(ind, ood)?.fpr_at_tpr(tpr, positive))
+/// An empty side, NaN, a device that cannot return its scores, or a `tpr` that is not between 0 and 1.
+pub fn fpr_at_tpr(
+    ind: impl Scores,
+    ood: impl Scores,
+    tpr: f64,
+    positive: Positive,
+) -> Result<f64, MetricError> {
+    check_rate(tpr)?; // before the scores are sorted
+    Ranking::new(ind, ood)?.fpr_at_tpr(tpr, positive)
+}
+
+fn check_rate(tpr: f64) -> Result<(), MetricError> {
+    if (0.0..=1.0).contains(&tpr) { Ok(()) } else { Err(MetricError::InvalidRate { tpr }) }
 }
 
 impl Ranking {
-    pub(crate) fn fpr_at_tpr(&self, tpr: f64, positive: Positive) -> f64 {
+    /// [`fpr_at_tpr`] of the two sets.
+    ///
+    /// # Errors
+    ///
+    /// A `tpr` that is not between 0 and 1.
+    pub fn fpr_at_tpr(&self, tpr: f64, positive: Positive) -> Result<f64, MetricError> {
+        check_rate(tpr)?;
         let (positives, negatives) = self.sizes(positive);
         if tpr <= 0.0 {
-            return 0.0; // a threshold above all scores
+            return Ok(0.0); // a threshold above all scores
         }
-        self.cuts(positive)
-            .find(|cut| cut.true_positives as f64 / positives >= tpr)
-            .map_or(1.0, |cut| cut.false_positives as f64 / negatives)
+        let cut = self.cuts(positive).find(|cut| cut.true_positives as f64 / positives >= tpr);
+        Ok(cut.map_or(1.0, |cut| cut.false_positives as f64 / negatives))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::error::MetricError;
 use super::ranking::{Cut, Positive, Ranking};
+use super::scores::Scores;
 
 /// Area under the precision-recall curve as a step function: the mean precision over the positives
 /// (scikit-learn's `average_precision_score`). 0 to 1.
@@ -12,8 +13,8 @@ use super::ranking::{Cut, Positive, Ranking};
 ///
 /// # Errors
 ///
-/// An empty side, or NaN.
-pub fn average_precision(ind: &[f64], ood: &[f64], positive: Positive) -> Result<f64, MetricError> {
+/// An empty side, NaN, or a device that cannot return its scores.
+pub fn average_precision(ind: impl Scores, ood: impl Scores, positive: Positive) -> Result<f64, MetricError> {
     Ok(Ranking::new(ind, ood)?.average_precision(positive))
 }
 
@@ -23,17 +24,19 @@ pub fn average_precision(ind: &[f64], ood: &[f64], positive: Positive) -> Result
 ///
 /// # Errors
 ///
-/// An empty side, or NaN.
-pub fn aupr_trapezoid(ind: &[f64], ood: &[f64], positive: Positive) -> Result<f64, MetricError> {
+/// An empty side, NaN, or a device that cannot return its scores.
+pub fn aupr_trapezoid(ind: impl Scores, ood: impl Scores, positive: Positive) -> Result<f64, MetricError> {
     Ok(Ranking::new(ind, ood)?.aupr_trapezoid(positive))
 }
 
 impl Ranking {
-    pub(crate) fn average_precision(&self, positive: Positive) -> f64 {
+    /// [`average_precision`] of the two sets.
+    pub fn average_precision(&self, positive: Positive) -> f64 {
         self.area(positive, |_, precision| precision)
     }
 
-    pub(crate) fn aupr_trapezoid(&self, positive: Positive) -> f64 {
+    /// [`aupr_trapezoid`] of the two sets.
+    pub fn aupr_trapezoid(&self, positive: Positive) -> f64 {
         self.area(positive, |before, precision| (before + precision) / 2.0)
     }
 
@@ -41,7 +44,7 @@ impl Ranking {
     fn area(&self, positive: Positive, height: impl Fn(f64, f64) -> f64) -> f64 {
         let (positives, _) = self.sizes(positive);
         let (mut area, mut recalled, mut before) = (0.0, 0, 1.0);
-        for Cut { true_positives, false_positives } in self.cuts(positive) {
+        for Cut { true_positives, false_positives, .. } in self.cuts(positive) {
             let precision = true_positives as f64 / (true_positives + false_positives) as f64;
             area += (true_positives - recalled) as f64 * height(before, precision);
             (recalled, before) = (true_positives, precision);

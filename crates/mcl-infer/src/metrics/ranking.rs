@@ -3,6 +3,7 @@
 use rayon::slice::ParallelSliceMut;
 
 use super::error::{MetricError, Side};
+use super::scores::Scores;
 
 /// Which class a detector is said to detect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -14,30 +15,54 @@ pub enum Positive {
     OutOfDistribution,
 }
 
-/// Scores in ascending order.
-pub(crate) struct Ranking {
+/// Both sets of scores in ascending order: all metrics, and the points of every curve, from one sort.
+///
+/// ```
+/// use mcl_infer::metrics::{Positive, Ranking};
+///
+/// let ranking = Ranking::new(&[3.0, 2.0], &[2.0, 1.0])?;
+/// assert_eq!(ranking.auroc(), 0.875);
+/// // The ROC curve of finding anomalies: shares of all.
+/// let (anomalies, normal) = ranking.counts(Positive::OutOfDistribution);
+/// let roc: Vec<(f64, f64)> = ranking
+///     .cuts(Positive::OutOfDistribution)
+///     .map(|cut| (cut.false_positives as f64 / normal as f64, cut.true_positives as f64 / anomalies as f64))
+///     .collect();
+/// assert_eq!(roc, [(0.0, 0.5), (0.5, 1.0), (1.0, 1.0)]);
+/// # Ok::<(), mcl_infer::metrics::MetricError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Ranking {
     ind: Vec<f64>,
     ood: Vec<f64>,
 }
 
 impl Ranking {
-    pub(crate) fn new(ind: &[f64], ood: &[f64]) -> Result<Self, MetricError> {
-        let sorted = |scores: &[f64], side| {
+    /// Sorts the scores of in-distribution and of out-of-distribution images; higher = more in-distribution.
+    ///
+    /// # Errors
+    ///
+    /// An empty side, NaN, or a device that cannot return its scores.
+    pub fn new(ind: impl Scores, ood: impl Scores) -> Result<Self, MetricError> {
+        let sorted = |mut scores: Vec<f64>, side| {
             if scores.is_empty() {
                 return Err(MetricError::Empty { side });
             }
             if let Some(index) = scores.iter().position(|score| score.is_nan()) {
                 return Err(MetricError::NaN { side, index });
             }
-            let mut scores = scores.to_vec();
             scores.par_sort_unstable_by(f64::total_cmp);
             Ok(scores)
         };
-        Ok(Self { ind: sorted(ind, Side::InDistribution)?, ood: sorted(ood, Side::OutOfDistribution)? })
+        Ok(Self {
+            ind: sorted(ind.into_f64()?, Side::InDistribution)?,
+            ood: sorted(ood.into_f64()?, Side::OutOfDistribution)?,
+        })
     }
 
     /// What is detected at each threshold, from the strictest down to the one that detects everything.
-    pub(crate) fn cuts(&self, positive: Positive) -> Cuts<'_> {
+    /// Equal scores are one threshold.
+    pub fn cuts(&self, positive: Positive) -> Cuts<'_> {
         let (positives, negatives) = match positive {
             Positive::InDistribution => (&self.ind, &self.ood),
             Positive::OutOfDistribution => (&self.ood, &self.ind),
@@ -46,29 +71,41 @@ impl Ranking {
             positives,
             negatives,
             detected_when_high: positive == Positive::InDistribution,
-            cut: Cut::default(),
+            cut: Cut { threshold: f64::NAN, true_positives: 0, false_positives: 0 },
         }
     }
 
-    /// Number of positives and of negatives.
-    pub(crate) fn sizes(&self, positive: Positive) -> (f64, f64) {
-        let (ind, ood) = (self.ind.len() as f64, self.ood.len() as f64);
+    /// Number of positives and of negatives, each at least 1.
+    pub fn counts(&self, positive: Positive) -> (u64, u64) {
+        let (ind, ood) = (self.ind.len() as u64, self.ood.len() as u64);
         match positive {
             Positive::InDistribution => (ind, ood),
             Positive::OutOfDistribution => (ood, ind),
         }
     }
+
+    /// The same for divisions.
+    pub(crate) fn sizes(&self, positive: Positive) -> (f64, f64) {
+        let (positives, negatives) = self.counts(positive);
+        (positives as f64, negatives as f64)
+    }
 }
 
 /// How many are detected at one threshold.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Cut {
-    pub(crate) true_positives: u64,
-    pub(crate) false_positives: u64,
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Cut {
+    /// The threshold: with in-distribution positive, scores from it on are detected; else scores up to it.
+    pub threshold: f64,
+    /// Positives that are detected.
+    pub true_positives: u64,
+    /// Negatives that are detected.
+    pub false_positives: u64,
 }
 
-/// Walks both sorted sets at once; equal scores are one threshold.
-pub(crate) struct Cuts<'a> {
+/// The [cuts](Ranking::cuts) of a ranking. Walks both sorted sets at once.
+#[derive(Debug, Clone)]
+pub struct Cuts<'a> {
     positives: &'a [f64],
     negatives: &'a [f64],
     detected_when_high: bool,
@@ -79,21 +116,22 @@ impl Iterator for Cuts<'_> {
     type Item = Cut;
 
     fn next(&mut self) -> Option<Cut> {
-        let (positives, negatives) = if self.detected_when_high {
+        let (threshold, positives, negatives) = if self.detected_when_high {
             let threshold = match (self.positives.last(), self.negatives.last()) {
                 (Some(&p), Some(&n)) => p.max(n),
                 (Some(&only), None) | (None, Some(&only)) => only,
                 (None, None) => return None,
             };
-            (pop_back(&mut self.positives, threshold), pop_back(&mut self.negatives, threshold))
+            (threshold, pop_back(&mut self.positives, threshold), pop_back(&mut self.negatives, threshold))
         } else {
             let threshold = match (self.positives.first(), self.negatives.first()) {
                 (Some(&p), Some(&n)) => p.min(n),
                 (Some(&only), None) | (None, Some(&only)) => only,
                 (None, None) => return None,
             };
-            (pop_front(&mut self.positives, threshold), pop_front(&mut self.negatives, threshold))
+            (threshold, pop_front(&mut self.positives, threshold), pop_front(&mut self.negatives, threshold))
         };
+        self.cut.threshold = threshold;
         self.cut.true_positives += positives;
         self.cut.false_positives += negatives;
         Some(self.cut)
@@ -138,6 +176,10 @@ mod tests {
         let (ind, ood) = ([3.0, 2.0, 2.0], [2.0, 1.0]);
         assert_eq!(cuts(&ind, &ood, Positive::InDistribution), [(1, 0), (3, 1), (3, 2)]);
         assert_eq!(cuts(&ind, &ood, Positive::OutOfDistribution), [(1, 0), (2, 2), (2, 3)]);
+        let ranking = Ranking::new(&ind, &ood).unwrap();
+        let thresholds = |positive| ranking.cuts(positive).map(|cut| cut.threshold).collect::<Vec<_>>();
+        assert_eq!(thresholds(Positive::InDistribution), [3.0, 2.0, 1.0]);
+        assert_eq!(thresholds(Positive::OutOfDistribution), [1.0, 2.0, 3.0]);
     }
 
     #[test]
@@ -150,7 +192,7 @@ mod tests {
     fn nan_and_nothing_are_errors() {
         let nan = Ranking::new(&[1.0], &[0.0, f64::NAN]).err();
         assert_eq!(nan, Some(MetricError::NaN { side: Side::OutOfDistribution, index: 1 }));
-        let empty = Ranking::new(&[], &[0.0]).err();
+        let empty = Ranking::new(&[0.0; 0], &[0.0]).err();
         assert_eq!(empty, Some(MetricError::Empty { side: Side::InDistribution }));
     }
 }

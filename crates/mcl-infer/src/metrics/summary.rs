@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::MetricError;
 use super::ranking::{Positive, Ranking};
+use super::scores::Scores;
 
 /// One row of a paper's table: all metrics of one out-of-distribution set, from a single sort of the scores.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -36,19 +37,25 @@ impl OodMetrics {
     ///
     /// # Errors
     ///
-    /// An empty side, or NaN.
-    pub fn new(ind: &[f64], ood: &[f64]) -> Result<Self, MetricError> {
-        let ranking = Ranking::new(ind, ood)?;
+    /// An empty side, NaN, or a device that cannot return its scores.
+    pub fn new(ind: impl Scores, ood: impl Scores) -> Result<Self, MetricError> {
+        Ok(Ranking::new(ind, ood)?.metrics())
+    }
+}
+
+impl Ranking {
+    /// All metrics of the two sets.
+    pub fn metrics(&self) -> OodMetrics {
         let both = |metric: &dyn Fn(Positive) -> f64| ByPositive {
             in_distribution: metric(Positive::InDistribution),
             out_of_distribution: metric(Positive::OutOfDistribution),
         };
-        Ok(Self {
-            auroc: ranking.auroc(),
-            fpr_at_95_tpr: both(&|positive| ranking.fpr_at_tpr(0.95, positive)),
-            average_precision: both(&|positive| ranking.average_precision(positive)),
-            aupr_trapezoid: both(&|positive| ranking.aupr_trapezoid(positive)),
-            detection_error: ranking.detection_error(),
-        })
+        OodMetrics {
+            auroc: self.auroc(),
+            fpr_at_95_tpr: both(&|positive| self.fpr_at_tpr(0.95, positive).expect("a rate")),
+            average_precision: both(&|positive| self.average_precision(positive)),
+            aupr_trapezoid: both(&|positive| self.aupr_trapezoid(positive)),
+            detection_error: self.detection_error(),
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The loops for the CPU against the tensor operations for every other device.
 
 use super::*;
-use crate::Covariance;
+use crate::mahalanobis::config::Covariance;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -30,8 +30,7 @@ fn fit(samples: &[Vec<Tensor<2>>], config: &MahalanobisConfig) -> MahalanobisSco
 fn assert_agreement(scorer: &MahalanobisScorer, embeddings: &Tensor<3>, view_aux: &[usize], what: &str) {
     assert!(matches!(scorer.gaussians, Form::Host(_)));
     let record = scorer.record.clone();
-    let whitenings: Vec<_> = (0..record.aux_classes).map(|aux| whitenings(&record, aux).unwrap()).collect();
-    let general = MahalanobisScorer::general(record, &whitenings, Device::flex());
+    let general = MahalanobisScorer::general(record, Device::flex()).unwrap();
     let [host, general] =
         [scorer, &general].map(|of| of.score(embeddings.clone(), view_aux).unwrap().into_data());
     assert_eq!(host.shape(), general.shape());
@@ -53,7 +52,7 @@ fn host_and_device_agree() {
         let embeddings = random(rng, [images * 3, dim]).reshape([images, 3, dim]);
         assert_agreement(&scorer, &embeddings, &[1, 0, 1], &format!("{images} of dimension {dim}"));
     }
-    const { assert!(300 > 2 * (CHUNK_NUMBERS / (80 * 24)), "the last is of several chunks") };
+    assert!(300 > 2 * image_chunk(80, 24), "the last is of several chunks");
 }
 
 /// Tight clusters, of which most directions are down to the ridge; what is scored is near them and far. Not brought to

@@ -11,8 +11,52 @@
 
 use nalgebra::{Cholesky, DMatrix};
 
+use super::record::MahalanobisRecord;
+use crate::cluster::Cluster;
+use crate::error::InferError;
+
+/// Raw embeddings are cut off here. Nothing this far is told apart: it is 1000 standard deviations from any mean, or
+/// more.
+pub(crate) const FAR: f32 = 1e18;
+
+/// No mean and no standard deviation is larger, and no entry of a whitening matrix: [`FAR`] leaves room around each
+/// Gaussian, and is whitened without overflow.
+const LARGEST: f64 = 1e15;
+
+/// W of the covariance of a cluster.
+pub(crate) fn whitening_of(
+    record: &MahalanobisRecord,
+    class: usize,
+    aux: usize,
+) -> Result<DMatrix<f64>, InferError> {
+    let (cluster, ridge) = (record.behind(class, aux), record.config.ridge);
+    let covariance = DMatrix::from_row_slice(record.dim, record.dim, record.covariance(class, aux));
+    let whitening = whitening(&covariance).ok_or(InferError::NotPositiveDefinite { cluster, ridge })?;
+    let variances = covariance.diagonal();
+    in_range(cluster, variances.iter().map(|variance| variance.sqrt()).chain(whitening.iter().copied()))?;
+    Ok(whitening)
+}
+
+/// Refuses means too far for scores in f32.
+pub(crate) fn check_means(record: &MahalanobisRecord) -> Result<(), InferError> {
+    for aux in 0..record.aux_classes {
+        for class in 0..record.classes {
+            in_range(Cluster { class: Some(class), aux }, record.mean(class, aux).iter().copied())?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses values above [`LARGEST`].
+fn in_range(cluster: Cluster, mut values: impl Iterator<Item = f64>) -> Result<(), InferError> {
+    match values.find(|value| value.abs() > LARGEST) {
+        None => Ok(()),
+        Some(value) => Err(InferError::ScaleOutOfRange { cluster, value }),
+    }
+}
+
 /// W = L⁻¹, lower triangular; `None` when the covariance is not numerically positive definite.
-pub(crate) fn whitening(covariance: &DMatrix<f64>) -> Option<DMatrix<f64>> {
+fn whitening(covariance: &DMatrix<f64>) -> Option<DMatrix<f64>> {
     let dim = covariance.nrows();
     let factor = Cholesky::new(covariance.clone())?.unpack();
     // A pivot is what is left of a variance once the coordinates before it are known. When that is no more

@@ -1,8 +1,13 @@
 //! From class statistics to the means and covariances of the class Gaussians.
 
-use nalgebra::{DMatrix, DVector};
+use nalgebra::{DMatrix, DMatrixView, DVector};
+use rayon::prelude::*;
 
-use crate::{Cluster, Covariance, GaussianStatistics, InferError, MahalanobisConfig, MahalanobisRecord};
+use super::config::{Covariance, MahalanobisConfig};
+use super::record::MahalanobisRecord;
+use super::statistics::GaussianStatistics;
+use crate::cluster::Cluster;
+use crate::error::InferError;
 
 /// The least ridge, relative to the mean variance of the directions in which something was seen, that may
 /// stand in for the others. A smaller one makes a step in such a direction count a million times as much as
@@ -30,54 +35,58 @@ pub(crate) fn estimate(
         return Err(InferError::InvalidRidge { ridge: config.ridge });
     }
 
-    let mut means = Vec::with_capacity(classes * aux_classes * dim);
-    let mut covariances = Vec::with_capacity(classes * aux_classes * dim * dim);
-    let pooled = match config.covariance {
-        Covariance::PerClass => None,
-        Covariance::Tied => Some(pooled(statistics, config.ridge)?),
-    };
-    for class in 0..classes {
-        for aux in 0..aux_classes {
-            let moments = statistics.moments(class, aux);
-            means.extend_from_slice(moments.mean.as_slice());
-            match &pooled {
-                Some(pooled) => covariances.extend_from_slice(pooled[aux].as_slice()),
-                None => {
-                    let sample = Sample {
-                        cluster: Cluster { class: Some(class), aux },
-                        count: moments.count,
-                        means: 1,
-                        power: moments.mean.norm_squared(),
-                    };
-                    let covariance = sample.covariance(&moments.scatter, config.ridge)?;
-                    covariances.extend_from_slice(covariance.as_slice());
-                }
-            }
-        }
+    let size = dim * dim;
+    let tied = config.covariance == Covariance::Tied;
+    if statistics.is_tied() && !tied {
+        return Err(InferError::OnlyTied);
     }
+    let covariance = |index: usize| {
+        let ridge = config.ridge;
+        if tied { pooled(statistics, index, ridge) } else { own(statistics, index, ridge) }
+    };
+    let matrices = if tied { aux_classes } else { classes * aux_classes };
+    let mut covariances = vec![0.0; matrices * size];
+    // Each covariance is one thread's. Of several errors the first counts, whichever thread is the fastest.
+    let write = |(index, to): (usize, &mut [f64])| {
+        covariance(index).map(|covariance| to.copy_from_slice(covariance.as_slice()))
+    };
+    let first = covariances.par_chunks_mut(size).enumerate().map(write).find_first(Result::is_err);
+    first.unwrap_or(Ok(()))?;
+    let means = statistics.means().to_vec();
     Ok(MahalanobisRecord { config: *config, classes, aux_classes, dim, means, covariances })
 }
 
-/// One covariance an auxiliary class, of the deviations of its samples from the means of their classes.
-fn pooled(statistics: &GaussianStatistics, ridge: f64) -> Result<Vec<DMatrix<f64>>, InferError> {
-    let (classes, dim) = (statistics.classes(), statistics.dim());
-    let of_aux = |aux| {
-        let mut scatter = DMatrix::zeros(dim, dim);
-        let mut sample =
-            Sample { cluster: Cluster { class: None, aux }, count: 0, means: classes as u64, power: 0.0 };
-        for class in 0..classes {
-            let moments = statistics.moments(class, aux);
-            if moments.count == 0 {
-                let cluster = Cluster { class: Some(class), aux };
-                return Err(InferError::TooFewSamples { cluster, count: 0, needed: 1 });
-            }
-            scatter += &moments.scatter;
-            sample.count += moments.count;
-            sample.power = sample.power.max(moments.mean.norm_squared());
-        }
-        sample.covariance(&scatter, ridge)
+/// The covariance of a (class, auxiliary class), of which `index` counts all.
+fn own(statistics: &GaussianStatistics, index: usize, ridge: f64) -> Result<DMatrix<f64>, InferError> {
+    let (class, aux) = (index / statistics.aux_classes(), index % statistics.aux_classes());
+    let sample = Sample {
+        cluster: Cluster { class: Some(class), aux },
+        count: statistics.count(class, aux),
+        means: 1,
+        power: statistics.mean(class, aux).norm_squared(),
     };
-    (0..statistics.aux_classes()).map(of_aux).collect()
+    sample.covariance(statistics.scatter(class, aux), ridge)
+}
+
+/// The covariance of an auxiliary class, of the deviations of its samples from the means of their classes.
+fn pooled(statistics: &GaussianStatistics, aux: usize, ridge: f64) -> Result<DMatrix<f64>, InferError> {
+    let (classes, dim) = (statistics.classes(), statistics.dim());
+    let mut scatter = DMatrix::zeros(dim, dim);
+    let mut sample =
+        Sample { cluster: Cluster { class: None, aux }, count: 0, means: classes as u64, power: 0.0 };
+    for class in 0..classes {
+        let count = statistics.count(class, aux);
+        if count == 0 {
+            let cluster = Cluster { class: Some(class), aux };
+            return Err(InferError::TooFewSamples { cluster, count, needed: 1 });
+        }
+        if !statistics.is_tied() || class == 0 {
+            scatter += statistics.scatter(class, aux);
+        }
+        sample.count += count;
+        sample.power = sample.power.max(statistics.mean(class, aux).norm_squared());
+    }
+    sample.covariance(scatter.as_view(), ridge)
 }
 
 /// The samples behind one covariance.
@@ -91,7 +100,7 @@ struct Sample {
 }
 
 impl Sample {
-    fn covariance(&self, scatter: &DMatrix<f64>, ridge: f64) -> Result<DMatrix<f64>, InferError> {
+    fn covariance(&self, scatter: DMatrixView<f64>, ridge: f64) -> Result<DMatrix<f64>, InferError> {
         let &Self { cluster, count, means, power } = self;
         let dim = scatter.nrows();
         if count <= means {

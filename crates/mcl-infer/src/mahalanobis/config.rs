@@ -2,8 +2,6 @@
 
 use burn::config::Config;
 
-use crate::GaussianStatistics;
-
 /// Which samples share a covariance.
 #[derive(Config, Debug, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -62,17 +60,6 @@ pub struct MahalanobisConfig {
     /// [`MahalanobisConfig::statistics`].
     #[config(default = true)]
     pub normalize: bool,
-}
-
-impl MahalanobisConfig {
-    /// Empty statistics for a fit with this configuration, for `classes` classes of `aux_classes` auxiliary
-    /// classes each and embeddings of `dim` numbers.
-    ///
-    /// They depend on [`normalize`](Self::normalize) only, so one pass over the samples serves any choice of
-    /// the other fields.
-    pub fn statistics(&self, classes: usize, aux_classes: usize, dim: usize) -> GaussianStatistics {
-        GaussianStatistics::with_normalize(classes, aux_classes, dim, self.normalize)
-    }
 }
 
 impl Default for MahalanobisConfig {

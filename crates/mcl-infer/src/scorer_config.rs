@@ -1,0 +1,35 @@
+//! Which of the built-in scorers, and its settings.
+
+use serde::{Deserialize, Serialize};
+
+use crate::estimator::Estimator;
+use crate::knn::KnnConfig;
+use crate::mahalanobis::MahalanobisConfig;
+
+/// The built-in scorers as a setting that can be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum ScorerConfig {
+    /// The distance to class Gaussians, as in the paper.
+    Mahalanobis(MahalanobisConfig),
+    /// The distance to the k-th nearest training feature.
+    Knn(KnnConfig),
+}
+
+impl ScorerConfig {
+    /// An estimator without samples, for `classes` classes of `aux_classes` auxiliary classes each and embeddings of
+    /// `dim` numbers.
+    pub fn estimator(&self, classes: usize, aux_classes: usize, dim: usize) -> Box<dyn Estimator> {
+        match self {
+            Self::Mahalanobis(config) => Box::new(config.estimator(classes, aux_classes, dim)),
+            Self::Knn(config) => Box::new(config.estimator(classes, aux_classes, dim)),
+        }
+    }
+}
+
+impl Default for ScorerConfig {
+    /// The paper's.
+    fn default() -> Self {
+        Self::Mahalanobis(MahalanobisConfig::new())
+    }
+}
