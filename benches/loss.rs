@@ -8,7 +8,7 @@
 
 mod ratio;
 
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
 use burn_mcl::loss::{MclLabels, MclLossConfig};
 use ratio::{Bench, HERE, number};
 
@@ -21,7 +21,25 @@ fn main() {
     for (name, views) in [("loss/512", 512), ("loss/2048", 2048), ("loss/8192", 8192)] {
         compare(&mut bench, name, views);
     }
+    for (name, views) in [("blocks/2048", 2048), ("blocks/8192", 8192)] {
+        blocks(&mut bench, name, views);
+    }
     bench.finish();
+}
+
+/// In f64, which the loops for flex leave to tensor operations: block by block, as on other backends.
+fn blocks(bench: &mut Bench, name: &'static str, views: usize) {
+    let device = Device::flex().autodiff();
+    let projections = projections(views, &device).cast(DType::F64).detach().require_grad();
+    let labels = labels(views as i64 / 2, &device);
+    let loss = MclLossConfig::new().init();
+    let gradient = |value: Tensor<1>| projections.grad(&value.backward()).expect("the loss depends on them");
+    let mut group = bench.group(name);
+    group.bench_function(HERE, |b| b.iter(|| gradient(loss.forward(projections.clone(), &labels))));
+    group.bench_function("terms", |b| {
+        b.iter(|| gradient(loss.terms(projections.clone(), &labels, None).total));
+    });
+    group.finish();
 }
 
 fn compare(bench: &mut Bench, name: &'static str, views: usize) {

@@ -1,135 +1,70 @@
-//! MCL of large batches: the same loss from blocks of rows, with its gradient in closed form.
-//!
-//! Autodiff would keep every intermediate `[2N, 2N]` matrix until the backward pass. Here each block of rows is
-//! reduced to its share of the loss and of the gradient at once, and dropped: memory grows as 2N, not (2N)^2, on any
-//! backend. The gradient joins the graph as a linear function ([`Slopes::attach`]).
+//! MCL of large batches from blocks of rows, in memory that grows as 2N.
 
 use burn::tensor::Tensor;
 
 use crate::{
     batch::Batch,
-    ccm,
-    formulation::Formulation,
-    mcl::{MclLoss, MclTerms},
-    pairs::Pairs,
-    slopes::{Slopes, Tracked},
-    spa::{Expected, Sampled, SpaTerms},
+    blocks,
+    dense::{ccm, complete, drops_spa, spa},
+    pairs::{Pairs, candidates_by_label},
+    parameters::Parameters,
+    similarity::Block,
+    terms::MclTerms,
 };
 
-/// Entries of one block of the similarity matrix, of which some ten exist at a time: more leave the processor's
-/// cache, fewer do not fill a GPU.
-const BLOCK_ENTRIES: usize = 1 << 20;
-
-/// Least rows of a block: each block also updates a `[2N, dim]` gradient, at a cost that its rows share.
-const LEAST_ROWS: usize = 64;
-
-/// Views from which on the loss is computed block by block.
-pub(crate) const FROM_VIEWS: usize = 2048;
-
-/// Rows of a block in a batch of `views`.
-pub(crate) fn rows_per_block(views: usize) -> usize {
-    (BLOCK_ENTRIES / views).max(LEAST_ROWS)
+/// The total with its gradient; its parts are constants.
+pub(crate) fn total(parameters: &Parameters, batch: &Batch, rows_per_block: usize) -> MclTerms {
+    let complete = of_all_blocks_complete(parameters, batch, rows_per_block);
+    let [total, ccm, spa] = blocks::means(&batch.views, rows_per_block, |block| {
+        let pairs = Pairs::new(parameters, block, &batch.labels);
+        let ccm = ccm(parameters, &pairs);
+        let spa = spa_if(complete.as_ref(), spa(parameters, batch, block, &pairs));
+        [ccm.clone() + spa.clone().mul_scalar(parameters.spa_weight), ccm, spa]
+    });
+    MclTerms { ccm, spa, total }
 }
 
-/// A batch to be taken block by block.
-#[derive(Debug)]
-pub(crate) struct Blockwise<'a> {
-    loss: &'a MclLoss,
-    batch: &'a Batch,
-    tracked: Tracked,
+/// The total and its parts with their gradients, at twice the cost of [`total`].
+pub(crate) fn terms(parameters: &Parameters, batch: &Batch, rows_per_block: usize) -> MclTerms {
+    if !batch.views.unit().is_tracked() {
+        return total(parameters, batch, rows_per_block);
+    }
+    let complete = of_all_blocks_complete(parameters, batch, rows_per_block);
+    let pairs = |block: &Block| Pairs::new(parameters, block, &batch.labels);
+    let [ccm] = blocks::means(&batch.views, rows_per_block, |block| [ccm(parameters, &pairs(block))]);
+    let [spa] = blocks::means(&batch.views, rows_per_block, |block| {
+        [spa_if(complete.as_ref(), spa(parameters, batch, block, &pairs(block)))]
+    });
+    MclTerms::new(ccm, spa, parameters.spa_weight)
+}
+
+/// Whether SPA counts, `[1]`: the blocks need it before the last of them is seen. `None` where SPA always counts.
+fn of_all_blocks_complete(
+    parameters: &Parameters,
+    batch: &Batch,
     rows_per_block: usize,
+) -> Option<Tensor<1>> {
+    drops_spa(parameters, batch).then(|| {
+        let of_blocks = blocks::ranges(batch.views.len(), rows_per_block).map(|rows| {
+            let labels = [&batch.labels.narrow(&rows), &batch.labels];
+            complete(candidates_by_label(parameters.formulation, labels), &batch.views.narrow(&rows))
+        });
+        Tensor::cat(of_blocks.collect(), 0).min()
+    })
 }
 
-/// The means over all views, constants, and the derivatives of what was asked for.
-#[derive(Debug)]
-struct Evaluation<const OBJECTIVES: usize> {
-    ccm: Tensor<1>,
-    spa: Tensor<1>,
-    /// 0 if a view silences SPA, else 1.
-    complete: Tensor<1>,
-    slopes: [Slopes; OBJECTIVES],
-}
-
-impl<'a> Blockwise<'a> {
-    pub(crate) fn new(loss: &'a MclLoss, batch: &'a Batch, rows_per_block: usize) -> Self {
-        let views = &batch.views;
-        let tracked = Tracked {
-            unit: views.unit().clone(),
-            siblings: loss.floored(views.siblings()),
-            attraction: batch
-                .positives
-                .as_ref()
-                .map(|positives| loss.floored(views.to_partners(&positives.index))),
-        };
-        Self { loss, batch, tracked, rows_per_block }
-    }
-
-    /// The total alone: one gradient.
-    pub(crate) fn total(&self) -> Tensor<1> {
-        if self.loss.formulation == Formulation::Released && self.batch.positives.is_none() {
-            // Whether SPA counts at all is known only after the last block.
-            return self.terms().total;
-        }
-        let spa_weight = self.loss.spa_weight;
-        let Evaluation { ccm, spa, slopes: [slopes], .. } = self.evaluate([Slopes::of(1.0, spa_weight)]);
-        slopes.attach(ccm + spa.mul_scalar(spa_weight), &self.tracked)
-    }
-
-    /// The total and its parts: two gradients.
-    pub(crate) fn terms(&self) -> MclTerms {
-        let evaluation = self.evaluate([Slopes::of(1.0, 0.0), Slopes::of(0.0, 1.0)]);
-        let [ccm, spa] = evaluation.slopes;
-        let ccm = ccm.attach(evaluation.ccm, &self.tracked);
-        let spa = spa.attach(evaluation.spa, &self.tracked) * evaluation.complete;
-        MclTerms::new(ccm, spa, self.loss.spa_weight)
-    }
-
-    /// Runs over the blocks; without autodiff the slopes stay empty.
-    fn evaluate<const OBJECTIVES: usize>(&self, mut slopes: [Slopes; OBJECTIVES]) -> Evaluation<OBJECTIVES> {
-        let differentiate = self.tracked.unit.is_autodiff();
-        let views = self.batch.views.inner();
-        let siblings = self.tracked.siblings.clone().inner();
-        let (mut ccm, mut spa, mut complete) = (Vec::new(), Vec::new(), Vec::new());
-        for start in (0..views.len()).step_by(self.rows_per_block) {
-            let rows = start..views.len().min(start + self.rows_per_block);
-            let pairs = Pairs::new(self.loss, &views, &self.batch.labels, &siblings, &rows);
-            let spa_terms = self.spa(&pairs, start);
-            if differentiate {
-                for slopes in &mut slopes {
-                    slopes.add(self.loss, &views, &rows, &pairs, &spa_terms);
-                }
-            }
-            ccm.push(ccm::per_view(self.loss, &pairs.log_others, &pairs.siblings));
-            spa.push(spa_terms.per_view);
-            complete.push(spa_terms.complete);
-        }
-        Evaluation {
-            ccm: Tensor::cat(ccm, 0).mean(),
-            spa: Tensor::cat(spa, 0).mean(),
-            complete: Tensor::cat(complete, 0).min(),
-            slopes,
-        }
-    }
-
-    /// SPA of the block whose first row is `start`.
-    fn spa(&self, pairs: &Pairs, start: usize) -> SpaTerms {
-        match (&self.batch.positives, &self.tracked.attraction) {
-            (Some(positives), Some(attraction)) => {
-                let [rows, _] = pairs.siblings.dims();
-                let attraction = attraction.clone().inner().narrow(0, start, rows);
-                let positives = positives.narrow(&(start..start + rows));
-                let labels = [&pairs.rows, &pairs.columns];
-                Sampled::new(self.loss, &pairs.log_others, labels, &positives, attraction).terms(self.loss)
-            }
-            _ => Expected::new(self.loss, pairs).terms(self.loss),
-        }
+/// SPA of some views, `[rows, 1]`, times whether it counts.
+fn spa_if(complete: Option<&Tensor<1>>, spa: Tensor<2>) -> Tensor<2> {
+    match complete {
+        Some(complete) => spa * complete.clone().unsqueeze(),
+        None => spa,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{MclLabels, MclLossConfig, dense};
+    use crate::{Formulation, MclLabels, MclLossConfig, dense};
     use burn::tensor::{DType, Device, Tensor, TensorData};
 
     const IMAGES: usize = 9;
@@ -187,7 +122,7 @@ mod tests {
     type Part = fn(MclTerms) -> Tensor<1>;
     const PARTS: [(&str, Part); 3] = [("ccm", |t| t.ccm), ("spa", |t| t.spa), ("total", |t| t.total)];
 
-    fn assert_blocks_equal_dense(loss: &MclLoss, labels: &MclLabels, positives: Option<&[Option<usize>]>) {
+    fn assert_blocks_equal_dense(loss: &Parameters, labels: &MclLabels, positives: Option<&[Option<usize>]>) {
         for (dtype, relative) in [(DType::F64, 1e-11), (DType::F32, 1e-5)] {
             let input = projections(dtype);
             let batch = |projections| Batch::new(projections, labels, positives);
@@ -196,14 +131,11 @@ mod tests {
             });
             for rows in [1, 4, 7, 18] {
                 for ((name, part), expected) in PARTS.iter().zip(&expected) {
-                    let terms = evaluate(&input, |projections| {
-                        part(Blockwise::new(loss, &batch(projections), rows).terms())
-                    });
+                    let terms = evaluate(&input, |projections| part(terms(loss, &batch(projections), rows)));
                     let name = format!("{name} of {loss:?}, {dtype:?}, sampled {}", positives.is_some());
                     assert_equal(&terms, expected, relative, &name);
                 }
-                let total =
-                    evaluate(&input, |projections| Blockwise::new(loss, &batch(projections), rows).total());
+                let total = evaluate(&input, |projections| total(loss, &batch(projections), rows).total);
                 assert_equal(&total, &expected[2], relative, "total alone");
             }
         }
@@ -214,7 +146,7 @@ mod tests {
         for formulation in [Formulation::Paper, Formulation::Released] {
             for temperature in [0.2, 0.02] {
                 let config = MclLossConfig::new().with_formulation(formulation).with_temperature(temperature);
-                let loss = config.with_spa_weight(0.7).init();
+                let loss = config.with_spa_weight(0.7).init().parameters;
                 for labels in labels() {
                     assert_blocks_equal_dense(&loss, &labels, None);
                     assert_blocks_equal_dense(&loss, &labels, Some(&positives()));
@@ -225,17 +157,15 @@ mod tests {
 
     #[test]
     fn blocks_work_without_autodiff() {
-        let loss = MclLossConfig::new().init();
-        let batch = Batch::new(projections(DType::F64).inner(), &labels()[0], None);
-        let expected = read(dense::terms(&loss, &batch).total)[0];
-        let value = Blockwise::new(&loss, &batch, 4).total();
-        assert!(!value.is_autodiff());
-        assert!((read(value)[0] - expected).abs() < 1e-12);
-    }
-
-    #[test]
-    fn blocks_keep_to_their_size() {
-        assert_eq!(rows_per_block(FROM_VIEWS) * FROM_VIEWS, BLOCK_ENTRIES);
-        assert_eq!(rows_per_block(BLOCK_ENTRIES), LEAST_ROWS);
+        let loss = MclLossConfig::new().init().parameters;
+        // And with autodiff, but nothing to differentiate.
+        for projections in [projections(DType::F64).inner(), projections(DType::F64).detach()] {
+            let batch = Batch::new(projections, &labels()[0], None);
+            let expected = read(dense::terms(&loss, &batch).total)[0];
+            for value in [total(&loss, &batch, 4).total, terms(&loss, &batch, 4).total] {
+                assert!(!value.is_tracked());
+                assert!((read(value)[0] - expected).abs() < 1e-12);
+            }
+        }
     }
 }

@@ -1,50 +1,105 @@
 //! Parameters of the masked contrastive loss and their ranges.
 
 use burn::config::Config;
+use serde::{Deserialize, Serialize};
 
 use crate::{
+    attraction::Attraction,
     error::{LossError, check_spa_weight, check_temperature},
     formulation::Formulation,
     mcl::MclLoss,
+    parameters::Parameters,
 };
 
 /// Configuration of an [`MclLoss`]; the defaults are the paper's.
 ///
-/// `0 < alpha < beta <= 1 / temperature` must hold, with or without auxiliary labels: at a temperature above 0.4 give
-/// `beta` too, for the default is above the limit.
+/// `0 < alpha < beta <= 1 / temperature` must hold, with or without auxiliary labels. Until
+/// [`with_beta`](Self::with_beta) sets it, `beta` follows the temperature.
 ///
 /// ```
 /// use mcl_loss::MclLossConfig;
 ///
-/// let loss = MclLossConfig::new().with_temperature(0.5).with_beta(1.0).try_init()?;
-/// assert!(MclLossConfig::new().with_temperature(0.5).try_init().is_err()); // 2.5 is above 1 / 0.5
+/// let loss = MclLossConfig::new().with_temperature(0.5).try_init()?;
+/// assert_eq!(loss.beta(), 1.0);
+/// assert!(MclLossConfig::new().with_temperature(0.5).with_beta(2.5).try_init().is_err()); // 2.5 is above 1 / 0.5
 /// # Ok::<(), mcl_loss::LossError>(())
 /// ```
-#[derive(Config, Debug, PartialEq)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(from = "Stored")]
 pub struct MclLossConfig {
     /// Divides the similarities of positives and of views of other classes; from 1e-6 to 1e6. Default: 0.2
-    #[config(default = 0.2)]
+    ///
+    /// Set by [`with_temperature`](Self::with_temperature), which takes `beta` along.
     pub temperature: f64,
     /// Mask weight of views with the same class and auxiliary label (Eq. 4); above 0 and below `beta`. Default: 0.05
-    #[config(default = 0.05)]
     pub alpha: f64,
     /// Mask weight of views with the same class and another auxiliary label (Eq. 11); above `alpha`, and at most
-    /// `1 / temperature`. Default: 2.5. Without auxiliary labels it has no effect. Where all views are of one class, these
-    /// alone repel, and only `1 / temperature` keeps the projections apart.
-    #[config(default = 2.5)]
+    /// `1 / temperature`. Default: half of `1 / temperature`, which is the paper's 2.5 at its temperature. Without
+    /// auxiliary labels it has no effect. Where all views are of one class, these alone repel, and only
+    /// `1 / temperature` keeps the projections apart.
     pub beta: f64,
     /// Weight of SPA in the total (Eq. 10); from 0 to 1e6. At 0 the loss is CCM. Default: 1
-    #[config(default = 1.0)]
     pub spa_weight: f64,
     /// The published equations or the released code. Default: [`Formulation::Paper`]
-    #[config(default = "Formulation::Paper")]
     pub formulation: Formulation,
+    /// Whether training takes SPA in expectation or draws positives. Default: [`Attraction::Expected`]
+    // Files say so only where it differs: those of the default stay as they were before this setting.
+    #[serde(skip_serializing_if = "is_default")]
+    pub attraction: Attraction,
+    /// Whether `beta` was set.
+    #[serde(skip)]
+    beta_is_set: bool,
 }
 
 impl MclLossConfig {
+    /// The paper's parameters.
+    pub fn new() -> Self {
+        Stored::default().into()
+    }
+
     /// The loss of the released code with its parameters: [`Formulation::Released`] and `beta` 2.
     pub fn released() -> Self {
         Self::new().with_formulation(Formulation::Released).with_beta(2.0)
+    }
+
+    /// Sets the temperature, and `beta` to half of its inverse if `beta` was not set.
+    pub fn with_temperature(mut self, temperature: f64) -> Self {
+        self.temperature = temperature;
+        if !self.beta_is_set {
+            self.beta = default_beta(temperature);
+        }
+        self
+    }
+
+    /// Sets the mask weight of views with the same class and auxiliary label.
+    pub fn with_alpha(mut self, alpha: f64) -> Self {
+        self.alpha = alpha;
+        self
+    }
+
+    /// Sets the mask weight of views with the same class and another auxiliary label: it follows the temperature no
+    /// longer.
+    pub fn with_beta(mut self, beta: f64) -> Self {
+        (self.beta, self.beta_is_set) = (beta, true);
+        self
+    }
+
+    /// Sets the weight of SPA in the total.
+    pub fn with_spa_weight(mut self, spa_weight: f64) -> Self {
+        self.spa_weight = spa_weight;
+        self
+    }
+
+    /// Takes the published equations or the released code.
+    pub fn with_formulation(mut self, formulation: Formulation) -> Self {
+        self.formulation = formulation;
+        self
+    }
+
+    /// Sets whether training takes SPA in expectation or draws positives.
+    pub fn with_attraction(mut self, attraction: Attraction) -> Self {
+        self.attraction = attraction;
+        self
     }
 
     /// Checks the parameters and makes the loss.
@@ -53,7 +108,7 @@ impl MclLossConfig {
     ///
     /// The first parameter out of range, see [`LossError`].
     pub fn try_init(&self) -> Result<MclLoss, LossError> {
-        let Self { temperature, alpha, beta, spa_weight, formulation } = *self;
+        let Self { temperature, alpha, beta, spa_weight, formulation, attraction, .. } = *self;
         check_temperature(temperature)?;
         let limit = temperature.recip();
         if !(beta.is_finite() && beta <= limit) {
@@ -63,7 +118,7 @@ impl MclLossConfig {
             return Err(LossError::Alpha { alpha, beta });
         }
         check_spa_weight(spa_weight)?;
-        Ok(MclLoss { temperature, alpha, beta, spa_weight, formulation })
+        Ok(MclLoss::new(Parameters { temperature, alpha, beta, spa_weight, formulation }, attraction))
     }
 
     /// Makes the loss.
@@ -76,10 +131,64 @@ impl MclLossConfig {
     }
 }
 
+impl Config for MclLossConfig {}
+
 impl Default for MclLossConfig {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Equal losses are equal, whether `beta` was set or followed the temperature.
+impl PartialEq for MclLossConfig {
+    fn eq(&self, other: &Self) -> bool {
+        let numbers = |config: &Self| [config.temperature, config.alpha, config.beta, config.spa_weight];
+        let choices = |config: &Self| (config.formulation, config.attraction);
+        numbers(self) == numbers(other) && choices(self) == choices(other)
+    }
+}
+
+/// A configuration in a file, where what is missing has its default.
+#[derive(Deserialize)]
+#[serde(default)]
+struct Stored {
+    temperature: f64,
+    alpha: f64,
+    beta: Option<f64>,
+    spa_weight: f64,
+    formulation: Formulation,
+    attraction: Attraction,
+}
+
+impl Default for Stored {
+    fn default() -> Self {
+        Self {
+            temperature: 0.2,
+            alpha: 0.05,
+            beta: None,
+            spa_weight: 1.0,
+            formulation: Formulation::Paper,
+            attraction: Attraction::Expected,
+        }
+    }
+}
+
+impl From<Stored> for MclLossConfig {
+    fn from(stored: Stored) -> Self {
+        let Stored { temperature, alpha, beta, spa_weight, formulation, attraction } = stored;
+        let beta_is_set = beta.is_some();
+        let beta = beta.unwrap_or_else(|| default_beta(temperature));
+        Self { temperature, alpha, beta, spa_weight, formulation, attraction, beta_is_set }
+    }
+}
+
+/// 2.5, the paper's, at the paper's temperature, 0.2.
+fn default_beta(temperature: f64) -> f64 {
+    0.5 / temperature
+}
+
+fn is_default(attraction: &Attraction) -> bool {
+    *attraction == Attraction::default()
 }
 
 #[cfg(test)]
@@ -107,7 +216,8 @@ mod tests {
         refused(&config().with_alpha(-0.1), "alpha is -0.1");
         let error = refused(&config().with_beta(5.1), "beta is 5.1 with temperature 0.2");
         assert_eq!(error, LossError::Beta { beta: 5.1, temperature: 0.2, limit: 5.0 });
-        let error = refused(&config().with_temperature(0.5), "above alpha and at most 1 / temperature = 2,");
+        let warm = config().with_beta(2.5).with_temperature(0.5);
+        let error = refused(&warm, "above alpha and at most 1 / temperature = 2,");
         assert!(error.to_string().contains("without auxiliary labels beta has no effect"), "{error}");
         refused(&config().with_spa_weight(-1.0), "spa_weight is -1");
     }
@@ -127,9 +237,33 @@ mod tests {
     }
 
     #[test]
+    fn beta_follows_the_temperature_until_it_is_set() {
+        let config = MclLossConfig::new;
+        assert_eq!(config().beta, 2.5);
+        for temperature in [0.01, 0.07, 0.2, 0.5, 1.0, 9.0] {
+            let loss = config().with_temperature(temperature).init();
+            assert_eq!((loss.temperature(), loss.beta()), (temperature, 0.5 / temperature));
+        }
+        assert_eq!(config().with_temperature(0.5).with_temperature(0.2), config());
+        assert_eq!(config().with_beta(1.5).with_temperature(0.5).beta, 1.5);
+        assert_eq!(config().with_temperature(0.5).with_beta(1.5).beta, 1.5);
+    }
+
+    #[test]
     fn configuration_survives_json() {
-        let config = MclLossConfig::released();
-        let json = serde_json::to_string(&config).unwrap();
-        assert_eq!(serde_json::from_str::<MclLossConfig>(&json).unwrap(), config);
+        let sampled = MclLossConfig::new().with_temperature(0.5).with_attraction(Attraction::Sampled);
+        for config in [MclLossConfig::new(), MclLossConfig::released(), sampled] {
+            let json = serde_json::to_string(&config).unwrap();
+            assert_eq!(serde_json::from_str::<MclLossConfig>(&json).unwrap(), config);
+        }
+    }
+
+    #[test]
+    fn files_of_the_first_version_are_read_and_written() {
+        let first = r#"{"temperature":0.2,"alpha":0.05,"beta":2.5,"spa_weight":1.0,"formulation":"Paper"}"#;
+        assert_eq!(serde_json::from_str::<MclLossConfig>(first).unwrap(), MclLossConfig::new());
+        assert_eq!(serde_json::to_string(&MclLossConfig::new()).unwrap(), first);
+        let partial = serde_json::from_str::<MclLossConfig>(r#"{"temperature":0.5}"#).unwrap();
+        assert_eq!(partial, MclLossConfig::new().with_temperature(0.5));
     }
 }

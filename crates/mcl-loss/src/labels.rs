@@ -2,14 +2,14 @@
 
 use core::ops::Range;
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 
-use crate::similarity::VIEWS;
+use crate::views::VIEWS;
 
-/// Class labels of a batch and, optionally, auxiliary labels (§3.3 of the paper: the rotation of each image).
+/// Class labels of a batch and, optionally, auxiliary labels (section 2.4 of the paper: the rotation of each image).
 ///
-/// Only equality of labels matters: any integers will do. Both tensors have shape `[images]` and live on the
-/// device of the projections.
+/// Only equality of labels matters: any integers will do. Both tensors have shape `[images]`. Labels on another device
+/// than the projections are copied to theirs at each use; [`to_device`](Self::to_device) copies them once.
 ///
 /// ```
 /// use burn::tensor::{Int, Tensor};
@@ -39,6 +39,12 @@ impl MclLabels {
     pub fn with_aux(self, aux: Tensor<1, Int>) -> Self {
         Self { aux: Some(aux), ..self }
     }
+
+    /// The same labels on another device.
+    pub fn to_device(self, device: &Device) -> Self {
+        let Self { class, aux } = self;
+        Self { class: class.to_device(device), aux: aux.map(|aux| aux.to_device(device)) }
+    }
 }
 
 /// What distinguishes the views of a batch, `[2N]` each, in the row order of the similarity matrix.
@@ -55,16 +61,25 @@ pub(crate) struct ViewLabels {
 }
 
 impl ViewLabels {
+    /// The labels on `device`.
+    ///
     /// # Panics
     ///
     /// If a label tensor does not hold exactly one label for each of the `images`.
-    pub(crate) fn new(labels: &MclLabels, images: usize) -> Self {
-        let device = labels.class.clone().inner().device();
+    pub(crate) fn new(labels: &MclLabels, images: usize, device: &Device) -> Self {
+        let per_view = |name, labels: &Tensor<1, Int>| {
+            let [count] = labels.dims();
+            assert!(
+                count == images,
+                "{count} {name} labels for {images} images: give one label per image, not per view"
+            );
+            repeat_for_views(labels.clone().inner().to_device(device))
+        };
         Self {
-            class: per_view("class", &labels.class, images),
-            aux: labels.aux.as_ref().map(|aux| per_view("aux", aux, images)),
-            image: repeat_for_views(Tensor::arange(0..images as i64, &device)),
-            position: Tensor::arange(0..VIEWS as i64, &device).repeat_dim(0, images),
+            class: per_view("class", &labels.class),
+            aux: labels.aux.as_ref().map(|aux| per_view("aux", aux)),
+            image: repeat_for_views(Tensor::arange(0..images as i64, device).inner()),
+            position: Tensor::arange(0..VIEWS as i64, device).inner().repeat_dim(0, images),
         }
     }
 
@@ -94,25 +109,16 @@ fn repeat_for_views(values: Tensor<1, Int>) -> Tensor<1, Int> {
     values.reshape([images, 1]).repeat_dim(1, VIEWS).reshape([images * VIEWS])
 }
 
-fn per_view(name: &str, labels: &Tensor<1, Int>, images: usize) -> Tensor<1, Int> {
-    let [count] = labels.dims();
-    assert!(
-        count == images,
-        "{count} {name} labels for {images} images: give one label per image, not per view"
-    );
-    repeat_for_views(labels.clone().inner())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::{Device, TensorData};
+    use burn::tensor::TensorData;
 
     #[test]
     fn both_views_take_the_label_of_their_image() {
         let device = Device::flex();
         let labels = MclLabels::new(Tensor::from_ints([5, -2, 5], &device));
-        let views = ViewLabels::new(&labels, 3);
+        let views = ViewLabels::new(&labels, 3, &device);
         views.class.into_data().assert_eq(&TensorData::from([5, 5, -2, -2, 5, 5]), false);
         views.image.into_data().assert_eq(&TensorData::from([0, 0, 1, 1, 2, 2]), false);
         views.position.into_data().assert_eq(&TensorData::from([0, 1, 0, 1, 0, 1]), false);
@@ -122,7 +128,8 @@ mod tests {
     #[test]
     #[should_panic(expected = "6 class labels for 3 images: give one label per image")]
     fn labels_per_view_are_refused() {
-        let labels = MclLabels::new(Tensor::from_ints([5, 5, 2, 2, 1, 1], &Device::flex()));
-        ViewLabels::new(&labels, 3);
+        let device = Device::flex();
+        let labels = MclLabels::new(Tensor::from_ints([5, 5, 2, 2, 1, 1], &device));
+        ViewLabels::new(&labels, 3, &device);
     }
 }

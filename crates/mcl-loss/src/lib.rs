@@ -35,7 +35,9 @@
 //!   backends and precisions are not touched.
 #![forbid(unsafe_code)]
 
+mod attraction;
 mod batch;
+mod blocks;
 mod blockwise;
 mod ccm;
 mod config;
@@ -44,23 +46,28 @@ mod error;
 #[cfg(feature = "flex")]
 mod flex;
 mod formulation;
+#[cfg(feature = "flex")]
+mod fused;
 mod labels;
 mod log_sum_exp;
 mod mask;
 mod mcl;
 mod nt_xent;
 mod pairs;
+mod parameters;
 mod positives;
 mod similarity;
-mod slopes;
 mod spa;
 mod sup_con;
+mod terms;
+mod views;
 
+pub use attraction::Attraction;
 pub use config::MclLossConfig;
 pub use error::LossError;
 pub use formulation::Formulation;
 pub use labels::MclLabels;
-pub use mcl::{MclLoss, MclTerms};
+pub use mcl::MclLoss;
 pub use nt_xent::{NtXentLoss, NtXentLossConfig};
-pub use positives::sample_positives;
 pub use sup_con::{SupConLoss, SupConLossConfig};
+pub use terms::MclTerms;

@@ -6,7 +6,9 @@
 //!            1 / temperature  other class
 //! ```
 
-use burn::tensor::{Bool, Int, Tensor};
+use core::ops::Range;
+
+use burn::tensor::{Bool, Device, Int, Tensor};
 
 use crate::labels::ViewLabels;
 
@@ -75,11 +77,10 @@ pub(crate) fn same_position(rows: &ViewLabels, columns: &ViewLabels) -> Tensor<2
     all_pairs_equal(rows.position.clone(), columns.position.clone())
 }
 
-/// Pairs of a view with itself, in the matrix of all pairs: `[2N, 2N]`.
-pub(crate) fn same_view(similarity: &Tensor<2>) -> Tensor<2, Bool> {
-    let [views, _] = similarity.dims();
-    let view = Tensor::arange(0..views as i64, &similarity.device());
-    all_pairs_equal(view.clone(), view)
+/// Pairs of a view with itself, among the pairs of a range of views with all 2N: `[rows, 2N]`.
+pub(crate) fn same_view(rows: &Range<usize>, views: usize, device: &Device) -> Tensor<2, Bool> {
+    let numbers = |views: Range<usize>| Tensor::arange(views.start as i64..views.end as i64, device).inner();
+    all_pairs_equal(numbers(rows.clone()), numbers(0..views))
 }
 
 /// `[rows]`, `[columns]` -> `[rows, columns]`.
@@ -91,7 +92,7 @@ fn all_pairs_equal(rows: Tensor<1, Int>, columns: Tensor<1, Int>) -> Tensor<2, B
 mod tests {
     use super::*;
     use crate::labels::MclLabels;
-    use burn::tensor::{Device, TensorData};
+    use burn::tensor::TensorData;
 
     const WEIGHTS: MaskWeights = MaskWeights { same_label: 0.05, same_class: 2.5, other_class: 5.0 };
 
@@ -110,7 +111,7 @@ mod tests {
     #[test]
     fn without_auxiliary_labels_one_class_takes_alpha() {
         let device = Device::flex();
-        let pairs = all_pairs(&ViewLabels::new(&labels(&device), 3));
+        let pairs = all_pairs(&ViewLabels::new(&labels(&device), 3, &device));
         let mask = pairs.mask(WEIGHTS, &Tensor::zeros([6, 6], &device));
         first_views(mask)
             .assert_eq(&TensorData::from([[0.05_f32, 0.05, 5.0], [0.05, 0.05, 5.0], [5.0, 5.0, 0.05]]), true);
@@ -120,7 +121,7 @@ mod tests {
     fn auxiliary_labels_part_alpha_from_beta() {
         let device = Device::flex();
         let labels = labels(&device).with_aux(Tensor::from_ints([0, 1, 1], &device));
-        let pairs = all_pairs(&ViewLabels::new(&labels, 3));
+        let pairs = all_pairs(&ViewLabels::new(&labels, 3, &device));
         let mask = pairs.mask(WEIGHTS, &Tensor::zeros([6, 6], &device));
         // Image 2 shares only the auxiliary label with image 1: another class still.
         first_views(mask)
@@ -130,9 +131,9 @@ mod tests {
     #[test]
     fn pair_masks_mark_views_images_and_positions() {
         let device = Device::flex();
-        let labels = ViewLabels::new(&MclLabels::new(Tensor::from_ints([0, 0], &device)), 2);
+        let labels = ViewLabels::new(&MclLabels::new(Tensor::from_ints([0, 0], &device)), 2, &device);
         let (image, position) = (same_image(&labels, &labels), same_position(&labels, &labels));
-        let view = same_view(&Tensor::zeros([4, 4], &device));
+        let view = same_view(&(0..4), 4, &device);
         let rows = |mask: &Tensor<2, Bool>| mask.clone().int().sum_dim(1).reshape([4]).into_data();
         rows(&view).assert_eq(&TensorData::from([1, 1, 1, 1]), false);
         rows(&image).assert_eq(&TensorData::from([2, 2, 2, 2]), false);

@@ -9,10 +9,12 @@
 use burn::{config::Config, module::Module, tensor::Tensor};
 
 use crate::{
+    blocks,
     error::{LossError, check_temperature},
     log_sum_exp::SumExp,
     mask::same_view,
     similarity::Views,
+    views::stack,
 };
 
 /// Configuration of an [`NtXentLoss`].
@@ -31,7 +33,7 @@ impl NtXentLossConfig {
     /// [`LossError::Temperature`] when it is not between 1e-6 and 1e6.
     pub fn try_init(&self) -> Result<NtXentLoss, LossError> {
         check_temperature(self.temperature)?;
-        Ok(NtXentLoss { temperature: self.temperature })
+        Ok(NtXentLoss { temperature: self.temperature, rows_per_block: None })
     }
 
     /// Makes the loss.
@@ -52,15 +54,24 @@ impl Default for NtXentLossConfig {
 
 /// The contrastive loss of `SimCLR`. Made by [`NtXentLossConfig`].
 ///
-/// Scale, zeros and 16-bit types are treated as in [`MclLoss`](crate::MclLoss). Unlike there, a batch of any size takes
-/// matrices of all pairs of views, `[2N, 2N]`: memory grows as the square of the batch.
+/// Scale, zeros and 16-bit types are treated as in [`MclLoss`](crate::MclLoss), and so are large batches: in blocks, in
+/// memory that grows as N.
 #[derive(Module, Debug)]
 pub struct NtXentLoss {
     temperature: f64,
+    #[module(skip)]
+    rows_per_block: Option<usize>,
 }
 
 impl NtXentLoss {
-    /// The mean over all views.
+    /// The same loss in blocks of this many views; see
+    /// [`MclLoss::with_rows_per_block`](crate::MclLoss::with_rows_per_block).
+    pub fn with_rows_per_block(self, rows: usize) -> Self {
+        Self { rows_per_block: Some(rows), ..self }
+    }
+
+    /// The mean over all views. From first and second views, make `projections` by `Tensor::stack([z1, z2], 1)`, never by
+    /// `cat` and `reshape`, or take [`forward_views`](Self::forward_views).
     ///
     /// # Shapes
     ///
@@ -72,10 +83,27 @@ impl NtXentLoss {
     /// If there are no images, not two views of each, or no dimensions.
     pub fn forward(&self, projections: Tensor<3>) -> Tensor<1> {
         let views = Views::new(projections);
-        let largest_logit = self.temperature.recip();
-        let logits = views.all_pairs().mul_scalar(largest_logit);
-        let itself = same_view(&logits);
-        let log_sum = SumExp::new(logits, itself, largest_logit).log();
-        (log_sum - views.siblings().mul_scalar(largest_logit)).mean()
+        let (largest_logit, device) = (self.temperature.recip(), views.unit().device());
+        blocks::mean(&views, self.rows_per_block, |block| {
+            let logits = block.pairs().mul_scalar(largest_logit);
+            let itself = same_view(&block.range, views.len(), &device);
+            let log_sum = SumExp::new(logits, itself, largest_logit).log();
+            log_sum - block.siblings().mul_scalar(largest_logit)
+        })
+    }
+
+    /// [`forward`](Self::forward) of first and second views, `[images, dim]` each: row `i` of both is the projection of
+    /// image `i`.
+    ///
+    /// # Panics
+    ///
+    /// If the views differ in shape, and as [`forward`](Self::forward).
+    pub fn forward_views(&self, first: Tensor<2>, second: Tensor<2>) -> Tensor<1> {
+        self.forward(stack(first, second))
+    }
+
+    /// Divides the similarities.
+    pub fn temperature(&self) -> f64 {
+        self.temperature
     }
 }

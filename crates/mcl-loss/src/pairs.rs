@@ -1,20 +1,15 @@
 //! What CCM and SPA share: the similarities of pairs of views and the repulsion by other images.
 
-use core::ops::Range;
-
 use burn::tensor::{Bool, Tensor};
 
 use crate::{
     formulation::Formulation,
     labels::ViewLabels,
     log_sum_exp::SumExp,
-    mask::{MaskWeights, PairLabels, same_image, same_position},
-    mcl::MclLoss,
-    similarity::Views,
+    mask::{PairLabels, same_image, same_position},
+    parameters::Parameters,
+    similarity::Block,
 };
-
-/// Floor of the similarities in the released code.
-pub(crate) const RELEASED_FLOOR: f64 = 1e-7;
 
 /// Pairs of some views of a batch, the rows, with all its 2N views, the columns.
 #[derive(Debug, Clone)]
@@ -25,65 +20,54 @@ pub(crate) struct Pairs {
     pub(crate) siblings: Tensor<2>,
     /// The mask `m`, a constant, `[rows, 2N]`.
     pub(crate) mask: Tensor<2>,
-    /// `sum_k exp(m(i, k) sim(i, k))` over the views `k` of other images than that of `i`.
+    /// Logarithm of `sum_k exp(m(i, k) sim(i, k))` over the views `k` of other images than that of `i`, `[rows, 1]`.
     ///
     /// CCM adds the sibling to this sum, SPA in the paper takes it as it is.
-    pub(crate) others: SumExp,
-    /// Its logarithm, `[rows, 1]`.
     pub(crate) log_others: Tensor<2>,
-    /// Pairs of other images with one label, `[rows, 2N]`.
-    same_label: Tensor<2, Bool>,
+    shared: PairLabels,
+    same_image: Tensor<2, Bool>,
     pub(crate) rows: ViewLabels,
     pub(crate) columns: ViewLabels,
 }
 
 impl Pairs {
-    /// The pairs of a range of views; `siblings` are those of all views, `[2N, 1]`, as the formulation has them.
-    pub(crate) fn new(
-        loss: &MclLoss,
-        views: &Views,
-        labels: &ViewLabels,
-        siblings: &Tensor<2>,
-        rows: &Range<usize>,
-    ) -> Self {
-        let similarity = loss.floored(views.with_all(views.narrow(rows)));
-        let siblings = siblings.clone().narrow(0, rows.start, rows.len());
-        let (rows, columns) = (labels.narrow(rows), labels.clone());
+    /// The pairs of the rows of a block; `labels` are those of all views.
+    pub(crate) fn new(parameters: &Parameters, block: &Block, labels: &ViewLabels) -> Self {
+        let similarity = parameters.floored(block.pairs());
+        let siblings = parameters.floored(block.siblings());
+        let (rows, columns) = (labels.narrow(&block.range), labels.clone());
         let shared = PairLabels::between(&rows, &columns);
         let same_image = same_image(&rows, &columns);
-        let mask = shared.mask(loss.mask_weights(), &similarity);
-        let others = SumExp::new(similarity.clone() * mask.clone(), same_image.clone(), loss.largest_logit());
-        let log_others = others.log();
-        let same_label = shared.same_label().bool_and(same_image.bool_not());
-        Self { similarity, siblings, mask, others, log_others, same_label, rows, columns }
+        let mask = shared.mask(parameters.mask_weights(), &similarity);
+        let logits = similarity.clone() * mask.clone();
+        let log_others = SumExp::new(logits, same_image.clone(), parameters.largest_logit()).log();
+        Self { similarity, siblings, mask, log_others, shared, same_image, rows, columns }
     }
 
     /// The views that SPA can draw for each row, `[rows, 2N]`.
-    pub(crate) fn positives(&self, formulation: Formulation) -> Tensor<2, Bool> {
-        match formulation {
-            Formulation::Paper => self.same_label.clone(),
-            Formulation::Released => {
-                self.same_label.clone().bool_and(same_position(&self.rows, &self.columns))
-            }
-        }
+    pub(crate) fn candidates(&self, formulation: Formulation) -> Tensor<2, Bool> {
+        candidates(formulation, [&self.rows, &self.columns], &self.shared, self.same_image.clone())
     }
 }
 
-impl MclLoss {
-    /// The similarity of the formulation: the released code keeps none below [`RELEASED_FLOOR`].
-    pub(crate) fn floored(&self, similarity: Tensor<2>) -> Tensor<2> {
-        match self.formulation {
-            Formulation::Paper => similarity,
-            Formulation::Released => similarity.clamp_min(RELEASED_FLOOR),
-        }
-    }
+/// The views that SPA can draw for each row, from labels alone, `[rows, 2N]`.
+pub(crate) fn candidates_by_label(
+    formulation: Formulation,
+    [rows, columns]: [&ViewLabels; 2],
+) -> Tensor<2, Bool> {
+    let shared = PairLabels::between(rows, columns);
+    candidates(formulation, [rows, columns], &shared, same_image(rows, columns))
+}
 
-    /// Weight of unmasked pairs, `1 / temperature`, which bounds every logit.
-    pub(crate) fn largest_logit(&self) -> f64 {
-        self.temperature.recip()
-    }
-
-    pub(crate) fn mask_weights(&self) -> MaskWeights {
-        MaskWeights { same_label: self.alpha, same_class: self.beta, other_class: self.largest_logit() }
+fn candidates(
+    formulation: Formulation,
+    [rows, columns]: [&ViewLabels; 2],
+    shared: &PairLabels,
+    same_image: Tensor<2, Bool>,
+) -> Tensor<2, Bool> {
+    let candidates = shared.same_label().bool_and(same_image.bool_not());
+    match formulation {
+        Formulation::Paper => candidates,
+        Formulation::Released => candidates.bool_and(same_position(rows, columns)),
     }
 }

@@ -6,28 +6,7 @@ use std::collections::BTreeMap;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use rand::{Rng, RngExt};
 
-use crate::{formulation::Formulation, similarity::VIEWS};
-
-/// Draws the positives of SPA as the paper does: what
-/// [`MclLoss::sample_positives`](crate::MclLoss::sample_positives) draws for a loss in [`Formulation::Paper`]. `rng` is a
-/// generator of `rand` 0.10.
-///
-/// # Panics
-///
-/// If `aux` is not as long as `class`.
-///
-/// ```
-/// # use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
-/// let positives = mcl_loss::sample_positives(&[0, 0, 9], None, &mut ChaCha8Rng::seed_from_u64(1));
-/// assert!(matches!(positives[..], [Some(2 | 3), Some(2 | 3), Some(0 | 1), Some(0 | 1), None, None]));
-/// ```
-pub fn sample_positives<R: Rng + ?Sized>(
-    class: &[i64],
-    aux: Option<&[i64]>,
-    rng: &mut R,
-) -> Vec<Option<usize>> {
-    Formulation::Paper.sample_positives(class, aux, rng)
-}
+use crate::{formulation::Formulation, views::VIEWS};
 
 impl Formulation {
     /// See [`MclLoss::sample_positives`](crate::MclLoss::sample_positives).

@@ -6,9 +6,7 @@ use burn::tensor::{DType, Int, Tensor};
 
 #[cfg(feature = "flex")]
 use crate::flex;
-
-/// Views of each image in a batch.
-pub(crate) const VIEWS: usize = 2;
+use crate::views::VIEWS;
 
 /// The unit vectors of a batch: rows `2k` and `2k + 1` are the two views of image `k`.
 #[derive(Debug, Clone)]
@@ -53,40 +51,59 @@ impl Views {
         &self.unit
     }
 
-    /// The same without an autodiff association.
-    pub(crate) fn inner(&self) -> Self {
-        Self { unit: self.unit.clone().inner() }
-    }
-
     /// The unit rows of a range of views, `[rows, dim]`.
     pub(crate) fn narrow(&self, rows: &Range<usize>) -> Tensor<2> {
         self.unit.clone().narrow(0, rows.start, rows.len())
     }
 
-    /// Similarity of every pair of views, `[2N, 2N]`.
-    pub(crate) fn all_pairs(&self) -> Tensor<2> {
-        self.with_all(self.unit.clone())
+    /// All views as the rows of one block.
+    pub(crate) fn all(&self) -> Block {
+        Block { rows: self.unit.clone(), columns: self.unit.clone(), range: 0..self.len() }
     }
 
-    /// Similarity of some unit rows to every view, `[rows, 2N]`.
-    pub(crate) fn with_all(&self, rows: Tensor<2>) -> Tensor<2> {
-        rows.matmul(self.unit.clone().transpose())
+    /// A range of views that holds both of each image, without an autodiff association.
+    pub(crate) fn block(&self, range: Range<usize>) -> Block {
+        Block { rows: self.narrow(&range).inner(), columns: self.unit.clone().inner(), range }
+    }
+}
+
+/// Some views of a batch, the rows, beside all of its views, the columns.
+#[derive(Debug, Clone)]
+pub(crate) struct Block {
+    /// Unit rows of the range, `[rows, dim]`.
+    pub(crate) rows: Tensor<2>,
+    /// Unit rows of all views, `[2N, dim]`.
+    pub(crate) columns: Tensor<2>,
+    /// Which views the rows are.
+    pub(crate) range: Range<usize>,
+}
+
+impl Block {
+    /// The same as leaves of a graph of their own.
+    pub(crate) fn leaves(self) -> Self {
+        let leaf = |tensor: Tensor<2>| tensor.autodiff().require_grad();
+        Self { rows: leaf(self.rows), columns: leaf(self.columns), ..self }
     }
 
-    /// Similarity of each view to the other view of its image, `[2N, 1]`.
+    /// Similarity of each row to each column, `[rows, 2N]`.
+    pub(crate) fn pairs(&self) -> Tensor<2> {
+        self.rows.clone().matmul(self.columns.clone().transpose())
+    }
+
+    /// Similarity of each row to the other view of its image, `[rows, 1]`.
     pub(crate) fn siblings(&self) -> Tensor<2> {
-        let [views, dim] = self.unit.dims();
-        let pairs = self.unit.clone().reshape([views / VIEWS, VIEWS, dim]);
-        let first = pairs.clone().narrow(1, 0, 1);
-        let second = pairs.narrow(1, 1, 1);
-        // [N, 1, dim] -> [N, 1] -> [2N, 1]: both views of an image have the same sibling similarity.
+        let [rows, dim] = self.rows.dims();
+        let images = self.rows.clone().reshape([rows / VIEWS, VIEWS, dim]);
+        let first = images.clone().narrow(1, 0, 1);
+        let second = images.narrow(1, 1, 1);
+        // [images, 1, dim] -> [images, 1] -> [rows, 1]: both views of an image have the same sibling similarity.
         let similarity: Tensor<2> = (first * second).sum_dim(2).squeeze_dim(2);
-        similarity.repeat_dim(1, VIEWS).reshape([views, 1])
+        similarity.repeat_dim(1, VIEWS).reshape([rows, 1])
     }
 
-    /// Similarity of view `i` to view `partners[i]`, `[2N, 1]`.
+    /// Similarity of row `i` to view `partners[i]`, `[rows, 1]`.
     pub(crate) fn to_partners(&self, partners: &Tensor<1, Int>) -> Tensor<2> {
-        (self.unit.clone() * self.unit.clone().select(0, partners.clone())).sum_dim(1)
+        (self.rows.clone() * self.columns.clone().select(0, partners.clone())).sum_dim(1)
     }
 }
 
@@ -159,16 +176,16 @@ mod tests {
         let device = Device::flex();
         let projections =
             Tensor::<3>::from_floats([[[1.0, 2.0], [-1.0, 0.5]], [[0.3, 0.1], [2.0, -2.0]]], &device);
-        let views = Views::new(projections);
-        let pairs = views.all_pairs();
+        let block = Views::new(projections).all();
+        let pairs = block.pairs();
         let entries = |columns: [i32; 4]| {
             let columns = Tensor::<1, Int>::from_ints(columns, &device).reshape([4, 1]);
             pairs.clone().gather(1, columns).into_data()
         };
         let tolerance = Tolerance::<f32>::relative(1e-5);
-        views.siblings().into_data().assert_approx_eq(&entries([1, 0, 3, 2]), tolerance);
+        block.siblings().into_data().assert_approx_eq(&entries([1, 0, 3, 2]), tolerance);
         let partners = Tensor::from_ints([2, 3, 1, 0], &device);
-        views.to_partners(&partners).into_data().assert_approx_eq(&entries([2, 3, 1, 0]), tolerance);
+        block.to_partners(&partners).into_data().assert_approx_eq(&entries([2, 3, 1, 0]), tolerance);
     }
 
     #[test]

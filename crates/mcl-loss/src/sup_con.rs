@@ -14,11 +14,13 @@ use burn::{
 };
 
 use crate::{
+    blocks,
     error::{LossError, check_temperature},
     labels::{MclLabels, ViewLabels},
     log_sum_exp::SumExp,
     mask::{PairLabels, same_view},
     similarity::Views,
+    views::stack,
 };
 
 /// Configuration of a [`SupConLoss`].
@@ -37,7 +39,7 @@ impl SupConLossConfig {
     /// [`LossError::Temperature`] when it is not between 1e-6 and 1e6.
     pub fn try_init(&self) -> Result<SupConLoss, LossError> {
         check_temperature(self.temperature)?;
-        Ok(SupConLoss { temperature: self.temperature })
+        Ok(SupConLoss { temperature: self.temperature, rows_per_block: None })
     }
 
     /// Makes the loss.
@@ -58,20 +60,29 @@ impl Default for SupConLossConfig {
 
 /// The supervised contrastive loss. Made by [`SupConLossConfig`].
 ///
-/// Scale, zeros and 16-bit types are treated as in [`MclLoss`](crate::MclLoss). Unlike there, a batch of any size takes
-/// matrices of all pairs of views, `[2N, 2N]`: memory grows as the square of the batch.
+/// Scale, zeros and 16-bit types are treated as in [`MclLoss`](crate::MclLoss), and so are large batches: in blocks, in
+/// memory that grows as N.
 #[derive(Module, Debug)]
 pub struct SupConLoss {
     temperature: f64,
+    #[module(skip)]
+    rows_per_block: Option<usize>,
 }
 
 impl SupConLoss {
-    /// The mean over all views.
+    /// The same loss in blocks of this many views; see
+    /// [`MclLoss::with_rows_per_block`](crate::MclLoss::with_rows_per_block).
+    pub fn with_rows_per_block(self, rows: usize) -> Self {
+        Self { rows_per_block: Some(rows), ..self }
+    }
+
+    /// The mean over all views. From first and second views, make `projections` by `Tensor::stack([z1, z2], 1)`, never by
+    /// `cat` and `reshape`, or take [`forward_views`](Self::forward_views).
     ///
     /// # Shapes
     ///
     /// - projections: `[images, views = 2, dim]`
-    /// - class: `[images]`, on the same device
+    /// - class: `[images]`
     /// - output: `[1]`
     ///
     /// # Panics
@@ -79,17 +90,34 @@ impl SupConLoss {
     /// If there are no images, not two views of each, no dimensions, or not as many labels as images.
     pub fn forward(&self, projections: Tensor<3>, class: Tensor<1, Int>) -> Tensor<1> {
         let views = Views::new(projections);
-        let largest_logit = self.temperature.recip();
-        let labels = ViewLabels::new(&MclLabels::new(class), views.images());
-        let similarity = views.all_pairs();
-        let itself = same_view(&similarity);
-        let positive = PairLabels::between(&labels, &labels).same_label().bool_and(itself.clone().bool_not());
-        // The sibling is always a positive, so the count is never 0.
-        let marks = similarity.clone().inner().zeros_like().mask_fill(positive, 1.0);
-        let share = marks.clone() / marks.sum_dim(1);
-        let attraction = (similarity.clone() * share).sum_dim(1);
-        let logits = similarity.mul_scalar(largest_logit);
-        let log_sum = SumExp::new(logits, itself, largest_logit).log();
-        (log_sum - attraction.mul_scalar(largest_logit)).mean()
+        let (largest_logit, device) = (self.temperature.recip(), views.unit().device());
+        let labels = ViewLabels::new(&MclLabels::new(class), views.images(), &device);
+        blocks::mean(&views, self.rows_per_block, |block| {
+            let similarity = block.pairs();
+            let itself = same_view(&block.range, views.len(), &device);
+            let shared = PairLabels::between(&labels.narrow(&block.range), &labels);
+            let positives = shared.same_label().bool_and(itself.clone().bool_not());
+            // The sibling is always a positive, so the count is never 0.
+            let marks = similarity.clone().inner().zeros_like().mask_fill(positives, 1.0);
+            let attraction = (similarity.clone() * marks.clone()).sum_dim(1) / marks.sum_dim(1);
+            let logits = similarity.mul_scalar(largest_logit);
+            let log_sum = SumExp::new(logits, itself, largest_logit).log();
+            log_sum - attraction.mul_scalar(largest_logit)
+        })
+    }
+
+    /// [`forward`](Self::forward) of first and second views, `[images, dim]` each: row `i` of both is the projection of
+    /// image `i`.
+    ///
+    /// # Panics
+    ///
+    /// If the views differ in shape, and as [`forward`](Self::forward).
+    pub fn forward_views(&self, first: Tensor<2>, second: Tensor<2>, class: Tensor<1, Int>) -> Tensor<1> {
+        self.forward(stack(first, second), class)
+    }
+
+    /// Divides the similarities.
+    pub fn temperature(&self) -> f64 {
+        self.temperature
     }
 }

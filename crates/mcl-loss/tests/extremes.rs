@@ -22,7 +22,7 @@ fn batch() -> Batch {
 
 type Loss = Box<dyn Fn(Tensor<3>) -> Tensor<1>>;
 
-/// Each loss of the crate, by name.
+/// Each loss of the crate, by name, as a batch of this size takes it and in blocks.
 fn losses(batch: &Batch, temperature: f64) -> Vec<(String, Loss)> {
     let mut losses: Vec<(String, Loss)> = Vec::new();
     let positives: Vec<Option<usize>> = (0..batch.views())
@@ -38,19 +38,23 @@ fn losses(batch: &Batch, temperature: f64) -> Vec<(String, Loss)> {
             .with_beta(0.5 / temperature)
             .with_formulation(formulation)
             .init();
-        let (labels, expected) = (batch.labels(), mcl.clone());
-        losses.push((format!("{formulation:?}, exact"), Box::new(move |p| expected.forward(p, &labels))));
-        let (labels, positives) = (batch.labels(), positives.clone());
-        losses.push((
-            format!("{formulation:?}, sampled"),
-            Box::new(move |p| mcl.forward_with_positives(p, &labels, &positives)),
-        ));
+        for (mcl, method) in [(mcl.clone(), ""), (mcl.with_rows_per_block(4), ", blocks")] {
+            let (labels, expected) = (batch.labels(), mcl.clone());
+            let name = format!("{formulation:?}, exact{method}");
+            losses.push((name, Box::new(move |p| expected.forward(p, &labels))));
+            let (labels, positives) = (batch.labels(), positives.clone());
+            let name = format!("{formulation:?}, sampled{method}");
+            losses.push((name, Box::new(move |p| mcl.forward_with_positives(p, &labels, &positives))));
+        }
     }
     let nt_xent = NtXentLossConfig::new().with_temperature(temperature).init();
-    losses.push(("NT-Xent".into(), Box::new(move |p| nt_xent.forward(p))));
     let sup_con = SupConLossConfig::new().with_temperature(temperature).init();
-    let class = batch.labels().class;
-    losses.push(("SupCon".into(), Box::new(move |p| sup_con.forward(p, class.clone()))));
+    let blocks = (nt_xent.clone().with_rows_per_block(4), sup_con.clone().with_rows_per_block(4));
+    for ((nt_xent, sup_con), method) in [((nt_xent, sup_con), ""), (blocks, ", blocks")] {
+        losses.push((format!("NT-Xent{method}"), Box::new(move |p| nt_xent.forward(p))));
+        let class = batch.labels().class;
+        losses.push((format!("SupCon{method}"), Box::new(move |p| sup_con.forward(p, class.clone()))));
+    }
     losses
 }
 

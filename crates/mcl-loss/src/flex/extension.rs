@@ -8,6 +8,7 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Flex, backend_extension};
+use pulp::Arch;
 
 use super::flat::Flat;
 use super::labels::Labels;
@@ -20,9 +21,8 @@ pub(crate) trait PairwiseTerms: Backend {
     /// Rows of any scale to unit length.
     fn unit_rows(rows: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    /// Of unit rows, `[3, views]`: the logarithm of the sum over other images, the expected SPA as published, and the
-    /// similarity to the sibling.
-    fn pairwise_terms(unit: FloatTensor<Self>, labels: Arc<Labels>) -> FloatTensor<Self>;
+    /// Of unit rows, `[3, views]`; see [`pairwise_terms`](super::pairwise_terms).
+    fn pairwise_terms(unit: FloatTensor<Self>, labels: Arc<Labels>, arch: Arch) -> FloatTensor<Self>;
 }
 
 impl PairwiseTerms for Flex {
@@ -30,8 +30,8 @@ impl PairwiseTerms for Flex {
         UnitRows::new(&rows).unit
     }
 
-    fn pairwise_terms(unit: Flat, labels: Arc<Labels>) -> Flat {
-        let (_, terms) = PairSums::new(&unit, labels);
+    fn pairwise_terms(unit: Flat, labels: Arc<Labels>, arch: Arch) -> Flat {
+        let (_, terms) = PairSums::new(&unit, labels, arch);
         terms
     }
 }
@@ -47,9 +47,9 @@ impl<C: CheckpointStrategy> PairwiseTerms for Autodiff<Flex, C> {
         }
     }
 
-    fn pairwise_terms(unit: FloatTensor<Self>, labels: Arc<Labels>) -> FloatTensor<Self> {
+    fn pairwise_terms(unit: FloatTensor<Self>, labels: Arc<Labels>, arch: Arch) -> FloatTensor<Self> {
         let (unit, node) = unit.into_parts();
-        let (sums, terms) = PairSums::new(&unit, labels);
+        let (sums, terms) = PairSums::new(&unit, labels, arch);
         match PairwiseTermsBackward.prepare::<C>([node]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(sums, terms),
             OpsKind::UnTracked(prep) => prep.finish(terms),

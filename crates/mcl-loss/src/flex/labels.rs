@@ -3,19 +3,15 @@
 use core::ops::Range;
 use std::collections::BTreeMap;
 
-use burn::tensor::{Int, Tensor};
-
-use crate::{
-    formulation::Formulation, labels::ViewLabels, mcl::MclLoss, pairs::RELEASED_FLOOR, similarity::VIEWS,
-};
+use crate::views::VIEWS;
 
 /// The mask of Eq. 4 and 11, and the least similarity.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Weights {
-    pub(super) same_label: f32,
-    pub(super) same_class: f32,
-    pub(super) other_class: f32,
-    pub(super) floor: f32,
+pub(crate) struct Weights {
+    pub(crate) same_label: f32,
+    pub(crate) same_class: f32,
+    pub(crate) other_class: f32,
+    pub(crate) floor: f32,
 }
 
 /// The labels of all views, and what becomes of their pairs.
@@ -49,35 +45,24 @@ pub(super) struct Columns<'a> {
 }
 
 impl Labels {
-    pub(super) fn new(loss: &MclLoss, labels: &ViewLabels) -> Self {
-        let class = read(&labels.class);
-        let label: Vec<(i64, i64)> = match &labels.aux {
-            Some(aux) => class.iter().copied().zip(read(aux)).collect(),
-            None => class.iter().map(|&class| (class, 0)).collect(),
-        };
-        let (class, label) = (numbers(&class), numbers(&label));
+    /// From the class and, if there are any, the auxiliary label of each view.
+    pub(crate) fn new(class: &[i64], aux: Option<&[i64]>, weights: Weights, temperature: f32) -> Self {
+        let aux_of = |view: usize| aux.map_or(0, |aux| aux[view]);
+        let label: Vec<(i64, i64)> =
+            class.iter().enumerate().map(|(view, &class)| (class, aux_of(view))).collect();
+        let (class, label) = (numbers(class), numbers(&label));
         let mut counts = vec![0_u32; label.len()];
         for &label in &label {
             counts[label as usize] += 1;
         }
         let of_image = VIEWS as u32;
-        let mask = loss.mask_weights();
-        let floor = match loss.formulation {
-            Formulation::Paper => f32::NEG_INFINITY,
-            Formulation::Released => RELEASED_FLOOR as f32,
-        };
         Self {
             image: (0..class.len() as u32).map(|view| view / of_image).collect(),
             positives: label.iter().map(|&label| counts[label as usize] - of_image).collect(),
             class,
             label,
-            weights: Weights {
-                same_label: mask.same_label as f32,
-                same_class: mask.same_class as f32,
-                other_class: mask.other_class as f32,
-                floor,
-            },
-            temperature: loss.temperature as f32,
+            weights,
+            temperature,
         }
     }
 
@@ -92,10 +77,6 @@ impl Labels {
             image: &self.image[views],
         }
     }
-}
-
-fn read(labels: &Tensor<1, Int>) -> Vec<i64> {
-    labels.clone().into_data_as::<i64>().try_to_vec().expect("integers of the type they were read as")
 }
 
 /// Numbers from 0 for the distinct values.

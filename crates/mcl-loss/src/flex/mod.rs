@@ -34,8 +34,6 @@ mod labels;
 mod pair_sums;
 mod product;
 mod rows;
-#[cfg(test)]
-mod tests;
 mod unit_rows;
 
 use std::sync::Arc;
@@ -44,54 +42,29 @@ use burn::{
     backend::Dispatch,
     tensor::{DType, Device, Tensor},
 };
+use pulp::Arch;
 
-use crate::{
-    batch::Batch,
-    ccm,
-    formulation::Formulation,
-    mcl::{MclLoss, MclTerms},
-    spa::Sampled,
-};
 use extension::PairwiseTerms;
-use labels::Labels;
+pub(crate) use labels::{Labels, Weights};
 
-/// Largest `1 / temperature`. Sums of exponentials are taken as they are, without their largest term: they, and the
+/// Largest weight of a pair. Sums of exponentials are taken as they are, without their largest term: they, and the
 /// inverse of as many as 2^30 of them, are normal numbers up to here.
-const LARGEST_LOGIT: f64 = 64.0;
+pub(crate) const LARGEST_WEIGHT: f64 = 64.0;
 
 /// Whether the functions of this module take a tensor: f32 on flex, with or without autodiff.
 pub(crate) fn takes<const D: usize>(tensor: &Tensor<D>) -> bool {
     tensor.dtype() == DType::F32 && tensor.device() == Device::flex()
 }
 
-/// `[views, dim]` rows of any scale to unit length; see [`Views`](crate::similarity::Views).
+/// `[views, dim]` rows of any scale to unit length, as in `similarity.rs`.
 pub(crate) fn unit_rows(rows: Tensor<2>) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::unit_rows(rows.into_dispatch()))
 }
 
-/// Whether [`terms`] may be called.
+/// The terms of each view, `[3, views]`, from unit rows `[views, dim]`: the logarithm of the sum of exponentials over
+/// other images, the expected SPA as published, and the similarity to the sibling.
 ///
-/// The expected SPA of the released code is left to tensor operations: each pair has a denominator of its own.
-pub(crate) fn supports(loss: &MclLoss, batch: &Batch) -> bool {
-    let expected_release = loss.formulation == Formulation::Released && batch.positives.is_none();
-    takes(batch.views.unit()) && loss.largest_logit() <= LARGEST_LOGIT && !expected_release
-}
-
-/// The loss and its parts.
-pub(crate) fn terms(loss: &MclLoss, batch: &Batch) -> MclTerms {
-    let Batch { views, labels, positives } = batch;
-    let of_pairs = Arc::new(Labels::new(loss, labels));
-    let unit = views.unit().clone().into_dispatch();
-    let of_views = Tensor::<2>::from_dispatch(Dispatch::pairwise_terms(unit, of_pairs));
-    let column = |term| of_views.clone().narrow(0, term, 1).reshape([views.len(), 1]);
-    let log_others = column(0);
-    let ccm = ccm::per_view(loss, &log_others, &loss.floored(column(2)));
-    let spa = match positives {
-        Some(positives) => {
-            let attraction = loss.floored(views.to_partners(&positives.index));
-            Sampled::new(loss, &log_others, [labels, labels], positives, attraction).per_view(loss)
-        }
-        None => column(1),
-    };
-    MclTerms::new(ccm.mean(), spa.mean(), loss.spa_weight)
+/// `arch` chooses the vectors of the processor.
+pub(crate) fn pairwise_terms(unit: Tensor<2>, labels: Labels, arch: Arch) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::pairwise_terms(unit.into_dispatch(), Arc::new(labels), arch))
 }

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use burn::backend::TensorMetadata;
+use pulp::Arch;
 use rayon::prelude::*;
 
 use super::{
     flat::{Flat, dense, tensor, values},
     labels::Labels,
-    product::{ROWS, dispatch},
+    product::ROWS,
     rows::{GradientTile, Scratch, Slopes, SumTile, Sums, Views},
     unit_rows::dot,
 };
-use crate::{log_sum_exp::VANISHING, similarity::VIEWS};
+use crate::{log_sum_exp::VANISHING, views::VIEWS};
 
 /// Parts of the sums, each of every so many tiles, that are computed side by side and added in order: as many on any
 /// machine, so that the bits of the sums do not depend on it.
@@ -24,6 +25,7 @@ pub(super) struct PairSums {
     /// `[views, dim]`, dense.
     unit: Flat,
     labels: Arc<Labels>,
+    arch: Arch,
     /// `sum_k exp(m(i, k) sim(i, k))` over views of other images.
     others: Vec<f32>,
 }
@@ -31,10 +33,10 @@ pub(super) struct PairSums {
 impl PairSums {
     /// Returns also the terms of each view, `[3, views]`: the logarithm of its sum over other images, its expected SPA
     /// as published, and its similarity to its sibling.
-    pub(super) fn new(unit: &Flat, labels: Arc<Labels>) -> (Self, Flat) {
+    pub(super) fn new(unit: &Flat, labels: Arc<Labels>, arch: Arch) -> (Self, Flat) {
         let unit = dense(unit);
         let [views, dim] = unit.shape().dims();
-        let columns = Views::new(values(&unit), dim);
+        let columns = Views::new(values(&unit), dim, arch);
         let tiles = views.div_ceil(ROWS);
         let parts = tiles.min(PARTS);
         let of_parts: Vec<_> = (0..parts)
@@ -45,7 +47,7 @@ impl PairSums {
                     let mut sums = vec![Sums::default(); views];
                     for tile in (part..tiles).step_by(parts) {
                         let (views, labels, start, sums) = (&columns, &*labels, tile * ROWS, &mut sums);
-                        dispatch(SumTile { views, labels, start, scratch, sums });
+                        arch.dispatch(SumTile { views, labels, start, scratch, sums });
                     }
                     sums
                 },
@@ -70,24 +72,24 @@ impl PairSums {
         });
         let terms = tensor([log_others, spa, siblings.collect()].concat(), [3, views]);
         let others = sums.iter().map(|sums| sums.others as f32).collect();
-        (Self { unit, labels, others }, terms)
+        (Self { unit, labels, arch, others }, terms)
     }
 
     /// The gradient towards the unit rows, from that towards the terms.
     pub(super) fn backward(&self, d_terms: &Flat) -> Flat {
-        let Self { unit, labels, others } = self;
+        let Self { unit, labels, arch, others } = self;
         let [views, dim] = unit.shape().dims();
         let d_terms = dense(d_terms);
         let (d_terms, d_siblings) = values(&d_terms).split_at(2 * views);
         let slopes = self.slopes(d_terms);
-        let columns = Views::new(values(unit), dim);
+        let columns = Views::new(values(unit), dim, *arch);
         let rows = columns.rows();
         let mut gradient = vec![0.0; others.len() * dim];
         gradient.par_chunks_mut(ROWS * dim).enumerate().for_each_init(
             || Scratch::new(dim, rows.padded_columns()),
             |scratch, (tile, gradient)| {
                 let (views, rows, slopes, start) = (&columns, &rows, &slopes, tile * ROWS);
-                dispatch(GradientTile { views, rows, labels, slopes, start, scratch, gradient });
+                arch.dispatch(GradientTile { views, rows, labels, slopes, start, scratch, gradient });
             },
         );
         add_siblings(&mut gradient, values(unit), d_siblings, dim);

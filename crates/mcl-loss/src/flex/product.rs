@@ -1,6 +1,6 @@
 //! Matrix products of a tile of rows, in registers.
 
-use pulp::{Simd, WithSimd};
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 /// Vectors that a strip is wide.
@@ -21,13 +21,14 @@ pub(super) struct Strips {
 }
 
 impl Strips {
-    /// Of the matrix `[rows, columns]` with these values.
+    /// Of the matrix `[rows, columns]` with these values, for the vectors of `arch`.
     pub(super) fn new(
+        arch: Arch,
         rows: usize,
         columns: usize,
         value: impl Fn(usize, usize) -> f32 + Send + Sync,
     ) -> Self {
-        let width = ACROSS * lanes();
+        let width = ACROSS * arch.dispatch(Lanes);
         let mut values = vec![0.0; columns.div_ceil(width) * rows * width];
         values.par_chunks_mut(rows * width).enumerate().for_each(|(strip, values)| {
             let start = strip * width;
@@ -61,42 +62,16 @@ impl Strips {
     }
 }
 
-/// Runs `op` compiled for the widest vectors of this machine.
-pub(super) fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
-    arch().dispatch(op)
-}
+/// Values in a vector.
+struct Lanes;
 
-#[cfg(not(test))]
-fn arch() -> pulp::Arch {
-    pulp::Arch::new()
-}
+impl WithSimd for Lanes {
+    type Output = usize;
 
-/// The best of this machine, or of what a test leaves its process.
-#[cfg(test)]
-fn arch() -> pulp::Arch {
-    match std::env::var(NARROWER).as_deref() {
-        #[cfg(target_arch = "x86_64")]
-        Ok("avx2") => pulp::x86::V3::try_new().map_or(pulp::Arch::Scalar, pulp::Arch::V3),
-        Ok(_) => pulp::Arch::Scalar,
-        Err(_) => pulp::Arch::new(),
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> usize {
+        S::F32_LANES
     }
-}
-
-/// Variable of the environment that limits the width of vectors in tests.
-#[cfg(test)]
-pub(super) const NARROWER: &str = "MCL_LOSS_TEST_VECTORS";
-
-/// A vector holds this many values on this machine.
-fn lanes() -> usize {
-    struct Lanes;
-    impl WithSimd for Lanes {
-        type Output = usize;
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, _: S) -> usize {
-            S::F32_LANES
-        }
-    }
-    dispatch(Lanes)
 }
 
 /// `target[r, strip] += sum over k of left[r, k] strip[k]` for [`ROWS`] rows and at most [`DEPTH`] `k`.
@@ -199,14 +174,15 @@ mod tests {
             if let Some(simd) = pulp::x86::V3::try_new() {
                 Simd::vectorize(simd, Check { depth });
             }
-            dispatch(Check { depth });
+            Arch::new().dispatch(Check { depth });
         }
     }
 
     #[test]
     fn strips_hold_the_matrix_and_zeros() {
-        let (rows, columns) = (3, 2 * ACROSS * lanes() + 1);
-        let strips = Strips::new(rows, columns, |row, column| (1 + row * columns + column) as f32);
+        let arch = Arch::new();
+        let (rows, columns) = (3, 2 * ACROSS * arch.dispatch(Lanes) + 1);
+        let strips = Strips::new(arch, rows, columns, |row, column| (1 + row * columns + column) as f32);
         assert_eq!(strips.padded_columns(), 3 * strips.width);
         for (index, strip) in strips.of_columns(0, 3 * strips.width).enumerate() {
             for (place, &value) in strip.iter().enumerate() {

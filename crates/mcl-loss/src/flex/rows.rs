@@ -2,7 +2,7 @@
 
 use core::ops::AddAssign;
 
-use pulp::{Simd, WithSimd};
+use pulp::{Arch, Simd, WithSimd};
 
 use super::{
     exponential::exp,
@@ -10,7 +10,7 @@ use super::{
     product::{DEPTH, ROWS, Strips, add_product},
 };
 
-/// Sums in turn, whatever the width of vectors.
+/// Sums in turn, whatever the width of vectors; a power of two.
 const LANES: usize = 16;
 
 /// The unit rows in the orders in which products read them.
@@ -21,12 +21,13 @@ pub(super) struct Views<'a> {
     dim: usize,
     /// `[dim, views]`, to be the right side of similarities.
     columns: Strips,
+    arch: Arch,
 }
 
 impl<'a> Views<'a> {
-    pub(super) fn new(unit: &'a [f32], dim: usize) -> Self {
-        let columns = Strips::new(dim, unit.len() / dim, |k, view| unit[view * dim + k]);
-        Self { unit, dim, columns }
+    pub(super) fn new(unit: &'a [f32], dim: usize, arch: Arch) -> Self {
+        let columns = Strips::new(arch, dim, unit.len() / dim, |k, view| unit[view * dim + k]);
+        Self { unit, dim, columns, arch }
     }
 
     fn len(&self) -> usize {
@@ -35,7 +36,7 @@ impl<'a> Views<'a> {
 
     /// `[views, dim]`, to be the right side of gradients.
     pub(super) fn rows(&self) -> Strips {
-        Strips::new(self.len(), self.dim, |view, k| self.unit[view * self.dim + k])
+        Strips::new(self.arch, self.len(), self.dim, |view, k| self.unit[view * self.dim + k])
     }
 }
 
@@ -182,10 +183,12 @@ fn total(values: &[f32; DEPTH]) -> f64 {
             *sum += value;
         }
     }
-    for half in [8, 4, 2, 1] {
+    let mut half = LANES / 2;
+    while half > 0 {
         for lane in 0..half {
             sums[lane] += sums[lane + half];
         }
+        half /= 2;
     }
     f64::from(sums[0])
 }

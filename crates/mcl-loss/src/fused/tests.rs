@@ -1,10 +1,12 @@
 //! The terms and their gradients against one matrix of all pairs in f64, and against themselves on other threads.
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use pulp::Arch;
 
-use super::{supports, terms};
+use super::{supports, terms_on};
 use crate::{
-    Formulation, MclLabels, MclLoss, MclLossConfig, MclTerms, batch::Batch, dense, similarity::VIEWS,
+    Formulation, MclLabels, MclLossConfig, MclTerms, batch::Batch, dense, flex, parameters::Parameters,
+    views::VIEWS,
 };
 
 #[derive(Clone, Copy)]
@@ -43,8 +45,14 @@ fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
 type Part = fn(MclTerms) -> Tensor<1>;
 const PARTS: [(&str, Part); 3] = [("ccm", |t| t.ccm), ("spa", |t| t.spa), ("total", |t| t.total)];
 
-fn assert_exact(loss: &MclLoss, shape: Shape, labels: &MclLabels, positives: Option<&[Option<usize>]>) {
-    let evaluate = |dtype, part: Part, terms: fn(&MclLoss, &Batch) -> MclTerms| {
+fn assert_exact(
+    arch: Arch,
+    loss: &Parameters,
+    shape: Shape,
+    labels: &MclLabels,
+    positives: Option<&[Option<usize>]>,
+) {
+    let evaluate = |dtype, part: Part, terms: &dyn Fn(&Parameters, &Batch) -> MclTerms| {
         let projections = projections(shape, dtype);
         let batch = Batch::new(projections.clone(), labels, positives);
         // Another use of the loss after it: the gradient must scale with what comes back.
@@ -53,8 +61,9 @@ fn assert_exact(loss: &MclLoss, shape: Shape, labels: &MclLabels, positives: Opt
         (supports(loss, &batch), read(value)[0], read(gradient))
     };
     for (name, part) in PARTS {
-        let (is_for_tensors, expected, expected_gradient) = evaluate(DType::F64, part, dense::terms);
-        let (is_for_us, value, gradient) = evaluate(DType::F32, part, terms);
+        let (is_for_tensors, expected, expected_gradient) = evaluate(DType::F64, part, &dense::terms);
+        let (is_for_us, value, gradient) =
+            evaluate(DType::F32, part, &|loss, batch| terms_on(arch, loss, batch));
         assert!(!is_for_tensors && is_for_us);
         let name = format!("{name} of {loss:?}, sampled {}", positives.is_some());
         // One matrix in f32 is up to 2e-5 away from f64, too.
@@ -70,6 +79,10 @@ fn assert_exact(loss: &MclLoss, shape: Shape, labels: &MclLabels, positives: Opt
 
 #[test]
 fn terms_and_gradients_of_any_shape_are_the_dense_ones() {
+    terms_of_any_shape_are_dense(Arch::new());
+}
+
+fn terms_of_any_shape_are_dense(arch: Arch) {
     // Less than a tile, parts of tiles and of blocks, more dimensions than are summed at a time.
     for (images, dim) in [(9, 5), (24, 32), (64, 128), (70, 129), (131, 33), (150, 300)] {
         let shape = Shape { images, dim };
@@ -77,11 +90,11 @@ fn terms_and_gradients_of_any_shape_are_the_dense_ones() {
         for temperature in [0.2, 0.02] {
             let config = MclLossConfig::new().with_temperature(temperature).with_spa_weight(0.7);
             for labels in labels(images) {
-                let paper = config.init();
-                assert_exact(&paper, shape, &labels, None);
-                assert_exact(&paper, shape, &labels, Some(&positives));
-                let released = config.clone().with_formulation(Formulation::Released).init();
-                assert_exact(&released, shape, &labels, Some(&positives));
+                let paper = config.init().parameters;
+                assert_exact(arch, &paper, shape, &labels, None);
+                assert_exact(arch, &paper, shape, &labels, Some(&positives));
+                let released = config.clone().with_formulation(Formulation::Released).init().parameters;
+                assert_exact(arch, &released, shape, &labels, Some(&positives));
             }
         }
     }
@@ -91,25 +104,31 @@ fn terms_and_gradients_of_any_shape_are_the_dense_ones() {
 fn sums_in_more_tiles_than_parts_are_the_dense_ones() {
     let shape = Shape { images: 820, dim: 16 };
     let [labels, _] = labels(shape.images);
-    assert_exact(&MclLossConfig::new().init(), shape, &labels, None);
+    assert_exact(Arch::new(), &MclLossConfig::new().init().parameters, shape, &labels, None);
 }
 
 #[test]
 fn the_lowest_temperature_neither_overflows_nor_vanishes() {
+    the_lowest_temperature_is_exact(Arch::new());
+}
+
+fn the_lowest_temperature_is_exact(arch: Arch) {
     // Equal and opposite rows: exponentials of 64 and of -64.
     let (images, dim) = (100, 8);
     let sign = |n: usize| if n / dim % 5 < 2 { -1.0 } else { 1.0 };
     let values: Vec<f32> =
         (0..images * VIEWS * dim).map(|n| sign(n) + 1e-3 * (n as f32 * 1.7).sin()).collect();
-    let temperature = 1.0 / super::LARGEST_LOGIT;
-    let loss = MclLossConfig::new().with_temperature(temperature).init();
+    let temperature = 1.0 / flex::LARGEST_WEIGHT;
+    let loss = MclLossConfig::new().with_temperature(temperature).init().parameters;
     let [labels, _] = labels(images);
     let evaluate = |dtype| {
         let data = TensorData::new(values.clone(), [images, VIEWS, dim]);
         let projections = Tensor::<3>::from_data(data, (&Device::flex().autodiff(), dtype)).require_grad();
-        let value = loss.forward(projections.clone(), &labels);
-        let gradient = projections.grad(&value.backward()).unwrap();
-        (read(value)[0], read(gradient))
+        let batch = Batch::new(projections.clone(), &labels, None);
+        let terms =
+            if supports(&loss, &batch) { terms_on(arch, &loss, &batch) } else { dense::terms(&loss, &batch) };
+        let gradient = projections.grad(&terms.total.backward()).unwrap();
+        (read(terms.total)[0], read(gradient))
     };
     let ((value, gradient), (expected, expected_gradient)) = (evaluate(DType::F32), evaluate(DType::F64));
     assert!((value - expected).abs() <= 1e-5 * expected.abs(), "{value} instead of {expected}");
@@ -121,15 +140,19 @@ fn the_lowest_temperature_neither_overflows_nor_vanishes() {
 
 #[test]
 fn narrower_vectors_do_not_matter() {
-    for vectors in ["avx2", "none"] {
-        let tests = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["of_any_shape_are_the_dense_ones", "the_lowest_temperature_", "--test-threads", "1"])
-            .env(super::product::NARROWER, vectors)
-            .output()
-            .unwrap();
-        let report = String::from_utf8_lossy(&tests.stdout);
-        assert!(tests.status.success() && report.contains("2 passed"), "{vectors}: {report}");
+    for arch in narrower() {
+        terms_of_any_shape_are_dense(arch);
+        the_lowest_temperature_is_exact(arch);
     }
+}
+
+/// Narrower vectors than this machine may have.
+fn narrower() -> Vec<Arch> {
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut))]
+    let mut narrower = vec![Arch::Scalar];
+    #[cfg(target_arch = "x86_64")]
+    narrower.extend(pulp::x86::V3::try_new().map(Arch::V3));
+    narrower
 }
 
 #[test]
@@ -169,8 +192,8 @@ fn other_precisions_and_temperatures_are_left_to_tensors() {
     let [labels, _] = labels(shape.images);
     let batch = |dtype| Batch::new(projections(shape, dtype), &labels, None);
     let config = MclLossConfig::new();
-    assert!(supports(&config.init(), &batch(DType::F32)));
-    assert!(!supports(&config.init(), &batch(DType::F64)));
-    assert!(!supports(&config.clone().with_temperature(0.015).init(), &batch(DType::F32)));
-    assert!(!supports(&config.with_formulation(Formulation::Released).init(), &batch(DType::F32)));
+    assert!(supports(&config.init().parameters, &batch(DType::F32)));
+    assert!(!supports(&config.init().parameters, &batch(DType::F64)));
+    assert!(!supports(&config.clone().with_temperature(0.015).init().parameters, &batch(DType::F32)));
+    assert!(!supports(&config.with_formulation(Formulation::Released).init().parameters, &batch(DType::F32)));
 }
