@@ -6,16 +6,14 @@
 //! cargo bench --workspace --bench augment
 //! ```
 
-mod ratio;
-
 use std::sync::Arc;
 
 use burn_mcl::data::ImageSet;
 use burn_mcl::data::augment::ops::{self, Image};
 use burn_mcl::data::augment::{ColorOp, CropBox, SimClrAugment, SimClrAugmentConfig, View, ViewKey};
 use burn_mcl::data::batch::{BatchConfig, Position};
+use burn_mcl_benches::{Bench, HERE, number};
 use criterion::Throughput;
-use ratio::{Bench, HERE, number};
 
 const IMAGES: usize = 512;
 const IN_BATCH: usize = 64;
@@ -23,7 +21,7 @@ const ROTATIONS: usize = 4;
 const VIEWS: u64 = (IN_BATCH * ROTATIONS * 2) as u64;
 
 fn main() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::from_args();
     let set = Arc::new(noise());
     let mut group = bench.group("augment");
     group.throughput(Throughput::Elements(VIEWS));

@@ -9,16 +9,14 @@
 //! cargo bench --workspace --bench loading
 //! ```
 
-mod ratio;
-
 use std::fs::{self, File};
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use burn_mcl::data::{ImageSet, Split, cifar10, image_folder, shapes};
+use burn_mcl_benches::{Bench, HERE, number};
 use image::RgbImage;
 use image::imageops::FilterType;
-use ratio::{Bench, HERE, number};
 use shapes::ShapesSplit;
 
 const FILES: usize = 5;
@@ -28,7 +26,7 @@ const SMALL: usize = 2000;
 const LARGE: usize = 200;
 
 fn main() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::from_args();
     let temporary = tempfile::tempdir().unwrap();
     let root = std::env::var_os("BENCH_DATA").map_or(temporary.path().to_path_buf(), PathBuf::from);
     if !root.join("complete").exists() {

@@ -6,18 +6,16 @@
 //! cargo bench --workspace --bench loss
 //! ```
 
-mod ratio;
-
 use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
 use burn_mcl::loss::{MclLabels, MclLossConfig};
-use ratio::{Bench, HERE, number};
+use burn_mcl_benches::{Bench, HERE, number};
 
 const DIM: usize = 128;
 const CLASSES: i64 = 10;
 const ROTATIONS: i64 = 4;
 
 fn main() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::from_args();
     for (name, views) in [("loss/512", 512), ("loss/2048", 2048), ("loss/8192", 8192)] {
         compare(&mut bench, name, views);
     }

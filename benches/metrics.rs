@@ -7,14 +7,12 @@
 //! cargo bench --workspace --bench metrics
 //! ```
 
-mod ratio;
-
 use std::hint::black_box;
 
 use burn::tensor::Device;
 use burn_mcl::infer::MahalanobisConfig;
 use burn_mcl::infer::metrics::{OodMetrics, Positive, auroc, average_precision, fpr_at_tpr};
-use ratio::{Bench, HERE, number};
+use burn_mcl_benches::{Bench, HERE, number};
 
 const CLASSES: usize = 10;
 const ROTATIONS: usize = 4;
@@ -26,7 +24,7 @@ const CHUNK: usize = 8192;
 const SCORES: u64 = 5_000_000;
 
 fn main() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::from_args();
     fit(&mut bench);
     metrics(&mut bench);
     bench.finish();

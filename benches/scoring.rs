@@ -7,11 +7,9 @@
 //! cargo bench --workspace --bench scoring
 //! ```
 
-mod ratio;
-
 use burn::tensor::{Device, Distribution, Tensor};
 use burn_mcl::infer::{MahalanobisConfig, MahalanobisScorer, TestTimeViews};
-use ratio::{Bench, HERE};
+use burn_mcl_benches::{Bench, HERE};
 
 const CLASSES: usize = 10;
 const ROTATIONS: usize = 4;
@@ -20,7 +18,7 @@ const IMAGES: usize = 10_000;
 const FEW: usize = IMAGES / 100;
 
 fn main() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::from_args();
     let device = Device::flex();
     let scorer = scorer(&device);
     let view_aux = TestTimeViews::RotationsAndFlips.aux();

@@ -6,16 +6,14 @@
 //! [WIDTH=64] [BATCH=64] cargo bench --workspace --bench train_step
 //! ```
 
-mod ratio;
-
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Distribution, Tensor};
 use burn_mcl::model::{MclModelConfig, ResNetConfig, ResNetDepth};
+use burn_mcl_benches::{Bench, HERE};
 use criterion::Throughput;
-use ratio::{Bench, HERE};
 
 #[derive(Module, Debug)]
 struct Layer {
@@ -80,7 +78,7 @@ impl BurnResNet {
 }
 
 fn main() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::from_args();
     let number = |name, otherwise| std::env::var(name).map_or(otherwise, |value| value.parse().expect(name));
     let (width, batch) = (number("WIDTH", 64), number("BATCH", 64));
     println!("ResNet-18, CIFAR stem, width {width}, batch {batch}, f32");

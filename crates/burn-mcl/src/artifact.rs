@@ -23,6 +23,9 @@ use crate::files::{self, FileError};
 
 const MANIFEST: &str = "manifest.json";
 
+/// Files that a person may put beside those of an artifact: a hub asks for them. They are kept when it is saved again.
+const BESIDE: [&str; 2] = ["README.md", "LICENSE"];
+
 /// Bytes of the largest manifest and settings that are read.
 const LARGEST_JSON: u64 = 16 << 20;
 
@@ -100,6 +103,12 @@ impl ArtifactWriter {
         };
         let json = serde_json::to_vec_pretty(&manifest).expect("a manifest is plain data");
         files::write_synced(&self.path(MANIFEST), &json)?;
+        for name in BESIDE {
+            let (from, to) = (self.target.join(name), self.path(name));
+            if from.is_file() && !to.exists() {
+                fs::copy(&from, &to).map_err(FileError::on("copy", &from))?;
+            }
+        }
         files::sync_dir(&self.partial)?;
 
         let previous = files::beside(&self.target, ".previous");
@@ -208,7 +217,7 @@ impl Artifact {
         serde_json::from_value(json).map_err(|error| self.unusable(MANIFEST, error.to_string()))
     }
 
-    /// Whether the directory holds these names and no others.
+    /// Whether the directory holds these names and no others but hidden ones and those of [`BESIDE`].
     fn check_names<'a>(&self, names: impl Iterator<Item = &'a String>) -> Result<(), ArtifactError> {
         let mut expected: BTreeSet<&str> = names.map(String::as_str).collect();
         expected.insert(MANIFEST);
@@ -221,7 +230,8 @@ impl Artifact {
         if let Some(name) = expected.iter().find(|name| !found.contains(**name)) {
             return Err(ArtifactError::Missing { path: self.path(name) });
         }
-        match found.iter().find(|name| !expected.contains(name.as_str()) && !name.starts_with('.')) {
+        let may_be = |name: &str| expected.contains(name) || BESIDE.contains(&name) || name.starts_with('.');
+        match found.iter().find(|name| !may_be(name)) {
             Some(name) => Err(ArtifactError::Extra { path: self.path(name) }),
             None => Ok(()),
         }

@@ -47,6 +47,16 @@ fn cut(path: &Path) {
 type Damage<'a> = &'a dyn Fn(&Path);
 
 #[test]
+fn the_log_of_a_run_without_checkpoints_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    run(dir.path(), tiny_run(4)).unwrap();
+    fs::remove_dir_all(dir.path().join("checkpoints")).unwrap();
+    let lines = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap().lines().count();
+    run(dir.path(), tiny_run(2)).unwrap();
+    assert_eq!((lines("train.jsonl.previous"), lines("train.jsonl")), (4, 2));
+}
+
+#[test]
 fn a_damaged_checkpoint_is_set_aside_for_the_one_before() {
     let whole = tempfile::tempdir().unwrap();
     let expected = bits(&run(whole.path(), tiny_run(9)).unwrap());

@@ -172,6 +172,35 @@ fn every_file_that_is_cut_changed_or_gone_is_named() {
 }
 
 #[test]
+fn a_readme_may_stand_beside_and_survives_saving() {
+    let (_dir, path) = copy();
+    fs::write(path.join("README.md"), "What this detector is for.").unwrap();
+    let detector = load(&path).unwrap();
+    detector.save(&path).unwrap();
+    assert_eq!(fs::read_to_string(path.join("README.md")).unwrap(), "What this detector is for.");
+    load(&path).unwrap();
+}
+
+#[test]
+fn a_detector_with_fewer_settings_is_read_with_the_defaults() {
+    let (_dir, path) = copy();
+    let expected = load(&path).unwrap();
+    let file = path.join("detector.json");
+    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    // As if the version that saved it had known neither of them.
+    assert!(json["detector"].as_object_mut().unwrap().remove("batch_size").is_some());
+    assert!(json["model"]["resnet"].as_object_mut().unwrap().remove("stem").is_some());
+    assert!(json["training"].as_object_mut().unwrap().remove("nesterov").is_some());
+    assert!(json["detector"].get("rotations").is_none(), "the kept detector is older than this setting");
+    fs::write(&file, serde_json::to_vec(&json).unwrap()).unwrap();
+    common::seal(&path);
+    let loaded = load(&path).unwrap();
+    assert_eq!(loaded.config(), expected.config());
+    assert_eq!(loaded.model_config(), expected.model_config());
+    assert_eq!(loaded.train_config(), expected.train_config());
+}
+
+#[test]
 fn a_file_too_many_is_named() {
     let extra = error_after(|path| fs::write(path.join("notes.txt"), "hello").unwrap());
     assert!(matches!(&extra, ArtifactError::Extra { path } if path.ends_with("notes.txt")), "{extra}");

@@ -25,7 +25,7 @@ pub use config::{ROTATIONS, TrainConfig};
 pub use error::TrainError;
 pub use history::{read_history, read_loss_parts, read_validations};
 pub use network::{load_best, load_best_network, load_network, load_network_into};
-pub use objective::{LossInput, LossValue, Objective, TrainingLoss};
+pub use objective::{HostLabels, LossInput, LossValue, Objective, TrainingLoss};
 pub use optimizer::Optimizer;
 pub use probe::KnnProbe;
 pub use report::StepReport;

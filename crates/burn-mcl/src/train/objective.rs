@@ -5,6 +5,8 @@ use mcl_data::batch::Rotations;
 use mcl_loss::{
     MclLabels, MclLoss, MclLossConfig, NtXentLoss, NtXentLossConfig, SupConLoss, SupConLossConfig,
 };
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
 use serde::{Deserialize, Serialize};
 
 use super::TrainError;
@@ -92,9 +94,33 @@ pub struct LossInput {
     pub aux: Tensor<1, Int>,
     /// Number of auxiliary classes: 4 with rotations, 1 without.
     pub aux_classes: usize,
+    /// The labels once more, on the host: reading them from a GPU would wait for it.
+    pub on_host: HostLabels,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Steps done before this one.
+    pub step: usize,
+}
+
+/// Labels of the samples of a batch, on the host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostLabels {
+    /// Class of each sample.
+    pub class: Vec<i64>,
+    /// Auxiliary label of each sample.
+    pub aux: Vec<i64>,
 }
 
 impl LossInput {
+    /// A random generator for what the loss draws: the same for the same seed and step, so that a resumed run draws what it
+    /// would have drawn.
+    pub fn generator(&self) -> ChaCha8Rng {
+        let mut generator = ChaCha8Rng::seed_from_u64(self.seed);
+        // Batches draw from other generators of the same seed; no batch has this stream.
+        generator.set_stream(u64::MAX - self.step as u64);
+        generator
+    }
+
     /// The pair (class, rotation) of each sample as one label, `[samples]`: `class * aux_classes + aux`.
     pub fn joint_labels(&self) -> Tensor<1, Int> {
         self.class.clone() * self.aux_classes as i64 + self.aux.clone()
@@ -205,6 +231,9 @@ mod tests {
             class: Tensor::from_ints([0, 2, 1], &device),
             aux: Tensor::from_ints([3, 0, 1], &device),
             aux_classes: 4,
+            on_host: HostLabels { class: vec![0, 2, 1], aux: vec![3, 0, 1] },
+            seed: 0,
+            step: 0,
         };
         assert_eq!(input.joint_labels().into_data().iter::<i64>().collect::<Vec<_>>(), [3, 8, 5]);
     }

@@ -49,6 +49,7 @@ pub(super) fn run<N: Network>(trainer: Trainer<'_, N>, images: &ImageSet) -> Res
         optimizer: optimizer(&config, &device),
         aux_classes: config.aux_classes(),
         clip: config.gradient_clip,
+        seed: config.seed,
         device: device.clone(),
     };
     let mut average = config.weight_average.map(|decay| WeightAverage::new(&network, decay));
@@ -83,7 +84,7 @@ pub(super) fn run<N: Network>(trainer: Trainer<'_, N>, images: &ImageSet) -> Res
         let epoch = batch.position.epoch;
         let learning_rate = schedule.learning_rate(done);
         let found;
-        (network, found) = stepper.step(network, batch, learning_rate);
+        (network, found) = stepper.step(network, batch, done, learning_rate);
         if !found.loss.is_finite() {
             let checkpoint = run_dir.as_ref().and_then(|dir| dir.last_good(done));
             tracing::error!(step = done, loss = found.loss, "the loss is not finite");

@@ -7,7 +7,7 @@ use mcl_data::batch::HostBatch;
 use mcl_model::Network;
 
 use super::clip::clip;
-use super::{LossInput, TrainingLoss};
+use super::{HostLabels, LossInput, TrainingLoss};
 
 /// What a step found, before it changed the weights.
 pub(super) struct Found {
@@ -26,18 +26,22 @@ pub(super) struct Stepper<'a> {
     pub(super) aux_classes: usize,
     /// Largest norm of all gradients together.
     pub(super) clip: Option<f64>,
+    /// Seed of what the loss draws.
+    pub(super) seed: u64,
     pub(super) device: Device,
 }
 
 impl Stepper<'_> {
-    /// The network after one step on `batch`, and what was found before it.
+    /// The network after step number `step` on `batch`, and what was found before it.
     pub(super) fn step<N: Network>(
         &mut self,
         network: N,
         batch: HostBatch,
+        step: usize,
         learning_rate: f64,
     ) -> (N, Found) {
         let samples = batch.samples();
+        let on_host = HostLabels { class: batch.class.clone(), aux: batch.aux.clone() };
         let batch = batch.to_device(&self.device);
         let embedding = network.forward(batch.images);
         let projections = embedding.projections; // [2 * samples, dim]
@@ -49,6 +53,9 @@ impl Stepper<'_> {
             class: batch.class,
             aux: batch.aux,
             aux_classes: self.aux_classes,
+            on_host,
+            seed: self.seed,
+            step,
         };
         let value = self.loss.value(&input);
         drop(input);

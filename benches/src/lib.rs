@@ -8,10 +8,10 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion};
 
 /// The function of a group that all others are compared with.
-pub(crate) const HERE: &str = "here";
+pub const HERE: &str = "here";
 
 /// The benches of one program.
-pub(crate) struct Bench {
+pub struct Bench {
     criterion: Criterion,
     groups: Vec<&'static str>,
     started: SystemTime,
@@ -19,7 +19,7 @@ pub(crate) struct Bench {
 
 impl Bench {
     /// Reads the command line: `--test` runs everything once, a word runs what has it in its name.
-    pub(crate) fn new() -> Self {
+    pub fn from_args() -> Self {
         let criterion = Criterion::default()
             .sample_size(10)
             .warm_up_time(Duration::from_millis(500))
@@ -29,13 +29,13 @@ impl Bench {
     }
 
     /// A group of functions, one of them [`HERE`].
-    pub(crate) fn group(&mut self, name: &'static str) -> BenchmarkGroup<'_, WallTime> {
+    pub fn group(&mut self, name: &'static str) -> BenchmarkGroup<'_, WallTime> {
         self.groups.push(name);
         self.criterion.benchmark_group(name)
     }
 
     /// Prints the medians of what was measured, and the ratios.
-    pub(crate) fn finish(self) {
+    pub fn finish(self) {
         self.criterion.final_summary();
         for group in &self.groups {
             // Criterion makes one folder name of a group's.
@@ -75,12 +75,11 @@ fn results() -> PathBuf {
         return path.into();
     }
     let target = env::var_os("CARGO_TARGET_DIR");
-    target.map_or_else(|| PathBuf::from("../../target"), PathBuf::from).join("criterion")
+    target.map_or_else(|| PathBuf::from("../target"), PathBuf::from).join("criterion")
 }
 
 /// Numbers in [0, 1) that look random: the same ones in `tools/bench/common.py`.
-#[allow(dead_code)] // not every bench needs them
-pub(crate) fn number(index: u64) -> f64 {
+pub fn number(index: u64) -> f64 {
     let mut x = index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
