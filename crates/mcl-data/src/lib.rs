@@ -38,6 +38,7 @@ pub mod batch;
 mod cifar;
 pub mod cifar10;
 pub mod cifar100;
+mod copies;
 mod decode;
 #[cfg(feature = "download")]
 pub mod download;
@@ -50,6 +51,7 @@ pub mod imagenet_fix;
 pub mod lsun_fix;
 mod mat;
 mod png;
+mod printable;
 mod resize;
 pub mod shapes;
 mod split;
@@ -57,3 +59,4 @@ pub mod svhn;
 
 pub use error::DataError;
 pub use image_set::{ImageSet, LabeledImage, Split};
+pub use printable::{printable, utf8_name};

@@ -193,7 +193,7 @@ pub enum InferError {
 
     /// A Gaussian lies or spreads too far, or is too narrow, for scores in f32.
     #[error(
-        "{cluster}: {value:e} is beyond what scores in f32 can tell apart: scale the features to a mean and spread          near 1, or fit with `normalize: true`"
+        "{cluster}: {value:e} is beyond what scores in f32 can tell apart: scale the features to a mean and spread near 1, or fit with `normalize: true`"
     )]
     ScaleOutOfRange {
         /// Whose Gaussian.

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Detector, DetectorConfig, DetectorError};
-use crate::artifact::{Artifact, ArtifactError, ArtifactWriter, Kind};
+use crate::artifact::{Artifact, ArtifactError, ArtifactWriter, Kind, may_replace};
 use crate::progress::Progress;
 use crate::train::{ROTATIONS, TrainConfig};
 
@@ -98,6 +98,16 @@ impl Detector {
         Ok(())
     }
 
+    /// Checks that [`save`](Self::save) may write to `path`: nothing is there, or an empty directory, or a detector. To be
+    /// called before a network is trained whose detector could not be saved.
+    ///
+    /// # Errors
+    ///
+    /// [`DetectorError::Artifact`] when something else is there.
+    pub fn may_save(path: impl AsRef<Path>) -> Result<(), DetectorError> {
+        Ok(may_replace(path.as_ref(), KIND).map_err(ArtifactError::from)?)
+    }
+
     /// Reads a detector that [`save`](Self::save) wrote, after checking that every file is the one that was saved.
     /// On the same backend its scores equal those of the detector that was saved, bit for bit.
     ///
@@ -118,7 +128,7 @@ impl Detector {
         let calibration = load_calibration(&artifact)?;
         let threshold = calibration.threshold(settings.detector.tpr)?;
         if threshold != settings.threshold {
-            let reason = format!("the threshold is {}, but the scores give {threshold}", settings.threshold);
+            let reason = format!("the threshold is {:?}, but the scores give {threshold:?}", settings.threshold);
             return Err(artifact.unusable(SETTINGS, reason).into());
         }
         tracing::info!(path = %path.as_ref().display(), "detector loaded");

@@ -24,7 +24,6 @@ mod figures;
 mod gallery;
 mod map;
 mod page;
-mod part;
 mod pictures;
 mod results;
 mod summary;
@@ -40,11 +39,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub use error::ReportError;
-pub use part::Part;
 pub use summary::{Summary, SummaryRow};
 
 use crate::embed::Embeddings;
 use crate::files::{FileError, replace};
+pub use crate::part::Part;
 use crate::train::StepReport;
 
 /// Gathers what a report shows, and writes it.
@@ -224,7 +223,7 @@ impl<'a> Report<'a> {
             if parts[..i].iter().any(|earlier| earlier.name == part.name) {
                 return Err(ReportError::SameName { set: part.name.clone() });
             }
-            part.validate(self.train.class_names().len())?;
+            validate(part, self.train.class_names().len())?;
             let (own, dim) = (part.scored().dim(), self.projections.dim);
             if own != dim {
                 return Err(ReportError::Dimension { set: part.name.clone(), found: own, expected: dim });
@@ -236,5 +235,30 @@ impl<'a> Report<'a> {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Checks that there is one of everything for each image of a set, all finite.
+fn validate(part: &Part, classes: usize) -> Result<(), ReportError> {
+    let (images, set) = (part.images.len(), || part.name.clone());
+    if images == 0 {
+        return Err(ReportError::Empty { set: set() });
+    }
+    let counts = [("scores", part.scores.len()), ("predicted classes", part.predicted.len())];
+    let files = (!part.files.is_empty()).then_some(("files", part.files.len()));
+    for (what, found) in counts.into_iter().chain(files) {
+        if found != images {
+            return Err(ReportError::Count { set: set(), images, what, found });
+        }
+    }
+    if let Some(image) = part.predicted.iter().position(|&class| class >= classes) {
+        return Err(ReportError::Class { set: set(), image, class: part.predicted[image], classes });
+    }
+    match part.scores.iter().position(|score| !score.is_finite()) {
+        Some(image) => Err(ReportError::NonFinite {
+            what: format!("the score of {}", part.image_name(image)),
+            value: part.scores[image],
+        }),
+        None => Ok(()),
     }
 }

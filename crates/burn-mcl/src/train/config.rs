@@ -109,10 +109,10 @@ impl TrainConfig {
         let checks: [(&'static str, String, &'static str, bool); 10] = [
             ("images_per_batch", self.images_per_batch.to_string(), "at least 1", self.images_per_batch > 0),
             ("epochs", self.epochs.to_string(), "at least 1", self.steps.is_some() || self.epochs > 0),
-            ("steps", format!("{:?}", self.steps), "at least 1 when given", self.steps != Some(0)),
+            ("steps", shown(self.steps), "at least 1 when given", self.steps != Some(0)),
             (
                 "learning_rate",
-                format!("{:?}", self.learning_rate),
+                shown(self.learning_rate),
                 "a positive number when given",
                 self.learning_rate.is_none_or(positive),
             ),
@@ -145,6 +145,11 @@ impl TrainConfig {
         }
         Ok(())
     }
+}
+
+/// A setting that need not be given, as it was written.
+fn shown(setting: Option<impl ToString>) -> String {
+    setting.map_or_else(|| "not given".into(), |value| value.to_string())
 }
 
 #[cfg(test)]
@@ -192,6 +197,12 @@ mod tests {
                 other => panic!("{name}: {other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_value_is_shown_as_it_was_given() {
+        let error = TrainConfig::new().with_steps(Some(0)).validate().unwrap_err().to_string();
+        assert!(error.contains("`steps` is 0, but"), "{error}");
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl StepReport {
     }
 
     /// What to say when this is the last step of a run, and the projections still lie together.
-    pub(super) fn collapse(&self) -> Option<String> {
+    pub(crate) fn collapse(&self) -> Option<String> {
         /// Runs that learned have ended between 0.03 and 0.32.
         const TOGETHER: f32 = 0.5;
         (self.concentration > TOGETHER).then(|| {
