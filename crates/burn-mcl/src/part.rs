@@ -17,7 +17,7 @@ pub struct Part<'a> {
     pub(crate) name: String,
     pub(crate) images: &'a ImageSet,
     pub(crate) files: &'a [PathBuf],
-    /// The class that each image was taken for, among the training classes.
+    /// The class predicted for each image, among the training classes.
     pub(crate) predicted: Vec<usize>,
     /// Higher = more normal.
     pub(crate) scores: Vec<f64>,

@@ -18,6 +18,7 @@
 
 mod confusion;
 mod curves;
+mod date;
 mod density;
 mod error;
 mod figures;
@@ -76,6 +77,7 @@ pub struct Report<'a> {
     tpr: Option<f64>,
     calibration: Option<&'a Calibration>,
     history: Vec<StepReport>,
+    facts: Vec<(String, String)>,
     settings: Vec<(String, Value)>,
     notes: Vec<String>,
 }
@@ -99,6 +101,7 @@ impl<'a> Report<'a> {
             tpr: None,
             calibration: None,
             history: Vec::new(),
+            facts: Vec::new(),
             settings: Vec::new(),
             notes: Vec::new(),
         }
@@ -134,6 +137,13 @@ impl<'a> Report<'a> {
         self
     }
 
+    /// A fact to show at the top, under a name: where the images came from, say.
+    #[must_use]
+    pub fn fact(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.facts.push((name.into(), value.into()));
+        self
+    }
+
     /// Settings to show, under a name.
     ///
     /// # Panics
@@ -163,7 +173,7 @@ impl<'a> Report<'a> {
     pub fn summary(&self) -> Result<Summary, ReportError> {
         self.validate()?;
         let classes = self.train.class_names();
-        Summary::new(&self.normal, &self.anomalous, classes, self.threshold, self.tpr)
+        Summary::new(&self.normal, &self.anomalous, classes, self.threshold, self.guarantee())
     }
 
     /// Writes `index.html`, `results.json` and `scores.csv` into the folder `path` and returns the path of the first.
@@ -191,6 +201,23 @@ impl<'a> Report<'a> {
         let index = path.join("index.html");
         replace(&index, page.as_bytes())?;
         Ok(index)
+    }
+
+    /// The share of normal images below the threshold that is not exceeded on average. It is a share of n + 1 ranks, n
+    /// being the number of calibration scores, and so may be less than `1 - tpr`.
+    fn guarantee(&self) -> Option<f64> {
+        let (threshold, tpr) = (self.threshold?, self.tpr?);
+        Some(match self.calibration {
+            Some(calibration) if !calibration.scores().is_empty() => calibration.p_value(threshold.next_down()),
+            _ => 1.0 - tpr,
+        })
+    }
+
+    /// The notes given, and what the history says.
+    fn notes(&self) -> Vec<String> {
+        let last = self.history.last().filter(|step| step.step == step.total_steps);
+        let collapse = last.and_then(StepReport::collapse).map(|message| format!("Warning: {message}."));
+        collapse.into_iter().chain(self.notes.iter().cloned()).collect()
     }
 
     /// The sets of anomalies, as given.
