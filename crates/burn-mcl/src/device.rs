@@ -49,7 +49,8 @@ pub fn from_env() -> Result<Device, DeviceError> {
 
 /// Whether Burn would take this value; Burn ignores case.
 fn check(value: &str) -> Result<(), DeviceError> {
-    let available: Vec<_> = BACKENDS.into_iter().filter(|backend| backend.1).map(|backend| backend.0).collect();
+    let available: Vec<_> =
+        BACKENDS.into_iter().filter(|backend| backend.1).map(|backend| backend.0).collect();
     if available.contains(&value.to_lowercase().as_str()) {
         return Ok(());
     }

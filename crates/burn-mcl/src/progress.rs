@@ -125,7 +125,11 @@ impl Lines {
         let seconds = so_far.as_secs_f64();
         let left = seconds / (self.done - self.first).max(1) as f64 * (self.len - self.done) as f64;
         let Self { what, done, len, message, .. } = self;
-        Some(format!("{what} {done}/{len}, {seconds:.0} s, about {left:.0} s left  {message}").trim_end().into())
+        Some(
+            format!("{what} {done}/{len}, {seconds:.0} s, about {left:.0} s left  {message}")
+                .trim_end()
+                .into(),
+        )
     }
 }
 

@@ -266,7 +266,10 @@ mod tests {
             let error = decode(Path::new("bomb.png"), &bomb).unwrap_err();
             assert!(matches!(error, DataError::OverLimit { .. }), "{error}");
             let what = if width == 40_000 { "too many pixels a side" } else { "too much memory" };
-            assert!(error.to_string().contains(&format!("asks for {what}, the limit is 32768 pixels")), "{error}");
+            assert!(
+                error.to_string().contains(&format!("asks for {what}, the limit is 32768 pixels")),
+                "{error}"
+            );
         }
     }
 

@@ -63,7 +63,10 @@ pub enum DataError {
     },
 
     /// A label that the data set does not have.
-    #[error("{}: label {label} at byte {offset} is out of range, there are {classes} classes", printable(path))]
+    #[error(
+        "{}: label {label} at byte {offset} is out of range, there are {classes} classes",
+        printable(path)
+    )]
     LabelInFile {
         /// The file.
         path: PathBuf,
@@ -98,7 +101,10 @@ pub enum DataError {
     },
 
     /// A picture or archive that would take more memory or disk than is allowed: likely a decompression bomb.
-    #[error("{} asks for {what}, the limit is {limit}; likely a decompression bomb; if it is genuine, convert it to something smaller first", printable(path))]
+    #[error(
+        "{} asks for {what}, the limit is {limit}; likely a decompression bomb; if it is genuine, convert it to something smaller first",
+        printable(path)
+    )]
     OverLimit {
         /// The file.
         path: PathBuf,
@@ -132,7 +138,10 @@ pub enum DataError {
     },
 
     /// A folder that should hold one folder a class and holds none.
-    #[error("no pictures in {}: expected one sub-folder of pictures for each class, or pictures, which are then one class", printable(path))]
+    #[error(
+        "no pictures in {}: expected one sub-folder of pictures for each class, or pictures, which are then one class",
+        printable(path)
+    )]
     NoClassFolders {
         /// The folder.
         path: PathBuf,
@@ -142,7 +151,9 @@ pub enum DataError {
     #[error(
         "{} holds pictures ({}) and folders ({}): expected either one sub-folder for each class, or \
          pictures only, which are then one class; move one of the two elsewhere",
-        printable(path), printable(picture), printable(folder)
+        printable(path),
+        printable(picture),
+        printable(folder)
     )]
     MixedFolder {
         /// The folder.
@@ -167,7 +178,10 @@ pub enum DataError {
     },
 
     /// A class of which not one picture can be read.
-    #[error("none of the {pictures} pictures of {} can be read: repair them, or move the folder elsewhere. The first: {first}", printable(path))]
+    #[error(
+        "none of the {pictures} pictures of {} can be read: repair them, or move the folder elsewhere. The first: {first}",
+        printable(path)
+    )]
     UnreadableClass {
         /// The folder of the class.
         path: PathBuf,
@@ -319,7 +333,10 @@ pub enum DataError {
     },
 
     /// A download that did not succeed.
-    #[error("cannot download {url}: {reason}. To go without: put the file at {} and run again", printable(place_at))]
+    #[error(
+        "cannot download {url}: {reason}. To go without: put the file at {} and run again",
+        printable(place_at)
+    )]
     Download {
         /// Where it was to come from.
         url: String,

@@ -16,8 +16,8 @@ const EXTENSIONS: [&str; 12] =
 
 /// Extensions of pictures that this version cannot read, in lower case.
 const OTHER_EXTENSIONS: [&str; 18] = [
-    "arw", "avif", "cr2", "cr3", "dng", "exr", "hdr", "heic", "heif", "ico", "jp2", "jxl", "nef", "orf", "psd", "qoi",
-    "svg", "tga",
+    "arw", "avif", "cr2", "cr3", "dng", "exr", "hdr", "heic", "heif", "ico", "jp2", "jxl", "nef", "orf",
+    "psd", "qoi", "svg", "tga",
 ];
 
 /// [`EXTENSIONS`], for errors.

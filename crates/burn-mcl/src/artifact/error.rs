@@ -101,7 +101,10 @@ mod tests {
             expected: "ab".into(),
         };
         let said = changed("").to_string();
-        assert!(said.starts_with(r"model\n.bpk") && said.ends_with("it has 3 bytes, and had 4 bytes"), "{said}");
+        assert!(
+            said.starts_with(r"model\n.bpk") && said.ends_with("it has 3 bytes, and had 4 bytes"),
+            "{said}"
+        );
         let said = changed("cd").to_string();
         assert!(said.ends_with("3 bytes and SHA-256 cd, and had 4 bytes and SHA-256 ab"), "{said}");
     }

@@ -128,7 +128,8 @@ impl Detector {
         let calibration = load_calibration(&artifact)?;
         let threshold = calibration.threshold(settings.detector.tpr)?;
         if threshold != settings.threshold {
-            let reason = format!("the threshold is {:?}, but the scores give {threshold:?}", settings.threshold);
+            let reason =
+                format!("the threshold is {:?}, but the scores give {threshold:?}", settings.threshold);
             return Err(artifact.unusable(SETTINGS, reason).into());
         }
         tracing::info!(path = %path.as_ref().display(), "detector loaded");

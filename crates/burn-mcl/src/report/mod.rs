@@ -208,7 +208,9 @@ impl<'a> Report<'a> {
     fn guarantee(&self) -> Option<f64> {
         let (threshold, tpr) = (self.threshold?, self.tpr?);
         Some(match self.calibration {
-            Some(calibration) if !calibration.scores().is_empty() => calibration.p_value(threshold.next_down()),
+            Some(calibration) if !calibration.scores().is_empty() => {
+                calibration.p_value(threshold.next_down())
+            }
             _ => 1.0 - tpr,
         })
     }

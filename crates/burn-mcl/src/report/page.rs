@@ -119,7 +119,8 @@ fn summary_section(report: &Report, summary: &Summary) -> String {
         put(&mut out, format_args!("<p class=\"note\">{}</p>\n", escape(&note)));
     }
     if !report.facts.is_empty() {
-        let rows: Vec<_> = report.facts.iter().map(|(name, value)| vec![name.clone(), value.clone()]).collect();
+        let rows: Vec<_> =
+            report.facts.iter().map(|(name, value)| vec![name.clone(), value.clone()]).collect();
         out.push_str("<details><summary>Where the images came from</summary>");
         out.push_str(&table("Where the images came from", &["what", "value"].map(String::from), &rows));
         out.push_str("</details>\n");

@@ -155,11 +155,11 @@ fn errors_escape_the_names_of_files() {
     let root = tempfile::tempdir().unwrap();
     let hostile = root.path().join("a\n0 pictures flagged\u{1b}[2J\u{202e}.png");
     fs::write(&hostile, "no picture").unwrap();
-    let error = load(root.path(), (2, 2)).unwrap_err().to_string();
+    let error = crate::image_folder::load(root.path(), (2, 2)).unwrap_err().to_string();
     assert!(error.contains(r"a\n0 pictures flagged\u{1b}[2J\u{202e}.png"), "{error}");
     assert!(!error.contains(['\n', '\u{1b}', '\u{202e}']), "{error}");
     fs::create_dir(root.path().join("folder\n")).unwrap();
-    let error = load(root.path(), (2, 2)).unwrap_err();
+    let error = crate::image_folder::load(root.path(), (2, 2)).unwrap_err();
     assert!(matches!(error, DataError::MixedFolder { .. }) && !error.to_string().contains('\n'), "{error}");
 }
 
