@@ -129,7 +129,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         .settings("Training", &config)
         .settings("All ways of scoring", &evaluation);
     let page = report.write(settings.run.join("report"))?;
-    Ok(writeln!(io::stdout(), "\n{evaluation}\n\n{}", page.display())?)
+    Ok(writeln!(io::stdout(), "\n{evaluation}\n\n{}", data::printable(page))?)
 }
 
 fn train_config(settings: &Settings) -> Result<TrainConfig, Box<dyn Error>> {
