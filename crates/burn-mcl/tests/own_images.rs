@@ -1,4 +1,5 @@
 //! The examples `own_images`, from folders to report, and `detect`, at the smallest size.
+#![allow(clippy::duplicate_mod)] // both examples have examples/shared/output.rs
 
 #[path = "../../../examples/detect.rs"]
 #[allow(dead_code)] // its `main`
@@ -179,13 +180,13 @@ fn what_is_wrong_is_said_before_anything_is_trained() {
     refused("train", "--learning-rate=-1", "--learning-rate is -1, but must be");
     refused("train", "--tpr 1", "--tpr is 1, but must be");
     refused("train", "--ridge=-1", "--ridge is -1, but must be");
-    refused("train", "--ridge 1e-12", "--ridge is 0.000000000001, but class `arrow` has");
     refused("train", "--hold-out 1.5", "--hold-out is 1.5, but must be");
     refused("train", "--unreadable 2", "--unreadable is 2, but must be");
     refused("train", "--steps 0", "--steps is 0, but must be");
     refused("train", "--batch 0", "--batch is 0, but must be");
     refused("train", "--min-crop 2", "--min-crop is ");
     assert!(!root.join("run").exists(), "settings are checked before anything is decoded");
+    refused("train", "--ridge 1e-12", "--ridge is 0.000000000001, but class `arrow` has");
     refused("train", "--hold-out 0", "0 pictures are held out (--hold-out 0), but --tpr 0.9 needs 9");
     refused("train", "--tpr 0.99", "20 pictures are held out (--hold-out 0.4), but --tpr 0.99 needs 99");
     refused("train", &format!("--anomalous {}", root.join("normal/..//normal").display()), "is given twice");
@@ -207,7 +208,7 @@ fn leaks_and_foreign_places_are_refused_before_anything_is_decoded() {
     refused("normal", "", "normal is the training folder and --normal");
     refused("", "", "the training folder (");
     refused("train", &format!("--anomalous {}", at("train/arrow")), "holds --anomalous (");
-    refused("train", &format!("--anomalous {}", at("normal/eff")), "--normal (");
+    refused("train", &format!("--anomalous {}", at("normal/ell")), "--normal (");
     fs::create_dir_all(root.join("inside/runs")).unwrap();
     pick(ShapesSplit::Train, 24, &[1]).write_folders(&root.join("inside/a")).unwrap();
     refused("inside", &format!("--run {}", at("inside/runs/own")), "where it would be taken for a class");
@@ -222,7 +223,7 @@ fn leaks_and_foreign_places_are_refused_before_anything_is_decoded() {
 fn copies_are_said_and_stay_on_one_side() {
     let folder = folders();
     let root = folder.path();
-    for class in ["arrow", "eff"] {
+    for class in ["arrow", "ell"] {
         for i in 0..24 {
             let at = |name: String| root.join("train").join(class).join(name);
             fs::copy(at(format!("{i:05}.png")), at(format!("copy-{i}.png"))).unwrap();
@@ -230,8 +231,8 @@ fn copies_are_said_and_stay_on_one_side() {
     }
     fs::copy(root.join("train/arrow/00000.png"), root.join("normal/arrow/old.png")).unwrap();
     fs::copy(root.join("train/arrow/00001.png"), root.join("blobs/old.png")).unwrap();
-    fs::copy(root.join("normal/eff/00000.png"), root.join("blobs/normal.png")).unwrap();
-    fs::rename(root.join("normal/eff"), root.join("normal/f")).unwrap();
+    fs::copy(root.join("normal/ell/00000.png"), root.join("blobs/normal.png")).unwrap();
+    fs::rename(root.join("normal/ell"), root.join("normal/f")).unwrap();
     let summary = uninterrupted(&settings(root, "train", "")).unwrap();
     assert_eq!(summary.accuracy, None);
     let notes = results(root)["notes"].as_array().unwrap().iter().map(Value::to_string).collect::<Vec<_>>();

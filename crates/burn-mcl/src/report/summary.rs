@@ -139,6 +139,6 @@ mod tests {
                 assert!(((share - p).abs() / deviation - 1.959_964).abs() < 1e-6, "{count} of {images}: {p}");
             }
         }
-        assert_eq!((interval(0.0, 12).0, interval(1.0, 12).1), (0.0, 1.0));
+        assert!(interval(0.0, 12).0 < 1e-12 && interval(1.0, 12).1 > 1.0 - 1e-12);
     }
 }
