@@ -8,7 +8,6 @@ use std::error::Error;
 use std::sync::Arc;
 
 use burn::optim::{AdamConfig, GradientsParams};
-use burn::tensor::Device;
 use burn_mcl::data::batch::{BatchConfig, Position};
 use burn_mcl::data::shapes::{self, ShapesSplit};
 use burn_mcl::loss::{MclLabels, MclLossConfig};
@@ -22,7 +21,7 @@ fn main() {
 }
 
 fn run() -> Result<(), Box<dyn Error>> {
-    let device = Device::default().autodiff();
+    let device = burn_mcl::device::from_env()?.autodiff();
 
     // A network whose last layer gives projections; any other will do.
     let resnet = ResNetConfig::new(ResNetDepth::ResNet18).with_width(8);

@@ -8,29 +8,38 @@
 //! of which are held out to place the threshold; TEST_DIR holds other normal pictures, OTHER_DIR anomalies: both only to
 //! see how well it works. The run folder gets the trained detector and a report. docs/own-images.md goes through it.
 
+#[path = "own_images/checks.rs"]
+pub(crate) mod checks;
+#[path = "shared/interrupt.rs"]
+mod interrupt;
+#[path = "shared/output.rs"]
+mod output;
+
+use std::collections::BTreeSet;
 use std::error::Error;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-use std::{fs, ops::ControlFlow};
 
 use burn::tensor::Device;
-use burn_mcl::Progress;
-use burn_mcl::data::ImageSet;
 use burn_mcl::data::augment::SimClrAugmentConfig;
 use burn_mcl::data::image_folder::{ImageFolder, ImageFolderConfig};
+use burn_mcl::data::{DataError, printable};
 use burn_mcl::detector::{Detector, DetectorConfig, DetectorError};
 use burn_mcl::embed::embed;
-use burn_mcl::infer::{InferError, MahalanobisConfig, TestTimeViews};
+use burn_mcl::infer::{MahalanobisConfig, TestTimeViews};
 use burn_mcl::model::{MclModelConfig, ResNetConfig, ResNetDepth, Stem};
 use burn_mcl::report::{Part, Report, Summary};
 use burn_mcl::train::{Objective, TrainConfig, TrainError, Trainer, read_history};
+use burn_mcl::{Progress, device};
 use clap::Parser;
+use output::say;
 
 /// What can be said on the command line.
 #[derive(Parser)]
-#[command(about = "Learns what your pictures look like, then finds those that look otherwise")]
+#[command(version, about = "Learns what your pictures look like, then finds those that look otherwise")]
 pub(crate) struct Settings {
     /// Normal pictures to learn from
     train: PathBuf,
@@ -49,7 +58,7 @@ pub(crate) struct Settings {
     /// Pixels a side that pictures are resized to; a multiple of 32
     #[arg(long, default_value_t = 32)]
     size: usize,
-    /// Share of unreadable pictures that are passed over
+    /// Share of the pictures of a folder that may be unreadable, and are skipped; rounded down to whole pictures
     #[arg(long, default_value_t = 0.05)]
     unreadable: f64,
     /// Share of the training pictures held out to place the threshold
@@ -82,92 +91,69 @@ pub(crate) struct Settings {
     seed: u64,
 }
 
-/// Set by Ctrl-C while training, and read after each step.
-static STOP: AtomicBool = AtomicBool::new(false);
-
 fn main() -> ExitCode {
-    match run(&Settings::parse(), &Device::default(), &STOP, stop_on_ctrl_c) {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            match error.downcast_ref() {
-                Some(TrainError::Stopped { .. }) => ExitCode::from(130),
-                _ => ExitCode::FAILURE,
-            }
-        }
-    }
-}
-
-/// From now on Ctrl-C asks the training to stop; pressed again, it ends the program at once.
-fn stop_on_ctrl_c() {
-    let handler = || {
-        if STOP.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("\nstopping after this step; Ctrl-C again ends at once");
-    };
-    if let Err(error) = ctrlc::set_handler(handler) {
-        eprintln!("Ctrl-C will end the run at once: {error}");
-    }
+    let (settings, stop) = (Settings::parse(), &interrupt::STOP);
+    let all = || run(&settings, &device::from_env()?, stop, interrupt::stop_on_signals, &mut io::stdout());
+    output::end(all().map(|_| ()))
 }
 
 /// Everything from the folders to the report. Training stops with a checkpoint once `stop` is set; `before_training` is
-/// called when it is about to begin, since until then nothing is lost by ending at once.
+/// called when it is about to begin, since until then nothing is lost by ending at once. Results go to `out`.
 pub(crate) fn run(
     settings: &Settings,
     device: &Device,
     stop: &AtomicBool,
     before_training: impl FnOnce(),
+    out: &mut impl Write,
 ) -> Result<Summary, Box<dyn Error>> {
     let (config, judging) = (train_config(settings)?, detector_config(settings)?);
-    let title = format!("Anomalies among {}", names(&[&settings.train])?[0]);
+    Trainer::new(config.clone(), device).map_err(checks::by_flag)?; // refuses what is out of range before the decoding
+    let title = format!("Anomalies among {}", checks::names(&[&settings.train])?[0]);
     let tested: Vec<_> = [&settings.normal].into_iter().chain(&settings.anomalous).collect();
-    let names = names(&tested)?;
+    let names = checks::names(&tested)?;
+    checks::places(settings)?;
+    checks::same_command(settings)?;
+    let artifact = settings.run.join("detector");
+    Detector::may_save(&artifact)?;
 
-    let all = load(settings, &settings.train)?.images;
-    let (kept, held_out) =
-        all.hold_out(settings.hold_out, settings.seed).map_err(|error| format!("--hold-out: {error}"))?;
+    let all = load(settings, &settings.train, out)?.images;
+    let (kept, held_out) = all.hold_out(settings.hold_out, settings.seed)?;
     let (train, held_out) = (all.subset(&kept)?, all.subset(&held_out)?);
+    checks::numbers(settings, config.model.projection_dim, &judging, &train, &held_out)?;
+    let tested = tested.into_iter().map(|path| load(settings, path, out)).collect::<Result<Vec<_>, _>>()?;
+    let sets: Vec<_> = names.iter().zip(tested.iter().map(|folder| &folder.images)).collect();
+    let mut warnings = checks::copies(&all, &sets);
+    warnings.extend(checks::foreign_classes(train.class_names(), &names[0], &tested[0].images));
+    warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
     drop(all);
-    check_numbers(settings, config.model.projection_dim, &judging, &train, &held_out)?;
-    let tested = tested.into_iter().map(|path| load(settings, path)).collect::<Result<Vec<_>, _>>()?;
 
     let config = config
         .with_objective(Objective::for_classes(train.class_names().len()))
         .with_images_per_batch(settings.batch.min(train.len()));
-    println!(
+    writeln!(
+        out,
         "{} pictures to learn from, {} held out, {} steps of {} views on {device:?}",
         train.len(),
         held_out.len(),
         settings.steps,
         config.views_per_batch()
-    );
+    )?;
     let started = Instant::now();
     let trainer = Trainer::new(config.clone(), device)?.run_dir(&settings.run).progress(Progress::Terminal);
+    checks::write_command(settings)?;
     before_training();
-    let model = trainer
-        .observer(|_| {
-            if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })
-        .fit(&train)
-        .map_err(|error| -> Box<dyn Error> {
-            match error {
-                TrainError::OtherRun { .. } => format!("{error} (another directory: --run DIR)").into(),
-                error => error.into(),
-            }
-        })?;
+    let model = trainer.observer(interrupt::unless_stopped(stop)).fit(&train).map_err(checks::by_flag)?;
     // From here on, Ctrl-C ends at once. It may have been pressed when there was no step left to stop at.
     if stop.swap(true, Ordering::Relaxed) {
         let checkpoint = Some(settings.run.join("checkpoints"));
         return Err(TrainError::Stopped { step: settings.steps, checkpoint }.into());
     }
-    println!("trained in {:.0?}", started.elapsed());
+    writeln!(out, "trained in {:.0?}", started.elapsed())?;
 
     let batch = judging.batch_size;
     let detector =
         Detector::fit(&model, config.model.clone(), &train, &held_out, judging, Progress::Terminal)?
             .with_train_config(config.clone());
-    let artifact = settings.run.join("detector");
     detector.save(&artifact)?;
 
     let judged = names.iter().zip(&tested).map(|(name, folder)| {
@@ -176,45 +162,74 @@ pub(crate) fn run(
     let mut judged = judged.collect::<Result<Vec<_>, _>>()?.into_iter();
     let normal = judged.next().expect("the first set is the normal one");
     let projections = embed(detector.model(), &train, TestTimeViews::Identity, batch, Progress::Terminal)?;
-    let report = Report::new(title, &train, &projections, normal)
+    let mut report = Report::new(title, &train, &projections, normal)
         .anomalous(judged)
         .threshold(detector.threshold(), settings.tpr)
         .calibration(detector.calibration())
         .history(read_history(&settings.run)?)
         .settings("Training", &config)
-        .settings("Detector", detector.config());
+        .settings("Detector", detector.config())
+        .fact("training pictures", printable(&settings.train))
+        .fact("run directory", printable(&settings.run));
+    for (name, path) in names.iter().zip([&settings.normal].into_iter().chain(&settings.anomalous)) {
+        report = report.fact(printable(name), printable(path));
+    }
+    for warning in warnings {
+        report = report.note(format!("Warning: {warning}."));
+    }
     let page = report.write(settings.run.join("report"))?;
 
     let summary = report.summary()?;
-    println!("\n{summary}\n");
+    writeln!(out, "\n{summary}\n")?;
     for part in report.anomalous_sets() {
-        println!("most anomalous of {}:", part.name());
+        writeln!(out, "most anomalous of {}:", printable(part.name()))?;
         for i in part.most_anomalous().into_iter().take(5) {
-            println!("  {:>12.1}  {}", part.scores()[i], part.image_name(i));
+            writeln!(out, "  {:>12.1}  {}", part.scores()[i], printable(part.image_name(i)))?;
         }
     }
-    println!("\ndetector: {}\nreport:   {}", artifact.display(), page.display());
+    writeln!(out, "\ndetector: {}\nreport:   {}", printable(&artifact), printable(&page))?;
     Ok(summary)
 }
 
-/// Reads one folder, and says what was passed over and where the cache lies.
-fn load(settings: &Settings, path: &Path) -> Result<ImageFolder, Box<dyn Error>> {
+/// Reads one folder, and says what was skipped and where the cache lies.
+fn load(settings: &Settings, path: &Path, out: &mut impl Write) -> Result<ImageFolder, Box<dyn Error>> {
     let cache = settings.cache.clone().unwrap_or_else(|| settings.run.join("cache"));
     let config = ImageFolderConfig::new((settings.size, settings.size))
         .with_unreadable(settings.unreadable)
         .with_cache(Some(cache));
-    let folder = config.load(path, &Progress::Terminal.observer("decoding"))?;
+    let folder =
+        config.load(path, &Progress::Terminal.observer("decoding")).map_err(|error| match error {
+            DataError::TooManyUnreadable { .. } => {
+                format!("{error} (--unreadable {})", settings.unreadable).into()
+            }
+            error => Box::<dyn Error>::from(error),
+        })?;
     for file in &folder.unreadable {
-        eprintln!("passed over: {}", file.reason);
+        say(&format!("skipped: {}", file.reason));
     }
-    let classes = folder.images.class_names().len();
-    println!("{}: {} pictures in {classes} classes, {}", path.display(), folder.images.len(), folder.cache);
+    if !folder.other_formats.is_empty() {
+        let formats: BTreeSet<_> =
+            folder.other_formats.iter().filter_map(|path| path.extension()).map(printable).collect();
+        say(&format!(
+            "skipped: {} files in {} of formats that cannot be read ({}): convert them to JPEG or PNG",
+            folder.other_formats.len(),
+            printable(path),
+            formats.into_iter().collect::<Vec<_>>().join(", ")
+        ));
+    }
+    let (pictures, classes) = (folder.images.len(), folder.images.class_names().len());
+    writeln!(out, "{}: {pictures} pictures in {classes} classes, {}", printable(path), folder.cache)?;
     Ok(folder)
 }
 
 fn train_config(settings: &Settings) -> Result<TrainConfig, Box<dyn Error>> {
     if settings.size == 0 || !settings.size.is_multiple_of(32) {
         return Err(format!("--size is {}, but must be a multiple of 32", settings.size).into());
+    }
+    for (flag, share) in [("hold-out", settings.hold_out), ("unreadable", settings.unreadable)] {
+        if !(0.0..=1.0).contains(&share) {
+            return Err(format!("--{flag} is {share}, but must be a share from 0 to 1").into());
+        }
     }
     let depth = ResNetDepth::from_layers(settings.depth).ok_or("--depth must be 18, 34 or 50")?;
     // The stem for small pictures keeps every pixel; the one for large pictures makes them a fourth as wide first.
@@ -223,11 +238,11 @@ fn train_config(settings: &Settings) -> Result<TrainConfig, Box<dyn Error>> {
     let config = TrainConfig::new()
         .with_model(MclModelConfig::new(resnet).with_hidden(16 * settings.width))
         .with_augment(SimClrAugmentConfig::new().with_crop_scale((settings.min_crop, 1.0)))
+        .with_images_per_batch(settings.batch)
         .with_steps(Some(settings.steps))
         .with_learning_rate(Some(settings.learning_rate))
         .with_checkpoint_every(50)
         .with_seed(settings.seed);
-    config.validate()?;
     Ok(config)
 }
 
@@ -242,49 +257,4 @@ fn detector_config(settings: &Settings) -> Result<DetectorConfig, String> {
         }
         error => error.to_string(),
     })
-}
-
-/// Whether there are enough pictures for the detector, which is fitted only after the training.
-fn check_numbers(
-    settings: &Settings,
-    dim: usize,
-    judging: &DetectorConfig,
-    train: &ImageSet,
-    held_out: &ImageSet,
-) -> Result<(), String> {
-    let hold_out = settings.hold_out;
-    judging.check_images(train, held_out, dim).map_err(|error| match error {
-        DetectorError::Infer(InferError::TooFewToCalibrate { scores, needed, tpr }) => format!(
-            "{scores} pictures are held out (--hold-out {hold_out}), but --tpr {tpr} needs {needed}: add pictures, hold \
-             out a larger share, or lower --tpr"
-        ),
-        DetectorError::Class { name, source: InferError::TooFewSamples { count, needed, .. } } => format!(
-            "class `{name}` has too few pictures to learn from ({count} of {needed}): add pictures, lower --hold-out, \
-             or leave the class out"
-        ),
-        DetectorError::Class { name, source: InferError::RankDeficient { count, ridge, needed, .. } } => format!(
-            "--ridge is {ridge}, but class `{name}` has {count} pictures to learn from, for which it must be at least \
-             {needed:e}"
-        ),
-        error => error.to_string(),
-    })
-}
-
-/// What sets of pictures are called: by the names of their folders, with those above as far as it takes to tell them
-/// apart.
-pub(crate) fn names(paths: &[&PathBuf]) -> Result<Vec<String>, String> {
-    let mut parts: Vec<Vec<String>> = Vec::new();
-    for path in paths {
-        let full =
-            fs::canonicalize(path).map_err(|error| format!("cannot open {}: {error}", path.display()))?;
-        parts.push(full.iter().map(|part| part.to_string_lossy().into_owned()).collect());
-    }
-    let end = |i: usize, length: usize| &parts[i][parts[i].len().saturating_sub(length)..];
-    let name = |i: usize| {
-        let apart = |length: &usize| (0..paths.len()).all(|j| j == i || end(j, *length) != end(i, *length));
-        let length = (1..=parts[i].len()).find(apart);
-        let length = length.ok_or_else(|| format!("the folder {} is given twice", paths[i].display()))?;
-        Ok(end(i, length).join("/").replace("//", "/"))
-    };
-    (0..paths.len()).map(name).collect()
 }

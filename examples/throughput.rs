@@ -66,7 +66,7 @@ fn run(settings: &Settings) -> Result<(), Box<dyn Error>> {
     if settings.views == 0 || !settings.views.is_multiple_of(8) || settings.steps == 0 {
         return Err("--views must be a multiple of 8 and --steps at least 1".into());
     }
-    let mut device = Device::default();
+    let mut device = burn_mcl::device::from_env()?;
     if let Precision::Bf16 = settings.dtype {
         device.configure(FloatDType::BF16)?;
     }

@@ -5,23 +5,26 @@
 //! (`--features download`), or takes the embedded shapes and a small network: a minute on two cores. Ctrl-C saves a checkpoint;
 //! the same command goes on. 95% of the test images pass the detector in `RUN/detector`; its `model.safetensors` PyTorch reads.
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::{env, error::Error, ops::ControlFlow, process};
+#[path = "shared/interrupt.rs"]
+mod interrupt;
+#[path = "shared/output.rs"]
+mod output;
 
-use burn::tensor::Device;
+use std::path::{Path, PathBuf};
+use std::{env, error::Error, io, io::Write, process::ExitCode, sync::atomic::Ordering::Relaxed};
+
 use burn_mcl::data::{self, ImageSet, Split, augment::SimClrAugmentConfig, cifar10, shapes::ShapesSplit};
 use burn_mcl::detector::{Detector, DetectorConfig};
 use burn_mcl::infer::{MahalanobisConfig, TestTimeViews};
 use burn_mcl::loss::{MclLossConfig, NtXentLossConfig, SupConLossConfig};
 use burn_mcl::model::{MclModelConfig, ResNetConfig, ResNetDepth};
 use burn_mcl::report::{Part, Report};
-use burn_mcl::train::{Objective, StepReport, TrainConfig, TrainError, Trainer, read_history};
+use burn_mcl::train::{Objective, TrainConfig, Trainer, read_history};
 use burn_mcl::{Progress::Terminal, embed::embed, evaluation::Evaluation};
 use clap::{Parser, ValueEnum};
 
 #[derive(Parser)]
-#[command(about = "Trains on CIFAR-10 and prints the paper's table", args_override_self = true)]
+#[command(version, about = "Trains on CIFAR-10 and prints the paper's table", args_override_self = true)]
 #[command(
     after_help = "The defaults are the paper's: weeks on a CPU. A small run (docs/results.md):\n  --images 10000 \
     --depth 18 --width 16 --hidden 512 --batch 128 --steps 505"
@@ -86,19 +89,13 @@ struct Sets {
     ood: Vec<(&'static str, ImageSet)>,
 }
 
-/// Set by Ctrl-C, and read after each step.
-static STOP: AtomicBool = AtomicBool::new(false);
-
-fn main() {
-    if let Err(error) = run() {
-        eprintln!("{error}");
-        process::exit(if let Some(TrainError::Stopped { .. }) = error.downcast_ref() { 130 } else { 1 });
-    }
+fn main() -> ExitCode {
+    output::end(run())
 }
 
 fn run() -> Result<(), Box<dyn Error>> {
     let mut settings = Settings::parse();
-    let device = Device::default();
+    let device = burn_mcl::device::from_env()?;
     let mut sets = match find_cifar10(settings.data.as_ref()) {
         Some(root) => cifar10_sets(&root)?,
         None => shapes_sets(&mut settings),
@@ -108,16 +105,16 @@ fn run() -> Result<(), Box<dyn Error>> {
     let config = train_config(&settings)?;
     let judging = DetectorConfig::new().with_gaussians(MahalanobisConfig::new().with_ridge(settings.ridge));
     judging.check_images(&sets.train, &sets.test, config.model.projection_dim)?;
-    println!("{} images, {} steps on {device:?}", sets.train.len(), config.total_steps(sets.train.len()));
-    ctrlc::set_handler(|| match STOP.swap(true, Relaxed) {
-        true => process::exit(130), // pressed again, or after training
-        false => eprintln!("\nstopping after this step; Ctrl-C again ends at once"),
-    })?;
-    let stop =
-        |_: &StepReport| if STOP.load(Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    writeln!(
+        io::stdout(),
+        "{} images, {} steps on {device:?}",
+        sets.train.len(),
+        config.total_steps(sets.train.len())
+    )?;
+    interrupt::stop_on_signals();
     let trainer = Trainer::new(config.clone(), &device)?.run_dir(&settings.run).progress(Terminal);
-    let model = trainer.observer(stop).fit(&sets.train)?;
-    STOP.store(true, Relaxed);
+    let model = trainer.observer(interrupt::unless_stopped(&interrupt::STOP)).fit(&sets.train)?;
+    interrupt::STOP.store(true, Relaxed);
 
     let detector = Detector::fit(&model, config.model.clone(), &sets.train, &sets.test, judging, Terminal)?;
     let detector = detector.with_train_config(config.clone());
@@ -131,8 +128,8 @@ fn run() -> Result<(), Box<dyn Error>> {
         .history(read_history(&settings.run)?)
         .settings("Training", &config)
         .settings("All ways of scoring", &evaluation);
-    println!("\n{evaluation}\n\n{}", report.write(settings.run.join("report"))?.display());
-    Ok(())
+    let page = report.write(settings.run.join("report"))?;
+    Ok(writeln!(io::stdout(), "\n{evaluation}\n\n{}", data::printable(page))?)
 }
 
 fn train_config(settings: &Settings) -> Result<TrainConfig, Box<dyn Error>> {

@@ -12,7 +12,7 @@ mod error;
 pub use error::ArtifactError;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -82,7 +82,7 @@ impl ArtifactWriter {
     /// Takes in a file that is on disk already.
     pub(crate) fn adopt(&mut self, name: &str) -> Result<(), FileError> {
         let path = self.path(name);
-        let file = File::open(&path).map_err(FileError::on("read", &path))?;
+        let file = files::open(&path).map_err(FileError::on("read", &path))?;
         self.list(name, file)
     }
 
@@ -130,10 +130,10 @@ impl Drop for ArtifactWriter {
 }
 
 /// Refuses a place where something else is, which replacing would delete: a folder of pictures, say.
-fn may_replace(target: &Path, kind: Kind) -> Result<(), FileError> {
+pub(crate) fn may_replace(target: &Path, kind: Kind) -> Result<(), FileError> {
     let empty = || fs::read_dir(target).is_ok_and(|mut entries| entries.next().is_none());
     let same_kind = || {
-        let bytes = fs::read(target.join(MANIFEST)).ok()?;
+        let bytes = files::read(&target.join(MANIFEST)).ok()?;
         let json: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
         Some(json.get("kind")? == kind.name)
     };
@@ -178,7 +178,7 @@ impl Artifact {
     pub(crate) fn bytes(&self, name: &str, limit: u64) -> Result<Vec<u8>, ArtifactError> {
         let path = self.path(name);
         let mut bytes = Vec::new();
-        let read = File::open(&path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
+        let read = files::open(&path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
         match read {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ArtifactError::Missing { path }),
             Err(error) => Err(FileError::on("read", &path)(error).into()),
@@ -245,7 +245,7 @@ impl Artifact {
         }
         let mut found = (String::new(), metadata.len());
         if found.1 == expected.bytes {
-            found = File::open(&path).and_then(files::sha256).map_err(FileError::on("read", &path))?;
+            found = files::open(&path).and_then(files::sha256).map_err(FileError::on("read", &path))?;
             if found == (expected.sha256.clone(), expected.bytes) {
                 return Ok(());
             }

@@ -3,15 +3,15 @@
 
 use std::fmt;
 
-use mcl_data::ImageSet;
+use mcl_data::{ImageSet, printable};
 use mcl_infer::metrics::{OodMetrics, accuracy};
 use mcl_infer::{Aggregation, MahalanobisScorer, TestTimeViews};
 use mcl_model::Network;
 use serde::{Deserialize, Serialize};
 
 use crate::detector::DetectorError;
+use crate::part::Part;
 use crate::progress::Progress;
-use crate::report::Part;
 
 /// How well one out-of-distribution set is told from the test set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -118,7 +118,7 @@ impl Evaluation {
 impl fmt::Display for Evaluation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sets = self.rows.first().map_or(&[][..], |row| &row.ood);
-        let head = |result: &OodResult| format!("  {} AUROC / FPR95", result.set);
+        let head = |result: &OodResult| format!("  {} AUROC / FPR95", printable(&result.set));
         write!(f, "{:<7}{:<17}{:>8}", "views", "aggregation", "accuracy")?;
         for result in sets {
             write!(f, "{}", head(result))?;

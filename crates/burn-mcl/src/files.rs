@@ -5,11 +5,12 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use mcl_data::printable;
 use sha2::{Digest, Sha256};
 
 /// A file or directory that could not be read or written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {}: {source}", .path.display())]
+#[error("cannot {action} {}: {source}", printable(.path))]
 pub struct FileError {
     /// What was being done.
     pub action: &'static str,
@@ -33,6 +34,21 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.push(path.file_name().unwrap_or_default());
     name.push(suffix);
     path.with_file_name(name)
+}
+
+/// Opens a file to read it, and only a file: opening a named pipe would wait for a writer, maybe for ever.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+    }
+    File::open(path)
+}
+
+/// [`open`], and all that the file holds.
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Writes a new file and forces it to disk.

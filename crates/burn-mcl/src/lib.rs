@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`train`] | [`Trainer`](train::Trainer): images in, a network out, with a log and checkpoints |
 //! | [`detector`] | [`Detector`](detector::Detector): a network, its Gaussians and a threshold; fitted, asked, saved, loaded |
+//! | [`device`] | the device that `BURN_DEVICE` names, without a panic |
 //! | [`evaluation`] | the paper's tables: accuracy and AUROC for each way of scoring |
 //! | [`report`] | [`Report`](report::Report): figures, tables and pictures in one HTML file |
 //! | [`embed`] | projections of every view of a set of images |
@@ -20,9 +21,11 @@
 mod artifact;
 mod defaults;
 pub mod detector;
+pub mod device;
 pub mod embed;
 pub mod evaluation;
 mod files;
+mod part;
 mod progress;
 pub mod report;
 pub mod scored;

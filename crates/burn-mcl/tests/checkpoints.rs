@@ -193,6 +193,21 @@ fn what_decides_nothing_may_change_and_what_was_not_stored_is_the_default() {
     }
 }
 
+/// What the checkpoints were trained on cannot be made up again.
+#[test]
+fn a_run_without_its_settings_or_its_data_is_refused() {
+    for name in ["data.json", "config.json"] {
+        let dir = tempfile::tempdir().unwrap();
+        run(dir.path(), tiny_run(2)).unwrap();
+        fs::remove_file(dir.path().join(name)).unwrap();
+        match run_on(&corners(16, 9), dir.path(), tiny_run(2)) {
+            Err(TrainError::RunDir(ArtifactError::Missing { path })) => assert!(path.ends_with(name)),
+            other => panic!("{name}: {other:?}"),
+        }
+        assert!(!dir.path().join(name).exists(), "it is not made anew");
+    }
+}
+
 #[test]
 fn a_schedule_that_another_version_made_of_the_same_settings_is_refused() {
     let dir = tempfile::tempdir().unwrap();

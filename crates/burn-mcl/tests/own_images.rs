@@ -1,4 +1,5 @@
 //! The examples `own_images`, from folders to report, and `detect`, at the smallest size.
+#![allow(clippy::duplicate_mod)] // both examples have examples/shared/output.rs
 
 #[path = "../../../examples/detect.rs"]
 #[allow(dead_code)] // its `main`
@@ -9,11 +10,12 @@ mod own_images;
 
 use std::error::Error;
 use std::ffi::OsStr;
-use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::{fs, io};
 
 use burn::tensor::Device;
+use burn_mcl::data::ImageSet;
 use burn_mcl::data::image_folder;
 use burn_mcl::data::shapes::{self, ShapesSplit};
 use burn_mcl::detector::Detector;
@@ -23,11 +25,14 @@ use own_images::{Settings, run};
 use serde_json::Value;
 use tempfile::TempDir;
 
+fn pick(split: ShapesSplit, images_per_class: usize, classes: &[usize]) -> ImageSet {
+    shapes::generate(split, images_per_class, 0).select_classes(classes).unwrap()
+}
+
 /// `train`, `normal`: two classes, 24 and 6 pictures each; `blobs`: anomalies in one flat folder.
 fn folders() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
-    let pick = |split, n, classes: &[usize]| shapes::generate(split, n, 0).select_classes(classes).unwrap();
     pick(ShapesSplit::Train, 24, &[0, 3]).write_folders(&root.join("train")).unwrap();
     pick(ShapesSplit::Test, 6, &[0, 3]).write_folders(&root.join("normal")).unwrap();
     pick(ShapesSplit::FarOod, 5, &[0]).write_folders(root).unwrap(); // one flat folder, `blobs`
@@ -37,7 +42,10 @@ fn folders() -> TempDir {
 fn settings(root: &Path, train: &str, more: &str) -> Settings {
     let at = |name: &str| root.join(name).display().to_string();
     let mut arguments = vec!["own_images".to_string(), at(train), "--normal".into(), at("normal")];
-    arguments.extend(["--anomalous".into(), at("blobs"), "--run".into(), at("run")]);
+    arguments.extend(["--anomalous".into(), at("blobs")]);
+    if !more.contains("--run") {
+        arguments.extend(["--run".into(), at("run")]);
+    }
     let tiny = ["--steps=3", "--batch=8", "--width=2", "--hold-out=0.4", "--tpr=0.9"];
     let tiny = tiny.into_iter().filter(|flag| !more.contains(flag.split('=').next().unwrap()));
     arguments.extend(tiny.chain(more.split_whitespace()).map(String::from));
@@ -45,7 +53,7 @@ fn settings(root: &Path, train: &str, more: &str) -> Settings {
 }
 
 fn uninterrupted(settings: &Settings) -> Result<Summary, Box<dyn Error>> {
-    run(settings, &Device::flex(), &AtomicBool::new(false), || ())
+    run(settings, &Device::flex(), &AtomicBool::new(false), || (), &mut io::sink())
 }
 
 #[test]
@@ -79,7 +87,8 @@ fn a_saved_detector_looks_at_new_pictures() {
     let expected = detector.detect_set(&pictures).unwrap();
     fs::write(root.join("blobs/damaged.png"), "no picture").unwrap();
 
-    let (artifact, blobs, train) = (root.join("run/detector"), root.join("blobs"), root.join("train"));
+    // The run directory will do for the detector in it.
+    let (artifact, blobs, train) = (root.join("run"), root.join("blobs"), root.join("train"));
     let look = |more: &[&str]| {
         let mut out = Vec::new();
         let places = ["detect".as_ref(), artifact.as_os_str(), blobs.as_os_str(), "--train".as_ref()];
@@ -142,7 +151,7 @@ fn an_interrupted_run_keeps_a_checkpoint_and_goes_on() {
             assert_eq!(fs::read_dir(root.join("run/cache")).unwrap().count(), 3, "all is decoded");
             stop.store(true, Ordering::Relaxed);
         };
-        run(settings, &Device::flex(), &stop, press).unwrap_err().to_string()
+        run(settings, &Device::flex(), &stop, press, &mut io::sink()).unwrap_err().to_string()
     };
     let same = settings(root, "train", "");
     let error = interrupted(&same);
@@ -154,7 +163,7 @@ fn an_interrupted_run_keeps_a_checkpoint_and_goes_on() {
     assert!(error.contains("stopped after 3 steps"), "{error}");
 
     let error = uninterrupted(&settings(root, "train", "--seed 1")).unwrap_err().to_string();
-    assert!(error.contains("seed is 0") && error.contains("--run"), "{error}");
+    assert!(error.contains("--seed 0") && error.contains("--run"), "{error}");
 }
 
 #[test]
@@ -168,11 +177,16 @@ fn what_is_wrong_is_said_before_anything_is_trained() {
     refused("train", "--size 33", "--size is 33, but must be a multiple of 32");
     refused("nowhere", "", "nowhere");
     refused("train", "--depth 7", "--depth must be");
-    refused("train", "--learning-rate=-1", "learning_rate");
+    refused("train", "--learning-rate=-1", "--learning-rate is -1, but must be");
     refused("train", "--tpr 1", "--tpr is 1, but must be");
     refused("train", "--ridge=-1", "--ridge is -1, but must be");
+    refused("train", "--hold-out 1.5", "--hold-out is 1.5, but must be");
+    refused("train", "--unreadable 2", "--unreadable is 2, but must be");
+    refused("train", "--steps 0", "--steps is 0, but must be");
+    refused("train", "--batch 0", "--batch is 0, but must be");
+    refused("train", "--min-crop 2", "--min-crop is ");
+    assert!(!root.join("run").exists(), "settings are checked before anything is decoded");
     refused("train", "--ridge 1e-12", "--ridge is 0.000000000001, but class `arrow` has");
-    refused("train", "--hold-out 1.5", "--hold-out: ");
     refused("train", "--hold-out 0", "0 pictures are held out (--hold-out 0), but --tpr 0.9 needs 9");
     refused("train", "--tpr 0.99", "20 pictures are held out (--hold-out 0.4), but --tpr 0.99 needs 99");
     refused("train", &format!("--anomalous {}", root.join("normal/..//normal").display()), "is given twice");
@@ -183,11 +197,118 @@ fn what_is_wrong_is_said_before_anything_is_trained() {
 }
 
 #[test]
+fn leaks_and_foreign_places_are_refused_before_anything_is_decoded() {
+    let folder = folders();
+    let root = folder.path();
+    let at = |name: &str| root.join(name).display().to_string();
+    let refused = |train: &str, more: &str, expected: &str| {
+        let error = uninterrupted(&settings(root, train, more)).unwrap_err().to_string();
+        assert!(error.contains(expected), "{more}: {error}");
+    };
+    refused("normal", "", "normal is the training folder and --normal");
+    refused("", "", "the training folder (");
+    refused("train", &format!("--anomalous {}", at("train/arrow")), "holds --anomalous (");
+    refused("train", &format!("--anomalous {}", at("normal/ell")), "--normal (");
+    fs::create_dir_all(root.join("inside/runs")).unwrap();
+    pick(ShapesSplit::Train, 24, &[1]).write_folders(&root.join("inside/a")).unwrap();
+    refused("inside", &format!("--run {}", at("inside/runs/own")), "where it would be taken for a class");
+
+    fs::create_dir_all(root.join("run/detector")).unwrap();
+    fs::write(root.join("run/detector/thesis.tex"), "").unwrap();
+    refused("train", "", "is no burn-mcl detector");
+    assert!(!root.join("run/cache").exists() && root.join("run/detector/thesis.tex").exists());
+}
+
+#[test]
+fn copies_are_said_and_stay_on_one_side() {
+    let folder = folders();
+    let root = folder.path();
+    for class in ["arrow", "ell"] {
+        for i in 0..24 {
+            let at = |name: String| root.join("train").join(class).join(name);
+            fs::copy(at(format!("{i:05}.png")), at(format!("copy-{i}.png"))).unwrap();
+        }
+    }
+    fs::copy(root.join("train/arrow/00000.png"), root.join("normal/arrow/old.png")).unwrap();
+    fs::copy(root.join("train/arrow/00001.png"), root.join("blobs/old.png")).unwrap();
+    fs::copy(root.join("normal/ell/00000.png"), root.join("blobs/normal.png")).unwrap();
+    fs::rename(root.join("normal/ell"), root.join("normal/f")).unwrap();
+    let summary = uninterrupted(&settings(root, "train", "")).unwrap();
+    assert_eq!(summary.accuracy, None);
+    let notes = results(root)["notes"].as_array().unwrap().iter().map(Value::to_string).collect::<Vec<_>>();
+    let told = |part: &str| assert!(notes.iter().any(|note| note.contains(part)), "{part}: {notes:#?}");
+    told("48 of 96 training pictures are copies");
+    told("1 of 13 pictures of normal are copies of pictures of the training folder");
+    told("1 of 7 pictures of blobs are copies of pictures of the training folder");
+    told("1 of 7 pictures of blobs are copies of pictures of normal");
+    told("normal has classes that training does not have (`f`)");
+    told("hardly learned");
+}
+
+#[test]
+fn a_class_of_one_picture_many_times_is_refused() {
+    let folder = folders();
+    let arrow = folder.path().join("train/arrow");
+    for i in 1..24 {
+        fs::copy(arrow.join("00000.png"), arrow.join(format!("{i:05}.png"))).unwrap();
+    }
+    let error = uninterrupted(&settings(folder.path(), "train", "--tpr=0.5")).unwrap_err().to_string();
+    assert!(error.contains("all pictures of class `arrow` are the same"), "{error}");
+    assert!(!folder.path().join("run/checkpoints").exists());
+}
+
+#[test]
+fn a_finished_run_refuses_other_settings_and_pictures_by_name() {
+    let folder = folders();
+    let root = folder.path();
+    uninterrupted(&settings(root, "train", "")).unwrap();
+    let error = uninterrupted(&settings(root, "train", "--hold-out=0.5")).unwrap_err().to_string();
+    assert!(error.contains("--hold-out 0.4") && error.contains("--hold-out 0.5"), "{error}");
+
+    fs::remove_file(root.join("run/data.json")).unwrap();
+    fs::remove_file(root.join("train/arrow/00000.png")).unwrap();
+    let error = uninterrupted(&settings(root, "train", "")).unwrap_err().to_string();
+    assert!(error.contains("data.json is missing"), "{error}");
+}
+
+#[test]
+fn too_many_unreadable_pictures_name_the_flag() {
+    let folder = folders();
+    let root = folder.path();
+    fs::write(root.join("blobs/damaged.png"), "no picture").unwrap(); // 1 of 6 is more than 5%
+    let error = uninterrupted(&settings(root, "train", "")).unwrap_err().to_string();
+    assert!(error.contains("1 of 6 pictures") && error.contains("(--unreadable 0.05)"), "{error}");
+}
+
+#[test]
+fn the_report_says_where_it_comes_from() {
+    let folder = folders();
+    let root = folder.path();
+    let summary = uninterrupted(&settings(root, "train", "--tpr=0.88")).unwrap();
+    let results = results(root);
+    let facts = results["facts"].to_string();
+    assert!(
+        ["train", "normal", "blobs", "run"].iter().all(|name| facts.contains(&format!("/{name}\""))),
+        "{facts}"
+    );
+    assert!(results["created"].as_str().unwrap().starts_with("20"));
+    let page = fs::read_to_string(root.join("run/report/index.html")).unwrap();
+    assert!(page.contains("20 other images were held out") && page.contains("95% interval"), "{page}");
+    // Two of 21 ranks: less than the 12% asked for.
+    assert_eq!(summary.false_alarms_promised, Some(2.0 / 21.0));
+    assert!(summary.to_string().contains("at most 9.5% guaranteed"), "{summary}");
+}
+
+fn results(root: &Path) -> Value {
+    serde_json::from_slice(&fs::read(root.join("run/report/results.json")).unwrap()).unwrap()
+}
+
+#[test]
 fn folders_of_one_name_are_told_apart_by_those_above() {
     let folder = tempfile::tempdir().unwrap();
     let paths = ["good/test", "bad/test", "other", "more/bad/test"].map(|path| folder.path().join(path));
     paths.iter().for_each(|path| fs::create_dir_all(path).unwrap());
-    let names = own_images::names(&paths.each_ref()).unwrap();
+    let names = own_images::checks::names(&paths.each_ref()).unwrap();
     let top = folder.path().file_name().unwrap().to_str().unwrap();
     assert_eq!(names, ["good/test", &format!("{top}/bad/test"), "other", "more/bad/test"]);
 }

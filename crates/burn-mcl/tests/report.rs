@@ -156,6 +156,25 @@ fn the_page_is_well_formed_alone_and_whole() {
     assert_eq!(left.len(), 3, "nothing else is left: {left:?}");
 }
 
+#[test]
+fn no_cell_of_the_scores_is_a_formula() {
+    let example = example();
+    let pixels = example.test.pixels(0).to_vec();
+    let images = ImageSet::new(pixels, (8, 8), vec![0], vec!["=cmd|calc".into()]).unwrap();
+    let files = [PathBuf::from("@sum,1.png")];
+    let part = Part::new("=HYPERLINK(1)", &images, scored(&example.detector, &images)).files(&files);
+    let folder = tempfile::tempdir().unwrap();
+    let report = Report::new("", &example.train, &example.projections, part);
+    let csv = fs::read_to_string(report.write(folder.path()).unwrap().with_file_name("scores.csv")).unwrap();
+    let line = csv.lines().nth(1).unwrap();
+    assert!(line.starts_with("'=HYPERLINK(1),\"'@sum,1.png\",'=cmd|calc,"), "{line}");
+    assert!(line.ends_with(",4073756d2c312e706e67"), "the name of the file to the letter: {line}");
+    assert!(
+        line.split(',').any(|cell| cell.starts_with("-") && cell.parse::<f64>().is_ok()),
+        "a score: {line}"
+    );
+}
+
 /// The threshold of a detector is about the scores of its own views and aggregation.
 #[test]
 fn a_report_flags_what_the_detector_flags() {

@@ -11,6 +11,9 @@ const SCALE: u32 = 2;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::args().nth(1).unwrap_or_else(|| "shapes.png".into());
+    if path.starts_with('-') {
+        return Err("usage: contact_sheet [PICTURE]".into());
+    }
     let splits = [ShapesSplit::Train, ShapesSplit::NearOod, ShapesSplit::FarOod];
     let sets = splits.map(|split| shapes::generate(split, COLUMNS, 0));
     let rows: usize = sets.iter().map(|set| set.class_names().len()).sum::<usize>() + sets.len();

@@ -8,14 +8,26 @@
 //! are none of the ten, `pictures/far` textures without a sign. A second argument is the number of training pictures of
 //! a class (100).
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use mcl_data::shapes::{self, ShapesSplit};
 
+const USAGE: &str = "usage: shapes_folders FOLDER [TRAINING_PICTURES_OF_A_CLASS]";
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let root = PathBuf::from(arguments.next().ok_or("give the folder to write to")?);
-    let train: usize = arguments.next().map_or(Ok(100), |text| text.parse())?;
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
+        return Ok(writeln!(io::stdout(), "Writes the embedded shapes as folders of pictures.\n\n{USAGE}")?);
+    }
+    let (root, train) = match &arguments[..] {
+        [root, ..] if root.as_encoded_bytes().starts_with(b"-") => {
+            return Err(format!("there is no option {root:?}; {USAGE}").into());
+        }
+        [root] => (PathBuf::from(root), 100),
+        [root, train] => (PathBuf::from(root), train.to_string_lossy().parse().map_err(|_| USAGE)?),
+        _ => return Err(USAGE.into()),
+    };
     let parts = [
         ("train", ShapesSplit::Train, train),
         ("normal", ShapesSplit::Test, train / 4),
@@ -25,7 +37,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (name, split, images_per_class) in parts {
         let set = shapes::generate(split, images_per_class, 0);
         set.write_folders(&root.join(name))?;
-        println!("{}: {} pictures of {}", root.join(name).display(), set.len(), set.class_names().join(", "));
+        let (path, classes) = (root.join(name), set.class_names().join(", "));
+        writeln!(io::stdout(), "{}: {} pictures of {classes}", path.display(), set.len())?;
     }
     Ok(())
 }

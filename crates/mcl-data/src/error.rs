@@ -3,12 +3,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::printable;
+
 /// Errors of this crate. Every variant about a file carries its path, and the byte offset where there is one.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
     /// The operating system refused an operation.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}", printable(path))]
     Io {
         /// The file or folder concerned.
         path: PathBuf,
@@ -19,7 +21,7 @@ pub enum DataError {
     },
 
     /// A data set is not where it was looked for.
-    #[error("no {what} under {}: {hint}", path.display())]
+    #[error("no {what} under {}: {hint}", printable(path))]
     Missing {
         /// The folder that was searched.
         path: PathBuf,
@@ -32,7 +34,7 @@ pub enum DataError {
     /// A file of fixed-size records ends in the middle of one.
     #[error(
         "{} is truncated: record {record} at byte {offset} has {found} of its {expected} bytes; fetch the file again",
-        path.display()
+        printable(path)
     )]
     Truncated {
         /// The file.
@@ -48,7 +50,7 @@ pub enum DataError {
     },
 
     /// A file does not have the size its format or its publisher gives it.
-    #[error("{} has {found} bytes instead of {expected}: {hint}", path.display())]
+    #[error("{} has {found} bytes instead of {expected}: {hint}", printable(path))]
     FileSize {
         /// The file.
         path: PathBuf,
@@ -61,7 +63,10 @@ pub enum DataError {
     },
 
     /// A label that the data set does not have.
-    #[error("{}: label {label} at byte {offset} is out of range, there are {classes} classes", path.display())]
+    #[error(
+        "{}: label {label} at byte {offset} is out of range, there are {classes} classes",
+        printable(path)
+    )]
     LabelInFile {
         /// The file.
         path: PathBuf,
@@ -74,7 +79,7 @@ pub enum DataError {
     },
 
     /// A file whose content is not what its format says.
-    #[error("{} is corrupt near byte {offset}: {reason}", path.display())]
+    #[error("{} is corrupt near byte {offset}: {reason}", printable(path))]
     Corrupt {
         /// The file.
         path: PathBuf,
@@ -85,7 +90,7 @@ pub enum DataError {
     },
 
     /// A picture that cannot be decoded.
-    #[error("cannot decode {} (stopped near byte {offset}): {source}", path.display())]
+    #[error("cannot decode {} (stopped near byte {offset}): {source}", printable(path))]
     Undecodable {
         /// The picture; `archive!entry` for a member of an archive.
         path: PathBuf,
@@ -96,7 +101,10 @@ pub enum DataError {
     },
 
     /// A picture or archive that would take more memory or disk than is allowed: likely a decompression bomb.
-    #[error("{} asks for {what}, the limit is {limit}; likely a decompression bomb; if it is genuine, convert it to something smaller first", path.display())]
+    #[error(
+        "{} asks for {what}, the limit is {limit}; likely a decompression bomb; if it is genuine, convert it to something smaller first",
+        printable(path)
+    )]
     OverLimit {
         /// The file.
         path: PathBuf,
@@ -109,7 +117,7 @@ pub enum DataError {
     /// A picture of another size than its set has.
     #[error(
         "{} is {} x {} pixels, expected {} x {} (height x width)",
-        path.display(), found.0, found.1, expected.0, expected.1
+        printable(path), found.0, found.1, expected.0, expected.1
     )]
     ImageSize {
         /// The picture.
@@ -121,7 +129,7 @@ pub enum DataError {
     },
 
     /// A folder without a single picture.
-    #[error("no pictures in {}: looked for {looked_for}", path.display())]
+    #[error("no pictures in {}: looked for {looked_for}", printable(path))]
     EmptyFolder {
         /// The folder.
         path: PathBuf,
@@ -130,7 +138,10 @@ pub enum DataError {
     },
 
     /// A folder that should hold one folder a class and holds none.
-    #[error("no pictures in {}: expected one sub-folder of pictures for each class, or pictures, which are then one class", path.display())]
+    #[error(
+        "no pictures in {}: expected one sub-folder of pictures for each class, or pictures, which are then one class",
+        printable(path)
+    )]
     NoClassFolders {
         /// The folder.
         path: PathBuf,
@@ -138,9 +149,11 @@ pub enum DataError {
 
     /// A folder with pictures of its own and folders too: what is a class?
     #[error(
-        "{} holds pictures ({picture}) and folders ({folder}): expected either one sub-folder for each class, or \
+        "{} holds pictures ({}) and folders ({}): expected either one sub-folder for each class, or \
          pictures only, which are then one class; move one of the two elsewhere",
-        path.display()
+        printable(path),
+        printable(picture),
+        printable(folder)
     )]
     MixedFolder {
         /// The folder.
@@ -165,7 +178,10 @@ pub enum DataError {
     },
 
     /// A class of which not one picture can be read.
-    #[error("none of the {pictures} pictures of {} can be read: repair them, or move the folder elsewhere. The first: {first}", path.display())]
+    #[error(
+        "none of the {pictures} pictures of {} can be read: repair them, or move the folder elsewhere. The first: {first}",
+        printable(path)
+    )]
     UnreadableClass {
         /// The folder of the class.
         path: PathBuf,
@@ -179,7 +195,7 @@ pub enum DataError {
     #[error(
         "{unreadable} of {pictures} pictures in {} cannot be read, the limit is {limit}: remove or repair them, or raise \
          the limit. The first: {}",
-        path.display(), first.join("; ")
+        printable(path), first.join("; ")
     )]
     TooManyUnreadable {
         /// The folder.
@@ -211,7 +227,7 @@ pub enum DataError {
     },
 
     /// An archive with an entry that is refused: absolute, leading outside the target, a link or a device.
-    #[error("{}: entry {entry:?} is refused: {reason}", path.display())]
+    #[error("{}: entry {entry:?} is refused: {reason}", printable(path))]
     UnsafeEntry {
         /// The archive.
         path: PathBuf,
@@ -317,7 +333,10 @@ pub enum DataError {
     },
 
     /// A download that did not succeed.
-    #[error("cannot download {url}: {reason}. To go without: put the file at {} and run again", place_at.display())]
+    #[error(
+        "cannot download {url}: {reason}. To go without: put the file at {} and run again",
+        printable(place_at)
+    )]
     Download {
         /// Where it was to come from.
         url: String,
@@ -328,7 +347,7 @@ pub enum DataError {
     },
 
     /// A file that is not the published one.
-    #[error("{} has {algorithm} {found} instead of {expected}: {hint}", path.display())]
+    #[error("{} has {algorithm} {found} instead of {expected}: {hint}", printable(path))]
     Hash {
         /// The file.
         path: PathBuf,

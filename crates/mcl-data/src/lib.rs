@@ -34,15 +34,18 @@
 
 pub mod augment;
 pub mod batch;
+mod copies;
 #[cfg(feature = "download")]
 pub mod download;
 mod error;
 mod files;
 mod hold_out;
 mod image_set;
+mod printable;
 mod sets;
 
 pub use error::DataError;
 pub use files::archive;
 pub use image_set::{ImageSet, LabeledImage, Split};
+pub use printable::{printable, utf8_name};
 pub use sets::{cifar10, cifar100, fix, image_folder, imagenet_fix, lsun_fix, shapes, svhn};

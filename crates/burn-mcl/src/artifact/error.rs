@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use mcl_data::printable;
+
 use crate::files::FileError;
 
 /// A saved detector or checkpoint that cannot be used.
@@ -12,7 +14,7 @@ pub enum ArtifactError {
     #[error(transparent)]
     Io(#[from] FileError),
     /// The directory is something else.
-    #[error("{} holds a {found}, not a {expected}", .path.display())]
+    #[error("{} holds a {}, not a {expected}", printable(.path), printable(.found))]
     Kind {
         /// The directory.
         path: PathBuf,
@@ -23,8 +25,8 @@ pub enum ArtifactError {
     },
     /// A newer version of the library wrote it, in a format that this one does not know.
     #[error(
-        "{} has format {found}, written by {library}, but this version reads up to {newest}: update burn-mcl",
-        .path.display()
+        "{} has format {found}, written by {}, but this version reads up to {newest}: update burn-mcl",
+        printable(.path), printable(.library)
     )]
     Newer {
         /// The directory.
@@ -37,22 +39,23 @@ pub enum ArtifactError {
         library: String,
     },
     /// A file that belongs to it is not there.
-    #[error("{} is missing: the directory was not copied or kept as a whole", .path.display())]
+    #[error("{} is missing: the directory was not copied or kept as a whole", printable(.path))]
     Missing {
         /// The file.
         path: PathBuf,
     },
     /// A file is there that does not belong to it. (Names that begin with a dot are let be.)
-    #[error("{} does not belong there: move it elsewhere", .path.display())]
+    #[error("{} does not belong there: move it elsewhere", printable(.path))]
     Extra {
         /// The file or directory.
         path: PathBuf,
     },
     /// A file is not the one that was saved.
     #[error(
-        "{} was cut, damaged or edited since it was saved: it has {found_bytes} bytes and SHA-256 {found}, \
-         and had {expected_bytes} bytes and {expected}",
-        .path.display()
+        "{} was cut, damaged or edited since it was saved: it has {}, and had {}",
+        printable(.path),
+        described(*.found_bytes, .found),
+        described(*.expected_bytes, if .found.is_empty() { "" } else { .expected })
     )]
     Changed {
         /// The file.
@@ -67,11 +70,42 @@ pub enum ArtifactError {
         expected: String,
     },
     /// A file is as it was saved, or is the manifest itself, and makes no sense.
-    #[error("{} cannot be used: {reason}", .path.display())]
+    #[error("{} cannot be used: {}", printable(.path), printable(.reason))]
     Content {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
     },
+}
+
+/// A file by its length, and by its hash where both sides have one.
+fn described(bytes: u64, sha256: &str) -> String {
+    match sha256 {
+        "" => format!("{bytes} bytes"),
+        hash => format!("{bytes} bytes and SHA-256 {}", printable(hash)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_another_length_is_described_without_hashes() {
+        let changed = |found: &str| ArtifactError::Changed {
+            path: "model\n.bpk".into(),
+            found_bytes: 3,
+            found: found.into(),
+            expected_bytes: 4,
+            expected: "ab".into(),
+        };
+        let said = changed("").to_string();
+        assert!(
+            said.starts_with(r"model\n.bpk") && said.ends_with("it has 3 bytes, and had 4 bytes"),
+            "{said}"
+        );
+        let said = changed("cd").to_string();
+        assert!(said.ends_with("3 bytes and SHA-256 cd, and had 4 bytes and SHA-256 ab"), "{said}");
+    }
 }

@@ -1,6 +1,6 @@
 //! What can go wrong while fitting, using, saving or loading a detector.
 
-use mcl_data::DataError;
+use mcl_data::{DataError, printable};
 use mcl_infer::InferError;
 use mcl_infer::metrics::MetricError;
 use mcl_model::{ModelError, WeightsError};
@@ -40,7 +40,7 @@ pub enum DetectorError {
         score: f64,
     },
     /// The Gaussian of a class cannot be fitted.
-    #[error("class `{name}`: {source}")]
+    #[error("class `{}`: {source}", printable(.name))]
     Class {
         /// Name of the class.
         name: String,

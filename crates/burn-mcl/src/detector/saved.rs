@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Detector, DetectorConfig, DetectorError};
-use crate::artifact::{Artifact, ArtifactError, ArtifactWriter, Kind};
+use crate::artifact::{Artifact, ArtifactError, ArtifactWriter, Kind, may_replace};
 use crate::defaults;
 use crate::progress::Progress;
 use crate::train::{TrainConfig, kind};
@@ -158,7 +158,8 @@ impl<N: Network> Detector<N> {
         let calibration = load_calibration(artifact)?;
         let threshold = calibration.threshold(config.tpr)?;
         if threshold != settings.threshold {
-            let reason = format!("the threshold is {}, but the scores give {threshold}", settings.threshold);
+            let reason =
+                format!("the threshold is {:?}, but the scores give {threshold:?}", settings.threshold);
             return Err(artifact.unusable(SETTINGS, reason).into());
         }
         tracing::info!(path = %artifact.path("").display(), "detector loaded");
@@ -178,6 +179,16 @@ impl<N: Network> Detector<N> {
 }
 
 impl Detector<MclModel> {
+    /// Checks that [`save`](Self::save) may write to `path`: nothing is there, or an empty directory, or a detector. To be
+    /// called before a network is trained whose detector could not be saved.
+    ///
+    /// # Errors
+    ///
+    /// [`DetectorError::Artifact`] when something else is there.
+    pub fn may_save(path: impl AsRef<Path>) -> Result<(), DetectorError> {
+        Ok(may_replace(path.as_ref(), KIND).map_err(ArtifactError::from)?)
+    }
+
     /// Reads a detector that [`save`](Self::save) wrote, after checking that every file is the one that was saved.
     /// On the same backend its scores equal those of the detector that was saved, bit for bit.
     ///

@@ -1,4 +1,4 @@
-//! Which class images were taken for.
+//! Which classes were predicted for the images of which class or set.
 
 use serde::Serialize;
 

@@ -1,5 +1,6 @@
 //! What can go wrong while a report is made.
 
+use mcl_data::printable;
 use mcl_infer::InferError;
 use mcl_infer::metrics::MetricError;
 
@@ -10,7 +11,7 @@ use crate::files::FileError;
 #[non_exhaustive]
 pub enum ReportError {
     /// Scores, labels, files or projections that are not one for each image.
-    #[error("the set `{set}` has {images} images, but {found} {what}")]
+    #[error("the set `{}` has {images} images, but {found} {what}", printable(.set))]
     Count {
         /// Name of the set.
         set: String,
@@ -22,19 +23,21 @@ pub enum ReportError {
         found: usize,
     },
     /// A set without images.
-    #[error("the set `{set}` has no images: give it some, or leave it out")]
+    #[error("the set `{}` has no images: give it some, or leave it out", printable(.set))]
     Empty {
         /// Name of the set.
         set: String,
     },
     /// Two sets of one name, which no table or file could tell apart.
-    #[error("two sets are named `{set}`: give each a name of its own")]
+    #[error("two sets are named `{}`: give each a name of its own", printable(.set))]
     SameName {
         /// The name.
         set: String,
     },
     /// A class that the training images do not have.
-    #[error("image {image} of the set `{set}` has class {class}, but there are {classes} training classes")]
+    #[error(
+        "image {image} of the set `{}` has class {class}, but there are {classes} training classes", printable(.set)
+    )]
     Class {
         /// Name of the set.
         set: String,
@@ -47,7 +50,8 @@ pub enum ReportError {
     },
     /// Projections of another network than those of the training images.
     #[error(
-        "the projections of the set `{set}` have {found} dimensions, those of the training images {expected}"
+        "the projections of the set `{}` have {found} dimensions, those of the training images {expected}",
+        printable(.set)
     )]
     Dimension {
         /// Name of the set.
@@ -58,7 +62,7 @@ pub enum ReportError {
         expected: usize,
     },
     /// A score or threshold that is not a number.
-    #[error("{what} is {value}: a report needs finite numbers")]
+    #[error("{} is {value:?}: a report needs finite numbers", printable(.what))]
     NonFinite {
         /// What it is.
         what: String,

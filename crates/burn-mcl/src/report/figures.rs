@@ -244,10 +244,10 @@ pub(super) fn training(steps: &[StepReport]) -> Vec<Figure> {
         ),
         curve_figure("Learning rate", "", steps, &[("learning rate", of(steps, |s| s.learning_rate))], None),
         curve_figure(
-            "Speed",
+            "Views per second",
             &format!("{:.1}% of the time went into waiting for batches.", 100.0 * waiting(steps)),
             steps,
-            &[("views a second", of(steps, |s| s.views_per_second))],
+            &[("views per second", of(steps, |s| s.views_per_second))],
             None,
         ),
     ]

@@ -34,7 +34,7 @@ pub(super) struct Item {
     pub(super) set: String,
     /// Its own class, by name.
     pub(super) class: String,
-    /// The class that it was taken for.
+    /// The class that was predicted.
     pub(super) predicted: String,
     pub(super) score: f64,
     /// The nearest training images, nearest first.
@@ -84,7 +84,7 @@ pub(super) fn gallery(
             lowest(of(0..1, &|part, image| flagged(score(part, image)))),
         ),
         (
-            "Normal images taken for another class",
+            "Normal images predicted as another class",
             "Of the wrong class, with the highest scores.",
             highest(of(0..1, &|_, image| wrong(image))),
         ),

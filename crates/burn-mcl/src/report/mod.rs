@@ -18,13 +18,13 @@
 
 mod confusion;
 mod curves;
+mod date;
 mod density;
 mod error;
 mod figures;
 mod gallery;
 mod map;
 mod page;
-mod part;
 mod pictures;
 mod results;
 mod summary;
@@ -40,11 +40,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub use error::ReportError;
-pub use part::Part;
 pub use summary::{Summary, SummaryRow};
 
 use crate::embed::Embeddings;
 use crate::files::{FileError, replace};
+pub use crate::part::Part;
 use crate::train::StepReport;
 
 /// Gathers what a report shows, and writes it.
@@ -77,6 +77,7 @@ pub struct Report<'a> {
     tpr: Option<f64>,
     calibration: Option<&'a Calibration>,
     history: Vec<StepReport>,
+    facts: Vec<(String, String)>,
     settings: Vec<(String, Value)>,
     notes: Vec<String>,
 }
@@ -100,6 +101,7 @@ impl<'a> Report<'a> {
             tpr: None,
             calibration: None,
             history: Vec::new(),
+            facts: Vec::new(),
             settings: Vec::new(),
             notes: Vec::new(),
         }
@@ -135,6 +137,13 @@ impl<'a> Report<'a> {
         self
     }
 
+    /// A fact to show at the top, under a name: where the images came from, say.
+    #[must_use]
+    pub fn fact(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.facts.push((name.into(), value.into()));
+        self
+    }
+
     /// Settings to show, under a name.
     ///
     /// # Panics
@@ -164,7 +173,7 @@ impl<'a> Report<'a> {
     pub fn summary(&self) -> Result<Summary, ReportError> {
         self.validate()?;
         let classes = self.train.class_names();
-        Summary::new(&self.normal, &self.anomalous, classes, self.threshold, self.tpr)
+        Summary::new(&self.normal, &self.anomalous, classes, self.threshold, self.guarantee())
     }
 
     /// Writes `index.html`, `results.json` and `scores.csv` into the folder `path` and returns the path of the first.
@@ -192,6 +201,25 @@ impl<'a> Report<'a> {
         let index = path.join("index.html");
         replace(&index, page.as_bytes())?;
         Ok(index)
+    }
+
+    /// The share of normal images below the threshold that is not exceeded on average. It is a share of n + 1 ranks, n
+    /// being the number of calibration scores, and so may be less than `1 - tpr`.
+    fn guarantee(&self) -> Option<f64> {
+        let (threshold, tpr) = (self.threshold?, self.tpr?);
+        Some(match self.calibration {
+            Some(calibration) if !calibration.scores().is_empty() => {
+                calibration.p_value(threshold.next_down())
+            }
+            _ => 1.0 - tpr,
+        })
+    }
+
+    /// The notes given, and what the history says.
+    fn notes(&self) -> Vec<String> {
+        let last = self.history.last().filter(|step| step.step == step.total_steps);
+        let collapse = last.and_then(StepReport::collapse).map(|message| format!("Warning: {message}."));
+        collapse.into_iter().chain(self.notes.iter().cloned()).collect()
     }
 
     /// The sets of anomalies, as given.
@@ -224,7 +252,7 @@ impl<'a> Report<'a> {
             if parts[..i].iter().any(|earlier| earlier.name == part.name) {
                 return Err(ReportError::SameName { set: part.name.clone() });
             }
-            part.validate(self.train.class_names().len())?;
+            validate(part, self.train.class_names().len())?;
             let (own, dim) = (part.scored().dim(), self.projections.dim);
             if own != dim {
                 return Err(ReportError::Dimension { set: part.name.clone(), found: own, expected: dim });
@@ -236,5 +264,30 @@ impl<'a> Report<'a> {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Checks that there is one of everything for each image of a set, all finite.
+fn validate(part: &Part, classes: usize) -> Result<(), ReportError> {
+    let (images, set) = (part.images.len(), || part.name.clone());
+    if images == 0 {
+        return Err(ReportError::Empty { set: set() });
+    }
+    let counts = [("scores", part.scores.len()), ("predicted classes", part.predicted.len())];
+    let files = (!part.files.is_empty()).then_some(("files", part.files.len()));
+    for (what, found) in counts.into_iter().chain(files) {
+        if found != images {
+            return Err(ReportError::Count { set: set(), images, what, found });
+        }
+    }
+    if let Some(image) = part.predicted.iter().position(|&class| class >= classes) {
+        return Err(ReportError::Class { set: set(), image, class: part.predicted[image], classes });
+    }
+    match part.scores.iter().position(|score| !score.is_finite()) {
+        Some(image) => Err(ReportError::NonFinite {
+            what: format!("the score of {}", part.image_name(image)),
+            value: part.scores[image],
+        }),
+        None => Ok(()),
     }
 }

@@ -7,7 +7,7 @@ use super::figures::{self, Figure};
 use super::gallery::{Group, Item};
 use super::summary::percent;
 use super::text::{escape, number};
-use super::{Report, Summary, pictures};
+use super::{Report, Summary, date, pictures};
 
 const STYLE: &str = include_str!("style.css");
 
@@ -55,11 +55,11 @@ pub(super) fn html(report: &Report, summary: &Summary, gallery: &[Group]) -> Str
     for (id, name, body) in &sections {
         put(&mut out, format_args!("<section id=\"{id}\">\n<h2>{name}</h2>\n{body}</section>\n"));
     }
-    let version = env!("CARGO_PKG_VERSION");
+    let (version, date) = (env!("CARGO_PKG_VERSION"), date::now());
     put(
         &mut out,
         format_args!(
-            "</main>\n<footer><p>burn-mcl {version}. The numbers are in <code>results.json</code>, every score in \
+            "</main>\n<footer><p>Made by burn-mcl {version} at {date}. The numbers are in <code>results.json</code>, every score in \
              <code>scores.csv</code>, beside this file.</p></footer>\n</body>\n</html>\n"
         ),
     );
@@ -77,19 +77,22 @@ fn summary_section(report: &Report, summary: &Summary) -> String {
         1 => "one class".to_string(),
         n => format!("{n} classes"),
     };
-    put(&mut out, format_args!("<p>Trained on {} images of {classes}.</p>\n", report.train.len()));
-    let head = ["set", "images", "AUROC", "FPR at 95% TPR", "average precision", "flagged"];
+    let held_out = report.calibration.map_or_else(String::new, |calibration| {
+        format!(" {} other images were held out to place the threshold.", calibration.scores().len())
+    });
+    put(&mut out, format_args!("<p>Trained on {} images of {classes}.{held_out}</p>\n", report.train.len()));
+    let head = ["set", "images", "flagged", "AUROC", "FPR at 95% TPR", "average precision"];
     let normal =
-        [&summary.normal, &summary.images.to_string(), "–", "–", "–", &percent(summary.false_alarms)];
+        [&summary.normal, &summary.images.to_string(), &percent(summary.false_alarms), "–", "–", "–"];
     let mut rows = vec![normal.map(String::from).to_vec()];
     for row in &summary.anomalous {
         rows.push(vec![
             row.set.clone(),
             row.images.to_string(),
+            percent(row.found),
             percent(Some(row.metrics.auroc)),
             percent(Some(row.metrics.fpr_at_95_tpr.in_distribution)),
             percent(Some(row.metrics.average_precision.out_of_distribution)),
-            percent(row.found),
         ]);
     }
     out.push_str(&table("Summary", &head.map(String::from), &rows));
@@ -98,9 +101,13 @@ fn summary_section(report: &Report, summary: &Summary) -> String {
         put(
             &mut out,
             format_args!(
-                "<p>An image is flagged as an anomaly when its score is below {threshold}. Of normal images, {promised} at \
-                 most were promised to be flagged on average, and {} were.</p>\n",
-                percent(summary.false_alarms)
+                "<p>An image is flagged as an anomaly when its score is below {threshold}. The threshold guarantees that at \
+                 most {promised} of normal images are flagged, on average over draws of the held-out images. Of the set {}, \
+                 {} are flagged: of all normal images like these, probably {} to {} (95% interval).</p>\n",
+                escape(&summary.normal),
+                percent(summary.false_alarms),
+                percent(summary.false_alarms_interval.map(|interval| interval.0)),
+                percent(summary.false_alarms_interval.map(|interval| interval.1))
             ),
         );
     }
@@ -108,8 +115,15 @@ fn summary_section(report: &Report, summary: &Summary) -> String {
         let accuracy = percent(Some(accuracy));
         put(&mut out, format_args!("<p>Of the normal images, {accuracy} are given their class.</p>\n"));
     }
-    for note in &report.notes {
-        put(&mut out, format_args!("<p>{}</p>\n", escape(note)));
+    for note in report.notes() {
+        put(&mut out, format_args!("<p class=\"note\">{}</p>\n", escape(&note)));
+    }
+    if !report.facts.is_empty() {
+        let rows: Vec<_> =
+            report.facts.iter().map(|(name, value)| vec![name.clone(), value.clone()]).collect();
+        out.push_str("<details><summary>Where the images came from</summary>");
+        out.push_str(&table("Where the images came from", &["what", "value"].map(String::from), &rows));
+        out.push_str("</details>\n");
     }
     out.push_str(
         "<details><summary>What the columns mean</summary><dl>\
@@ -160,7 +174,7 @@ fn table(name: &str, head: &[String], rows: &[Vec<String>]) -> String {
 fn confusion_section(report: &Report) -> String {
     let confusion = Confusion::new(&report.normal, &report.anomalous, report.train.class_names());
     let mut out = String::from(
-        "<p>Rows are what images are, columns what they were taken for, in percent of the row. Anomalies are of no class: \
+        "<p>Rows are what images are, columns the classes that were predicted, in percent of the row. Anomalies are of no class: \
          their rows show what they resemble.</p>\n\
          <div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"Confusion matrix\"><table class=\"confusion\">\n\
          <thead><tr><td></td>",
@@ -205,7 +219,7 @@ fn gallery_item(report: &Report, item: &Item) -> String {
     let (name, class, predicted) = (escape(&item.name), escape(&item.class), escape(&item.predicted));
     let mut out = format!(
         "<li><figure><img class=\"large\" src=\"{picture}\" alt=\"{name}\" title=\"{name}\"/>\n\
-         <figcaption><b>{class}</b> taken for <b>{predicted}</b>, score {}<br/><span class=\"file\">{name}</span></figcaption>\n\
+         <figcaption><b>{class}</b> predicted as <b>{predicted}</b>, score {}<br/><span class=\"file\">{name}</span></figcaption>\n\
          <div class=\"nearest\">",
         number(item.score)
     );

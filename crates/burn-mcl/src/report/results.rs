@@ -1,12 +1,14 @@
 //! The report as data: `results.json` and `scores.csv`.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use serde_json::{Map, json};
 
 use super::confusion::Confusion;
 use super::gallery::Group;
-use super::{Report, Summary, curves};
+use super::{Report, Summary, curves, date};
+use crate::files::hex;
 
 /// Goes up when a field changes its meaning.
 const FORMAT: u32 = 1;
@@ -27,9 +29,11 @@ pub(super) fn json(report: &Report, summary: &Summary, gallery: &[Group]) -> Str
     let value = json!({
         "format": FORMAT,
         "version": env!("CARGO_PKG_VERSION"),
+        "created": date::now(),
         "title": report.title,
+        "facts": report.facts,
         "summary": summary,
-        "notes": report.notes,
+        "notes": report.notes(),
         "class_names": report.train.class_names(),
         "training_images": report.train.class_counts(),
         "confusion": Confusion::new(&report.normal, &report.anomalous, report.train.class_names()),
@@ -41,23 +45,30 @@ pub(super) fn json(report: &Report, summary: &Summary, gallery: &[Group]) -> Str
 }
 
 /// One line an image, the most anomalous of each set first.
+///
+/// Text that a spreadsheet would run as a formula has a `'` before it. Where the cell `image` is not the name of the file to
+/// the letter, for this reason or because the name is not UTF-8, `image_hex` holds the bytes of the name.
 pub(super) fn csv(report: &Report) -> String {
     let classes = report.train.class_names();
-    let mut out = String::from("set,image,class,predicted,score,p_value,is_anomaly\n");
+    let mut out = String::from("set,image,class,predicted,score,p_value,is_anomaly,image_hex\n");
     for part in report.parts() {
         for i in part.most_anomalous() {
             let score = part.scores[i];
             let own = &part.images.class_names()[part.images.label(i)];
             let p_value = report.calibration.map(|calibration| calibration.p_value(score).to_string());
             let is_anomaly = report.threshold.map(|threshold| (score < threshold).to_string());
+            let image = part.image_name(i);
+            let bytes = part.files.get(i).map(|path| path.as_os_str().as_encoded_bytes());
+            let bytes = bytes.filter(|&bytes| guarded(&image).as_bytes() != bytes).map(hex);
             let fields =
-                [&part.name, &part.image_name(i), own, &classes[part.predicted[i]]].map(|f| quoted(f));
+                [&part.name, &image, own, &classes[part.predicted[i]]].map(|field| quoted(&guarded(field)));
             writeln!(
                 out,
-                "{},{score},{},{}",
+                "{},{score},{},{},{}",
                 fields.join(","),
                 p_value.unwrap_or_default(),
-                is_anomaly.unwrap_or_default()
+                is_anomaly.unwrap_or_default(),
+                bytes.unwrap_or_default()
             )
             .expect("a string takes it");
         }
@@ -65,10 +76,32 @@ pub(super) fn csv(report: &Report) -> String {
     out
 }
 
+/// A text that no spreadsheet takes for a formula: those begin with one of `= + - @`, a tab or a carriage return.
+fn guarded(text: &str) -> Cow<'_, str> {
+    match text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        true => format!("'{text}").into(),
+        false => text.into(),
+    }
+}
+
 /// A field as RFC 4180 has it.
 fn quoted(field: &str) -> String {
     match field.contains([',', '"', '\n', '\r']) {
         true => format!("\"{}\"", field.replace('"', "\"\"")),
         false => field.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cell_is_a_formula() {
+        let cell = |text| quoted(&guarded(text));
+        assert_eq!(cell("=HYPERLINK(\"x\")"), r#""'=HYPERLINK(""x"")""#);
+        assert_eq!(["+1", "-a", "@b", "\tc"].map(cell), ["'+1", "'-a", "'@b", "'\tc"]);
+        assert_eq!(cell("\r=1"), "\"'\r=1\"");
+        assert_eq!(["a=b", "a-1.png", ""].map(cell), ["a=b", "a-1.png", ""]);
     }
 }

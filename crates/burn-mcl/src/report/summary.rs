@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use mcl_data::printable;
 use mcl_infer::metrics::{OodMetrics, accuracy};
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +23,12 @@ pub struct Summary {
     pub threshold: Option<f64>,
     /// Share of normal images below the threshold, in [0, 1].
     pub false_alarms: Option<f64>,
-    /// The share of normal images that was to be below it at most, on average.
+    /// 95% interval of the share of all normal images that lie below the threshold, from those of this set (Wilson's score
+    /// interval).
+    #[serde(default)]
+    pub false_alarms_interval: Option<(f64, f64)>,
+    /// The guarantee of the threshold: at most this share of normal images lies below it, on average over draws of the
+    /// calibration images.
     pub false_alarms_promised: Option<f64>,
     /// One row for each anomalous set.
     pub anomalous: Vec<SummaryRow>,
@@ -49,7 +55,7 @@ impl Summary {
         anomalous: &[Part],
         training_classes: &[String],
         threshold: Option<f64>,
-        tpr: Option<f64>,
+        guarantee: Option<f64>,
     ) -> Result<Self, ReportError> {
         let below = |scores: &[f64]| {
             let share =
@@ -72,10 +78,20 @@ impl Summary {
             accuracy: classes.map(|classes| accuracy(&normal.predicted, &classes)).transpose()?,
             threshold,
             false_alarms: below(&normal.scores),
-            false_alarms_promised: threshold.and(tpr).map(|tpr| 1.0 - tpr),
+            false_alarms_interval: below(&normal.scores).map(|share| interval(share, normal.scores.len())),
+            false_alarms_promised: guarantee,
             anomalous: rows.collect::<Result<_, ReportError>>()?,
         })
     }
+}
+
+/// Wilson's score interval at 95%: where the share of all images lies, of which `images` were drawn with this `share`.
+fn interval(share: f64, images: usize) -> (f64, f64) {
+    const Z: f64 = 1.959_963_984_540_054; // 97.5% of a normal distribution lies below it
+    let (n, z2) = (images as f64, Z * Z);
+    let middle = share + z2 / (2.0 * n);
+    let half = Z * (share * (1.0 - share) / n + z2 / (4.0 * n * n)).sqrt();
+    (((middle - half) / (1.0 + z2 / n)).max(0.0), ((middle + half) / (1.0 + z2 / n)).min(1.0))
 }
 
 /// A share in percent; a dash where there is none.
@@ -85,23 +101,44 @@ pub(super) fn percent(share: Option<f64>) -> String {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.anomalous.iter().map(|row| row.set.chars().count());
-        let width = names.chain([self.normal.chars().count(), 3]).max().unwrap_or_default();
+        let normal = printable(&self.normal);
+        let sets: Vec<String> = self.anomalous.iter().map(|row| printable(&row.set)).collect();
+        let width = sets.iter().chain([&normal]).map(|name| name.chars().count()).fold(3, usize::max);
         writeln!(f, "{:width$}  images   AUROC  FPR@95TPR  flagged", "set")?;
         let flagged = percent(self.false_alarms);
-        write!(f, "{:width$}  {:>6}  {:>6}  {:>9}  {flagged:>7}", self.normal, self.images, "", "")?;
+        write!(f, "{:width$}  {:>6}  {:>6}  {:>9}  {flagged:>7}", normal, self.images, "", "")?;
         if let Some(promised) = self.false_alarms_promised {
-            write!(f, "  false alarms; {} promised on average", percent(Some(promised)))?;
+            write!(f, "  false alarms; at most {} guaranteed on average", percent(Some(promised)))?;
         }
-        for row in &self.anomalous {
+        for (row, set) in self.anomalous.iter().zip(&sets) {
             let auroc = percent(Some(row.metrics.auroc));
             let fpr = percent(Some(row.metrics.fpr_at_95_tpr.in_distribution));
             let found = percent(row.found);
-            write!(f, "\n{:width$}  {:>6}  {auroc:>6}  {fpr:>9}  {found:>7}", row.set, row.images)?;
+            write!(f, "\n{:width$}  {:>6}  {auroc:>6}  {fpr:>9}  {found:>7}", set, row.images)?;
         }
         if let Some(accuracy) = self.accuracy {
             write!(f, "\nclass of normal images right: {}", percent(Some(accuracy)))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The ends are those p from which the share seen is 1.96 standard deviations away.
+    #[test]
+    fn the_interval_is_wilsons() {
+        for (count, images) in [(8, 250), (118, 2000), (6, 12)] {
+            let share = f64::from(count) / f64::from(images);
+            let (low, high) = interval(share, images as usize);
+            assert!(low < share && share < high);
+            for p in [low, high] {
+                let deviation = (p * (1.0 - p) / f64::from(images)).sqrt();
+                assert!(((share - p).abs() / deviation - 1.959_964).abs() < 1e-6, "{count} of {images}: {p}");
+            }
+        }
+        assert!(interval(0.0, 12).0 < 1e-12 && interval(1.0, 12).1 > 1.0 - 1e-12);
     }
 }

@@ -1,7 +1,9 @@
 //! Text that goes into HTML.
 
-/// With the characters that mean something to HTML replaced, in text and in quoted attributes; control characters,
-/// which HTML does not allow, become a mark.
+use mcl_data::printable;
+
+/// With the characters that mean something to HTML replaced, in text and in quoted attributes. Control characters, which
+/// HTML does not allow, and bidirectional marks become escapes; line breaks and tabs stay.
 pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -12,8 +14,8 @@ pub(super) fn escape(text: &str) -> String {
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
             '\n' | '\t' => out.push(c),
-            c if c.is_control() => out.push('\u{fffd}'),
-            c => out.push(c),
+            c if c.is_ascii_graphic() || c == ' ' => out.push(c),
+            c => out.push_str(&printable(c.encode_utf8(&mut [0; 4]))),
         }
     }
     out
@@ -37,8 +39,8 @@ mod tests {
     #[test]
     fn nothing_in_a_name_becomes_markup() {
         assert_eq!(
-            escape("<a href=\"x\" b='&'>\u{1}"),
-            "&lt;a href=&quot;x&quot; b=&#39;&amp;&#39;&gt;\u{fffd}"
+            escape("<a href=\"x\" b='&'>\u{1}ä\u{202e}"),
+            r"&lt;a href=&quot;x&quot; b=&#39;&amp;&#39;&gt;\u{1}ä\u{202e}"
         );
     }
 

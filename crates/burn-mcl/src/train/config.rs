@@ -186,8 +186,8 @@ impl TrainConfig {
     }
 }
 
-/// The value of a setting that may be left out.
-fn shown<T: ToString>(setting: Option<T>) -> String {
+/// A setting that need not be given, as it was written.
+fn shown(setting: Option<impl ToString>) -> String {
     setting.map_or_else(|| "not given".into(), |value| value.to_string())
 }
 
@@ -254,6 +254,12 @@ mod tests {
                 other => panic!("{name}: {other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_value_is_shown_as_it_was_given() {
+        let error = TrainConfig::new().with_steps(Some(0)).validate().unwrap_err().to_string();
+        assert!(error.contains("`steps` is 0, but"), "{error}");
     }
 
     #[test]

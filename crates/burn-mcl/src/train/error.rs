@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mcl_data::DataError;
+use mcl_data::{DataError, printable};
 use mcl_loss::LossError;
 use mcl_model::ModelError;
 
@@ -71,27 +71,30 @@ pub enum TrainError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Another process, or another trainer in this one, is using the run directory.
-    #[error("{} is in use by another run: wait for it, stop it, or use another directory", .path.display())]
+    #[error("{} is in use by another run: wait for it, stop it, or use another directory", printable(.path))]
     InUse {
         /// The run directory.
         path: PathBuf,
     },
     /// A class without images.
-    #[error("class `{name}` has no images: take only the classes that have some (ImageSet::select_classes)")]
+    #[error(
+        "class `{}` has no images: take only the classes that have some (ImageSet::select_classes)",
+        printable(.name)
+    )]
     EmptyClass {
         /// Its name.
         name: String,
     },
     /// Nothing was trained in the run directory yet.
-    #[error("{} holds no checkpoint: nothing was trained there yet", .path.display())]
+    #[error("{} holds no checkpoint: nothing was trained there yet", printable(.path))]
     Untrained {
         /// The run directory.
         path: PathBuf,
     },
     /// The run directory belongs to a run with other settings or other images.
     #[error(
-        "{} holds a run whose {setting} is {found}, and this run's is {expected}: use another run \
-         directory, or what it was started with", .path.display()
+        "{} holds a run whose {setting} is {}, and this run's is {}: use another run \
+         directory, or what it was started with", printable(.path), printable(.found), printable(.expected)
     )]
     OtherRun {
         /// The run directory.
@@ -106,7 +109,7 @@ pub enum TrainError {
     /// There are checkpoints, and none is whole.
     #[error(
         "none of the {count} checkpoints in {} can be read, so the run cannot go on; delete the directory to start \
-         over. The newest: {newest}", .path.display()
+         over. The newest: {newest}", printable(.path)
     )]
     NoCheckpoint {
         /// The directory of the checkpoints.
@@ -146,7 +149,7 @@ impl From<FileError> for TrainError {
 fn last_good(checkpoint: &Option<PathBuf>) -> String {
     match checkpoint {
         Some(path) => {
-            format!("the last good weights are in {}, and train::load_network reads them", path.display())
+            format!("the last good weights are in {}, and train::load_network reads them", printable(path))
         }
         None => "there is no earlier checkpoint".into(),
     }
@@ -154,7 +157,7 @@ fn last_good(checkpoint: &Option<PathBuf>) -> String {
 
 fn goes_on(checkpoint: &Option<PathBuf>) -> String {
     match checkpoint {
-        Some(path) => format!(", saved in {}: start the same run again to go on", path.display()),
+        Some(path) => format!(", saved in {}: start the same run again to go on", printable(path)),
         None => ", without a run directory to keep them in".into(),
     }
 }

@@ -91,7 +91,7 @@ impl StepReport {
     }
 
     /// What to say when this is the last step of a run, and the projections still lie together.
-    pub(super) fn collapse(&self) -> Option<String> {
+    pub(crate) fn collapse(&self) -> Option<String> {
         self.is_collapsed().then(|| {
             format!(
                 "the network has hardly learned to tell images apart: at the end all projections still lie together \

@@ -1,6 +1,5 @@
 //! What a run directory says of its run: the settings, the images and the schedule that it was started with.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -32,6 +31,7 @@ pub(super) fn same_or_new(
 ) -> Result<(), TrainError> {
     let stored = |name| if new { Ok(None) } else { read(root, name) };
     match stored(CONFIG)? {
+        None if !new => return Err(ArtifactError::Missing { path: root.join(CONFIG) }.into()),
         None => write(root, CONFIG, config)?,
         Some(found) => {
             let mut found = completed(found);
@@ -47,6 +47,10 @@ pub(super) fn same_or_new(
         [(DATA, " of the images", value(images)), (SCHEDULE, " of the schedule", value(schedule))]
     {
         match stored(name)? {
+            // Without it nobody knows what the checkpoints were trained on. Earlier versions wrote no schedule.
+            None if !new && name == DATA => {
+                return Err(ArtifactError::Missing { path: root.join(name) }.into());
+            }
             None => write(root, name, &content)?,
             Some(found) => same(root, of, &found, &content)?,
         }
@@ -96,11 +100,11 @@ fn write(root: &Path, name: &str, content: &impl Serialize) -> Result<(), TrainE
 /// What a file of the directory holds, if it is there.
 fn read(root: &Path, name: &str) -> Result<Option<Value>, TrainError> {
     let path = root.join(name);
-    match fs::read_to_string(&path) {
+    match files::read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(FileError::on("read", &path)(error).into()),
-        Ok(text) => Ok(Some(
-            serde_json::from_str(&text)
+        Ok(bytes) => Ok(Some(
+            serde_json::from_slice(&bytes)
                 .map_err(|error| ArtifactError::Content { path, reason: error.to_string() })?,
         )),
     }

@@ -1,8 +1,8 @@
 //! A data set and a run that take seconds.
 #![allow(dead_code)] // each test binary uses its part
 
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 use burn_mcl::data::ImageSet;
 use burn_mcl::model::{MclModel, MclModelConfig, ResNetConfig, ResNetDepth};
@@ -60,4 +60,12 @@ pub(crate) fn bits(model: &MclModel) -> Vec<u8> {
     let path = dir.path().join("model.safetensors");
     model.save_safetensors(&path).unwrap();
     fs::read(path).unwrap()
+}
+
+/// The example beside this test, which `cargo test` and `cargo build --examples` build.
+pub(crate) fn example(name: &str) -> PathBuf {
+    let test = env::current_exe().unwrap();
+    let path = test.parent().and_then(Path::parent).unwrap().join("examples").join(name);
+    assert!(path.exists(), "{} is not there: build it with `cargo build --examples`", path.display());
+    path
 }

@@ -39,7 +39,13 @@ pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<RgbImage, DataError> {
     let mut cursor = Cursor::new(bytes);
     match decode_upright(&mut cursor) {
         Ok(image) => Ok(flatten(image)),
-        Err(ImageError::Limits(error)) => Err(over_limit(path, error.to_string(), limit_text())),
+        Err(ImageError::Limits(error)) => {
+            let what = match error.kind() {
+                LimitErrorKind::DimensionError => "too many pixels a side",
+                _ => "too much memory",
+            };
+            Err(over_limit(path, what.into(), limit_text()))
+        }
         Err(source) => {
             let offset = cursor.position().min(bytes.len() as u64);
             Err(DataError::Undecodable { path: path.to_path_buf(), offset, source })
@@ -259,6 +265,11 @@ mod tests {
             bomb[29..33].copy_from_slice(&crc.to_be_bytes());
             let error = decode(Path::new("bomb.png"), &bomb).unwrap_err();
             assert!(matches!(error, DataError::OverLimit { .. }), "{error}");
+            let what = if width == 40_000 { "too many pixels a side" } else { "too much memory" };
+            assert!(
+                error.to_string().contains(&format!("asks for {what}, the limit is 32768 pixels")),
+                "{error}"
+            );
         }
     }
 

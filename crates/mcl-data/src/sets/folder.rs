@@ -15,7 +15,13 @@ use crate::{DataError, ImageSet};
 const EXTENSIONS: [&str; 12] =
     ["bmp", "gif", "jpeg", "jpg", "pbm", "pgm", "png", "pnm", "ppm", "tif", "tiff", "webp"];
 
-/// The same, for errors.
+/// Extensions of pictures that this version cannot read, in lower case.
+const OTHER_EXTENSIONS: [&str; 18] = [
+    "arw", "avif", "cr2", "cr3", "dng", "exr", "hdr", "heic", "heif", "ico", "jp2", "jxl", "nef", "orf",
+    "psd", "qoi", "svg", "tga",
+];
+
+/// [`EXTENSIONS`], for errors.
 pub(crate) const LOOKED_FOR: &str = "bmp, gif, jpeg, png, pnm, tiff and webp files";
 
 /// How a picture gets the size of its set.
@@ -29,8 +35,12 @@ pub(crate) enum Fit {
 
 /// Whether the name is a picture's: a known extension, and not hidden (`._x.png` is not a picture).
 pub(crate) fn is_picture(path: &Path) -> bool {
+    ends_with(path, &EXTENSIONS)
+}
+
+fn ends_with(path: &Path, extensions: &[&str]) -> bool {
     let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
-    !is_hidden(path) && extension.is_some_and(|e| EXTENSIONS.contains(&e.as_str()))
+    !is_hidden(path) && extension.is_some_and(|e| extensions.contains(&e.as_str()))
 }
 
 fn is_hidden(path: &Path) -> bool {
@@ -80,6 +90,25 @@ fn visit(folder: &Path, visited: &mut HashSet<PathBuf>, found: &mut Vec<PathBuf>
         }
     }
     Ok(())
+}
+
+/// Pictures in `folder` and below whose formats are not read, sorted. Links to folders are not followed: nothing depends
+/// on these files but a remark.
+pub(crate) fn other_formats_below(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let (mut found, mut folders) = (Vec::new(), vec![folder.to_path_buf()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).map_err(DataError::io("list", &folder))? {
+            let entry = entry.map_err(DataError::io("list", &folder))?;
+            let path = entry.path();
+            if ends_with(&path, &OTHER_EXTENSIONS) {
+                found.push(path);
+            } else if !is_hidden(&path) && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// The last part of a path as text.

@@ -27,6 +27,8 @@ pub struct ImageFolder {
     pub files: Vec<PathBuf>,
     /// The files that could not be read.
     pub unreadable: Vec<Unreadable>,
+    /// Pictures of formats that are not read (HEIC, AVIF, raw files of cameras and others), by the ends of their names.
+    pub other_formats: Vec<PathBuf>,
     /// What became of the cache.
     pub cache: CacheUse,
 }
@@ -45,7 +47,7 @@ pub struct Unreadable {
 /// The classes are the sub-folders sorted by name; the images of a class are its picture files, in folders below it too,
 /// sorted by name (bmp, gif, jpeg, png, pnm, tiff, webp; other files and hidden ones are passed over). Links are followed;
 /// a folder that several of them lead to counts once in a class. A root without sub-folders is one class of the root's
-/// name.
+/// name, and so is a root that is a picture itself.
 ///
 /// Pictures are turned upright as their EXIF block says, transparency is laid over white, grey becomes RGB and 16 bits
 /// become 8; then they are stretched to `size` (height, width) with an antialiased bilinear filter. Decoding runs on all
@@ -65,7 +67,7 @@ pub struct Unreadable {
 /// # Ok::<(), mcl_data::DataError>(())
 /// ```
 pub fn load(root: &Path, size: (usize, usize)) -> Result<ImageSet, DataError> {
-    let Listing { class_names, files, .. } = Listing::read(root)?;
+    let Listing { class_names, files, .. } = Listing::read(root, false)?;
     folder::load(&files, class_names, size, Fit::Stretch)
 }
 

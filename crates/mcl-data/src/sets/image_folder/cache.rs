@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::printable;
+
 /// Goes up when the layout or the way to decode and resize changes.
 pub(super) const FORMAT: u32 = 2;
 const MAGIC: &[u8; 8] = b"mclpixel";
@@ -52,10 +54,10 @@ impl std::fmt::Display for CacheUse {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Off => write!(f, "no cache"),
-            Self::Read(path) => write!(f, "from the cache {}", path.display()),
-            Self::Written { path, replaced: None } => write!(f, "cached in {}", path.display()),
+            Self::Read(path) => write!(f, "from the cache {}", printable(path)),
+            Self::Written { path, replaced: None } => write!(f, "cached in {}", printable(path)),
             Self::Written { path, replaced: Some(why) } => {
-                write!(f, "cached anew in {} ({why})", path.display())
+                write!(f, "cached anew in {} ({why})", printable(path))
             }
             Self::NotWritten { reason, .. } => write!(f, "not cached: {reason}"),
         }

@@ -11,7 +11,7 @@ use super::{ImageFolder, Listing, Unreadable, fingerprint};
 use crate::files::decode;
 use crate::image_set::check_size;
 use crate::sets::folder::{self, Fit};
-use crate::{DataError, ImageSet};
+use crate::{DataError, ImageSet, printable};
 
 /// Unreadable files that an error names.
 const NAMED: usize = 5;
@@ -37,9 +37,12 @@ const NAMED: usize = 5;
 pub struct ImageFolderConfig {
     /// Height and width that every picture is stretched to, in pixels.
     pub size: (usize, usize),
-    /// Share of the pictures that may be unreadable, from 0 to 1; rounded up to whole files.
+    /// Share of the pictures that may be unreadable, from 0 to 1, rounded down to whole files: 0.05 allows 1 of 20 and none of 19.
     #[config(default = 0.05)]
     pub unreadable: f64,
+    /// Whether a class may be left without a readable picture. The class keeps its name and its label.
+    #[config(default = false)]
+    pub empty_classes: bool,
     /// Folder for the cache file; `None` for no cache.
     #[config(default = "None")]
     pub cache: Option<PathBuf>,
@@ -59,7 +62,8 @@ impl ImageFolderConfig {
     /// - [`DataError::NoClassFolders`], [`DataError::EmptyFolder`], [`DataError::MixedFolder`] if there is no class, a
     ///   class without a picture, or pictures both in `root` and in folders
     /// - [`DataError::EqualFolderNames`] if two classes have the same name once it is text
-    /// - [`DataError::UnreadableClass`] if not one picture of a class can be read
+    /// - [`DataError::UnreadableClass`] if not one picture of a class can be read and
+    ///   [`empty_classes`](Self::empty_classes) is off
     /// - [`DataError::OutOfMemory`], [`DataError::Io`], [`DataError::Setting`]
     pub fn load(
         &self,
@@ -71,7 +75,7 @@ impl ImageFolderConfig {
             let (value, requirement) = (self.unreadable.to_string(), "must be a share from 0 to 1");
             return Err(DataError::Setting { name: "unreadable", value, requirement });
         }
-        let listing = Listing::read(root)?;
+        let listing = Listing::read(root, self.empty_classes)?;
         let Some(folder) = &self.cache else {
             let (decoded, _) = decode_all(&listing, self.size, observer)?;
             return self.finish(listing, decoded, CacheUse::Off);
@@ -90,7 +94,7 @@ impl ImageFolderConfig {
         let written = match passing {
             Some(reason) => Err(format!("a picture may be readable another time: {reason}")),
             None => cache::write(&path, &expected, &decoded)
-                .map_err(|error| format!("cannot write {}: {error}", path.display())),
+                .map_err(|error| format!("cannot write {}: {error}", printable(&path))),
         };
         let cache = match written {
             Ok(()) => CacheUse::Written { path, replaced },
@@ -101,9 +105,10 @@ impl ImageFolderConfig {
 
     /// Holds the limit, and puts files, labels and pixels together.
     fn finish(&self, listing: Listing, decoded: Decoded, cache: CacheUse) -> Result<ImageFolder, DataError> {
-        let Listing { root, class_names, mut folders, files } = listing;
+        let Listing { root, class_names, mut folders, files, other_formats } = listing;
         let (pictures, unreadable) = (files.len(), decoded.unreadable.len());
-        let limit = (self.unreadable * pictures as f64).ceil() as usize;
+        // 0.29 * 100 is a little less than 29.
+        let limit = (self.unreadable * pictures as f64 + 1e-9).floor() as usize;
         if unreadable > limit {
             let first = decoded.unreadable.into_iter().take(NAMED).map(|(_, reason)| reason).collect();
             return Err(DataError::TooManyUnreadable { path: root, unreadable, pictures, limit, first });
@@ -120,14 +125,15 @@ impl ImageFolderConfig {
             }
         }
         let images = ImageSet::new(decoded.pixels, self.size, labels, class_names)?;
-        if let Some(class) = images.class_counts().iter().position(|&count| count == 0) {
+        let empty = images.class_counts().iter().position(|&count| count == 0);
+        if let Some(class) = empty.filter(|_| !self.empty_classes) {
             let path = folders.swap_remove(class);
             // A listing holds no class without files: here they were all unreadable.
             let mut of_class = unreadable.into_iter().filter(|file| file.path.starts_with(&path));
             let first = of_class.next().map(|file| file.reason).unwrap_or_default();
             return Err(DataError::UnreadableClass { pictures: 1 + of_class.count(), first, path });
         }
-        Ok(ImageFolder { images, files: kept, unreadable, cache })
+        Ok(ImageFolder { images, files: kept, unreadable, other_formats, cache })
     }
 }
 

@@ -16,11 +16,26 @@ pub(super) struct Listing {
     pub(super) folders: Vec<PathBuf>,
     /// Every picture with its class.
     pub(super) files: Vec<(PathBuf, usize)>,
+    /// Pictures of formats that are not read.
+    pub(super) other_formats: Vec<PathBuf>,
 }
 
 impl Listing {
-    /// Lists `root`: one class for each sub-folder, or one class if there are pictures only.
-    pub(super) fn read(root: &Path) -> Result<Self, DataError> {
+    /// Lists `root`: one class for each sub-folder, or one class if there are pictures only, or if `root` is a picture.
+    /// A class without pictures is an error, unless `empty_classes` are wanted.
+    pub(super) fn read(root: &Path, empty_classes: bool) -> Result<Self, DataError> {
+        if root.is_file() {
+            let (root, name) = (root.to_path_buf(), folder::name(root));
+            let files = vec![(root.clone(), 0)];
+            return Ok(Self {
+                folders: vec![root.clone()],
+                root,
+                class_names: vec![name],
+                files,
+                other_formats: vec![],
+            });
+        }
+        let other_formats = folder::other_formats_below(root)?;
         let (folders, pictures) = (folder::folders(root)?, folder::pictures(root)?);
         let root = root.to_path_buf();
         match (folders.first(), pictures.first()) {
@@ -33,20 +48,20 @@ impl Listing {
             (None, Some(_)) => {
                 let class_names = vec![folder::own_name(&root)];
                 let files = pictures.into_iter().map(|path| (path, 0)).collect();
-                Ok(Self { folders: vec![root.clone()], root, class_names, files })
+                Ok(Self { folders: vec![root.clone()], root, class_names, files, other_formats })
             }
             (Some(_), None) => {
                 let class_names = names(&folders)?;
                 let mut files = Vec::new();
                 for (label, folder) in folders.iter().enumerate() {
                     let pictures = folder::pictures_below(folder)?;
-                    if pictures.is_empty() {
+                    if pictures.is_empty() && !empty_classes {
                         let path = folder.clone();
                         return Err(DataError::EmptyFolder { path, looked_for: LOOKED_FOR });
                     }
                     files.extend(pictures.into_iter().map(|path| (path, label)));
                 }
-                Ok(Self { root, class_names, folders, files })
+                Ok(Self { root, class_names, folders, files, other_formats })
             }
         }
     }

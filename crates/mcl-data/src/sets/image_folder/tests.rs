@@ -102,6 +102,67 @@ fn a_class_of_unreadable_files_is_an_error() {
     assert!(path.ends_with("b") && first.contains("1.png"), "{error}");
 }
 
+#[test]
+fn empty_and_unreadable_classes_may_stay_without_pictures() {
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| root.path().join(name);
+    for class in ["a", "damaged", "empty"] {
+        fs::create_dir(at(class)).unwrap();
+    }
+    RgbImage::new(2, 2).save(at("a/1.png")).unwrap();
+    fs::write(at("damaged/1.png"), "no picture").unwrap();
+    let config = ImageFolderConfig::new((2, 2)).with_unreadable(1.0);
+    let error = config.load(root.path(), &quiet).unwrap_err();
+    assert!(matches!(&error, DataError::EmptyFolder { path, .. } if path.ends_with("empty")), "{error}");
+
+    let lenient = config.with_empty_classes(true);
+    let folder = lenient.load(root.path(), &quiet).unwrap();
+    assert_eq!(folder.images.class_names(), ["a", "damaged", "empty"]);
+    assert_eq!((folder.images.labels(), folder.unreadable.len()), (&[0][..], 1));
+    fs::write(at("a/1.png"), "no picture either").unwrap();
+    let folder = lenient.load(root.path(), &quiet).unwrap();
+    assert_eq!((folder.images.len(), folder.unreadable.len()), (0, 2));
+}
+
+#[test]
+fn the_limit_of_unreadable_files_is_rounded_down() {
+    let root = folder(); // ten pictures
+    fs::write(root.path().join("2.png"), "no picture").unwrap();
+    let load = |share| ImageFolderConfig::new((4, 4)).with_unreadable(share).load(root.path(), &quiet);
+    assert!(matches!(load(0.09), Err(DataError::TooManyUnreadable { unreadable: 1, limit: 0, .. })));
+    assert_eq!(load(0.1).unwrap().unreadable.len(), 1);
+}
+
+#[test]
+fn a_picture_alone_is_one_class_and_other_formats_are_listed() {
+    let root = folder();
+    let one = root.path().join("5.png");
+    let alone = ImageFolderConfig::new((2, 2)).load(&one, &quiet).unwrap();
+    assert_eq!((alone.images.class_names(), &alone.files), (&["5.png".to_string()][..], &vec![one]));
+
+    for name in ["b.HEIC", "a.avif", ".hidden.heic", "notes.txt"] {
+        fs::write(root.path().join(name), "").unwrap();
+    }
+    let all = ImageFolderConfig::new((2, 2)).load(root.path(), &quiet).unwrap();
+    assert_eq!(all.other_formats, ["a.avif", "b.HEIC"].map(|name| root.path().join(name)));
+    assert_eq!(all.images.len(), 10);
+}
+
+/// A line break in a name forges no line of output.
+#[cfg(unix)]
+#[test]
+fn errors_escape_the_names_of_files() {
+    let root = tempfile::tempdir().unwrap();
+    let hostile = root.path().join("a\n0 pictures flagged\u{1b}[2J\u{202e}.png");
+    fs::write(&hostile, "no picture").unwrap();
+    let error = crate::image_folder::load(root.path(), (2, 2)).unwrap_err().to_string();
+    assert!(error.contains(r"a\n0 pictures flagged\u{1b}[2J\u{202e}.png"), "{error}");
+    assert!(!error.contains(['\n', '\u{1b}', '\u{202e}']), "{error}");
+    fs::create_dir(root.path().join("folder\n")).unwrap();
+    let error = crate::image_folder::load(root.path(), (2, 2)).unwrap_err();
+    assert!(matches!(error, DataError::MixedFolder { .. }) && !error.to_string().contains('\n'), "{error}");
+}
+
 /// What the system could not open may be there another time: a cache would keep it out for good.
 #[cfg(unix)]
 #[test]

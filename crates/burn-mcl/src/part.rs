@@ -1,12 +1,12 @@
-//! One set of images in a report: its pictures, where they lie, and what was made of them.
+//! One judged set of images: its pictures, where they lie, and what was made of them. Reports and evaluations are made of
+//! such sets.
 
 use std::path::PathBuf;
 
-use mcl_data::ImageSet;
+use mcl_data::{ImageSet, utf8_name};
 use mcl_infer::{Aggregation, MahalanobisScorer, TestTimeViews};
 use mcl_model::Network;
 
-use super::ReportError;
 use crate::detector::{Detector, DetectorConfig, DetectorError};
 use crate::progress::Progress;
 use crate::scored::ScoredSet;
@@ -14,13 +14,13 @@ use crate::scored::ScoredSet;
 /// A set of judged images.
 #[derive(Debug, Clone)]
 pub struct Part<'a> {
-    pub(super) name: String,
-    pub(super) images: &'a ImageSet,
-    pub(super) files: &'a [PathBuf],
-    /// The class that each image was taken for, among the training classes.
-    pub(super) predicted: Vec<usize>,
+    pub(crate) name: String,
+    pub(crate) images: &'a ImageSet,
+    pub(crate) files: &'a [PathBuf],
+    /// The class predicted for each image, among the training classes.
+    pub(crate) predicted: Vec<usize>,
     /// Higher = more normal.
-    pub(super) scores: Vec<f64>,
+    pub(crate) scores: Vec<f64>,
     scored: ScoredSet,
 }
 
@@ -112,7 +112,7 @@ impl<'a> Part<'a> {
     }
 
     /// The projection of image `i`.
-    pub(super) fn projection(&self, i: usize) -> &[f32] {
+    pub(crate) fn projection(&self, i: usize) -> &[f32] {
         let dim = self.scored.dim();
         &self.scored.projections()[i * dim..][..dim]
     }
@@ -122,10 +122,11 @@ impl<'a> Part<'a> {
         &self.scores
     }
 
-    /// What image `i` is called: its file, or its number.
+    /// What image `i` is called: its file, or its number. Bytes of a file name that are not UTF-8 are written `\xE4`;
+    /// [`printable`](mcl_data::printable) makes the name fit for a terminal.
     pub fn image_name(&self, i: usize) -> String {
         match self.files.get(i) {
-            Some(path) => path.display().to_string(),
+            Some(path) => utf8_name(path),
             None => format!("{} {i}", self.name),
         }
     }
@@ -140,31 +141,5 @@ impl<'a> Part<'a> {
         let of_class: Vec<Option<usize>> =
             own.iter().map(|name| training.iter().position(|other| other == name)).collect();
         self.images.labels().iter().map(|&label| of_class[label]).collect()
-    }
-
-    /// Checks that there is one of everything for each image, all finite.
-    pub(super) fn validate(&self, classes: usize) -> Result<(), ReportError> {
-        let images = self.images.len();
-        if images == 0 {
-            return Err(ReportError::Empty { set: self.name.clone() });
-        }
-        let counts = [("scores", self.scores.len()), ("predicted classes", self.predicted.len())];
-        let files = (!self.files.is_empty()).then_some(("files", self.files.len()));
-        for (what, found) in counts.into_iter().chain(files) {
-            if found != images {
-                return Err(ReportError::Count { set: self.name.clone(), images, what, found });
-            }
-        }
-        if let Some(image) = self.predicted.iter().position(|&class| class >= classes) {
-            let (set, class) = (self.name.clone(), self.predicted[image]);
-            return Err(ReportError::Class { set, image, class, classes });
-        }
-        match self.scores.iter().position(|score| !score.is_finite()) {
-            Some(image) => Err(ReportError::NonFinite {
-                what: format!("the score of {}", self.image_name(image)),
-                value: self.scores[image],
-            }),
-            None => Ok(()),
-        }
     }
 }
