@@ -82,25 +82,25 @@ pub(crate) fn means<const TERMS: usize, const OBJECTIVES: usize>(
             .iter()
             .map(|partner| partner.clone().inner().narrow(0, block.range.start, block.range.len()))
             .collect();
+        let mut values = None;
         if tracked {
             for (gradient, weights) in gradients.iter_mut().zip(objectives) {
-                let (pairs, partners) =
-                    (pairs.leaves(), partners.iter().cloned().map(leaf).collect::<Vec<_>>());
+                let pairs = pairs.leaves();
+                let partners: Vec<_> = partners.iter().cloned().map(leaf).collect();
                 let terms = loss.terms(&block.range, &pairs, &partners);
+                values = Some(terms.clone().map(Tensor::inner));
                 let mut slopes = sum_of(terms.map(Tensor::sum), weights).backward();
-                gradient.add(
-                    &block,
-                    pairs.slope(&mut slopes),
-                    partners.iter().map(|partner| {
-                        partner
-                            .grad_remove(&mut slopes)
-                            .unwrap_or_else(|| partner.clone().inner().zeros_like())
-                    }),
-                );
+                let of_pairs = pairs.slope(&mut slopes);
+                let of_partners = partners.iter().map(|partner| {
+                    let slope = partner.grad_remove(&mut slopes);
+                    slope.unwrap_or_else(|| partner.clone().inner().zeros_like())
+                });
+                gradient.add(&block, of_pairs, of_partners);
             }
         }
-        for (of_rows, term) in of_rows.iter_mut().zip(loss.terms(&block.range, &pairs, &partners)) {
-            of_rows.push(term);
+        let values = values.unwrap_or_else(|| loss.terms(&block.range, &pairs, &partners));
+        for (of_rows, values) in of_rows.iter_mut().zip(values) {
+            of_rows.push(values);
         }
     }
     let terms = of_rows.map(|of_rows| Tensor::cat(of_rows, 0).mean());

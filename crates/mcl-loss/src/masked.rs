@@ -6,7 +6,8 @@ use burn::tensor::{Bool, Tensor};
 
 use crate::{
     batch::Batch,
-    blockwise, ccm, dense,
+    blockwise::{self, Means},
+    ccm, dense,
     formulation::Formulation,
     labels::ViewLabels,
     mask::{PairLabels, same_image, same_position},
@@ -19,58 +20,56 @@ use crate::{
 };
 
 /// CCM and SPA of a batch.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Masked<'a> {
     parameters: &'a Parameters,
     batch: &'a Batch,
+    /// 0 if a view without a candidate drops SPA from the loss, else 1, `[1]`; `None` where no view can.
+    complete: Option<Tensor<1>>,
 }
 
 impl<'a> Masked<'a> {
     pub(crate) fn new(parameters: &'a Parameters, batch: &'a Batch) -> Self {
-        Self { parameters, batch }
+        Self { parameters, batch, complete: None }
     }
 
     /// The loss and its parts from one matrix of all pairs.
     pub(crate) fn dense(&self) -> MclTerms {
-        let [ccm, spa] = dense::means(self);
-        MclTerms::new(ccm, self.spa_if_complete(spa, self.batch.views.len()), self.parameters.spa_weight)
+        let [ccm, spa] = dense::means(&self.with_complete(self.batch.views.len()));
+        MclTerms::new(ccm, spa, self.parameters.spa_weight)
     }
 
     /// The total with its gradient from blocks of rows; its parts are constants.
     pub(crate) fn total_by_blocks(&self, rows_per_block: usize) -> MclTerms {
-        let spa_weight = self.parameters.spa_weight;
-        if self.can_drop_spa() {
-            return self.terms_by_blocks(rows_per_block);
-        }
-        let blockwise::Means { terms: [ccm, spa], objectives: [total] } =
-            blockwise::means(self, rows_per_block, [[1.0, spa_weight]]);
+        let loss = self.with_complete(rows_per_block);
+        let Means { terms: [ccm, spa], objectives: [total] } =
+            blockwise::means(&loss, rows_per_block, [[1.0, self.parameters.spa_weight]]);
         MclTerms { ccm, spa, total }
     }
 
     /// The total and its parts with their gradients from blocks of rows.
     pub(crate) fn terms_by_blocks(&self, rows_per_block: usize) -> MclTerms {
-        let blockwise::Means { objectives: [ccm, spa], .. } =
-            blockwise::means(self, rows_per_block, [[1.0, 0.0], [0.0, 1.0]]);
-        MclTerms::new(ccm, self.spa_if_complete(spa, rows_per_block), self.parameters.spa_weight)
+        let loss = self.with_complete(rows_per_block);
+        let Means { objectives: [ccm, spa], .. } =
+            blockwise::means(&loss, rows_per_block, [[1.0, 0.0], [0.0, 1.0]]);
+        MclTerms::new(ccm, spa, self.parameters.spa_weight)
     }
 
-    /// Whether a view without a candidate drops SPA from the loss: in the expectation of the released code.
-    fn can_drop_spa(&self) -> bool {
-        self.parameters.formulation == Formulation::Released && self.batch.positives.is_none()
-    }
-
-    /// SPA, or 0 if a view without a candidate drops it, `[1]`.
-    fn spa_if_complete(&self, spa: Tensor<1>, rows_per_block: usize) -> Tensor<1> {
-        if !self.can_drop_spa() {
-            return spa;
-        }
-        let Batch { views, labels, .. } = self.batch;
-        let complete = blockwise::ranges(views.len(), rows_per_block).map(|rows| {
-            let shared = PairLabels::between(&labels.narrow(&rows), labels);
-            let missing = self.candidates(&rows, &shared).any_dim(1).bool_not();
-            views.narrow(&rows).inner().narrow(1, 0, 1).ones_like().mask_fill(missing, 0.0)
+    /// Finds out from the labels whether SPA counts: blocks need to know before the last of them is seen.
+    ///
+    /// In the expectation of the released code a view without a candidate drops it.
+    fn with_complete(&self, rows_per_block: usize) -> Self {
+        let Batch { views, labels, positives } = self.batch;
+        let can_drop = self.parameters.formulation == Formulation::Released && positives.is_none();
+        let complete = can_drop.then(|| {
+            let of_blocks = blockwise::ranges(views.len(), rows_per_block).map(|rows| {
+                let shared = PairLabels::between(&labels.narrow(&rows), labels);
+                let missing = self.candidates(&rows, &shared).any_dim(1).bool_not();
+                views.narrow(&rows).inner().narrow(1, 0, 1).ones_like().mask_fill(missing, 0.0)
+            });
+            Tensor::cat(of_blocks.collect(), 0).min()
         });
-        spa * Tensor::cat(complete.collect(), 0).min()
+        Self { complete, ..self.clone() }
     }
 
     /// The views that SPA can draw for each of some rows, `[rows, 2N]`.
@@ -126,6 +125,10 @@ impl PairLoss<2> for Masked<'_> {
                 sampled::per_view(parameters, &pairs.log_sum, labels, &positives, partners[1].clone())
             }
             None => expected::per_view(parameters, pairs),
+        };
+        let spa = match &self.complete {
+            Some(complete) => spa * complete.clone().unsqueeze(),
+            None => spa,
         };
         [ccm, spa]
     }

@@ -321,7 +321,7 @@ mod tests {
     #[test]
     fn batches_large_enough_for_blocks_give_the_dense_loss() {
         let device = Device::flex();
-        let images = 1024;
+        let images = 1024_usize;
         // f64: in f32 this device has a way of its own.
         let projections = Tensor::<1, Int>::arange(0..images as i64 * 8, &device).float().cast(DType::F64);
         let projections = projections.mul_scalar(0.7).sin().reshape([images, 2, 4]);

@@ -6,6 +6,7 @@ use crate::log_sum_exp::SumExp;
 
 /// The factor of each similarity in its logit.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "one exists at a time")]
 pub(crate) enum Weights {
     /// One for all pairs.
     Equal(f64),

@@ -87,7 +87,7 @@ impl Loss {
     pub(super) fn terms(&self, projections: Tensor<3>, labels: &MclLabels, rotations: usize) -> LossTerms {
         match self {
             Self::Mcl(loss) => {
-                let terms = loss.terms(projections, labels, None);
+                let terms = loss.forward_with_parts(projections, labels, None);
                 LossTerms { total: terms.total, contrastive: terms.ccm, attraction: Some(terms.spa) }
             }
             Self::NtXent(loss) => LossTerms::single(loss.forward(projections)),
