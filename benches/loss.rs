@@ -1,6 +1,6 @@
 //! MCL forward and backward for 512, 2048 and 8192 views of dimension 128: 10 classes in 4 rotations.
 //!
-//! `naive` writes the equations down as tensor operations on matrices of all pairs, and leaves the gradient to autodiff.
+//! `blocks` are the same in f64, by tensor operations in blocks of rows. `naive` writes the equations down as tensor operations on matrices of all pairs, and leaves the gradient to autodiff.
 //!
 //! ```text
 //! cargo bench --workspace --bench loss
@@ -34,6 +34,7 @@ fn blocks(bench: &mut Bench, name: &'static str, views: usize) {
     let gradient = |value: Tensor<1>| projections.grad(&value.backward()).expect("the loss depends on them");
     let mut group = bench.group(name);
     group.bench_function(HERE, |b| b.iter(|| gradient(loss.forward(projections.clone(), &labels))));
+    // With a gradient of each part besides.
     group.bench_function("terms", |b| {
         b.iter(|| gradient(loss.terms(projections.clone(), &labels, None).total));
     });

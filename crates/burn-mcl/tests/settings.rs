@@ -12,8 +12,11 @@ use burn_mcl::data::batch::Rotations;
 use burn_mcl::detector::{Detector, DetectorConfig, DetectorError};
 use burn_mcl::evaluation::evaluate;
 use burn_mcl::infer::{MahalanobisConfig, TestTimeViews};
+use burn_mcl::loss::{Attraction, MclLossConfig};
 use burn_mcl::model::MclModel;
-use burn_mcl::train::{Decay, Optimizer, StepReport, TrainConfig, TrainError, Trainer, load_network};
+use burn_mcl::train::{
+    Decay, Objective, Optimizer, StepReport, TrainConfig, TrainError, Trainer, load_network,
+};
 use common::{bits, corners, tiny_run};
 
 const STEPS: usize = 7;
@@ -64,6 +67,9 @@ fn every_setting_resumes_and_makes_a_difference() {
         plain.clone().with_weight_average(Some(0.9)),
         plain.clone().with_rotations(Rotations::Drawn),
         plain.clone().with_rotations(Rotations::None),
+        plain
+            .clone()
+            .with_objective(Objective::Mcl(MclLossConfig::new().with_attraction(Attraction::Sampled))),
     ];
     let found: Vec<_> = cases.iter().map(|config| resumed(config, |trainer| trainer)).collect();
     for (index, bits) in found.iter().enumerate() {

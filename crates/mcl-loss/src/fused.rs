@@ -38,7 +38,7 @@ fn terms_on(arch: Arch, parameters: &Parameters, batch: &Batch) -> MclTerms {
     let ccm = ccm::per_view(parameters, &log_others, &parameters.floored(column(2)));
     let spa = match positives {
         Some(positives) => {
-            let attraction = parameters.floored(views.all().to_partners(&positives.index));
+            let attraction = parameters.floored(views.to_partners(&positives.index));
             sampled::per_view(parameters, &log_others, [labels, labels], positives, attraction)
         }
         None => column(1),

@@ -37,7 +37,6 @@
 
 mod attraction;
 mod batch;
-mod blocks;
 mod blockwise;
 mod ccm;
 mod config;
@@ -51,8 +50,10 @@ mod fused;
 mod labels;
 mod log_sum_exp;
 mod mask;
+mod masked;
 mod mcl;
 mod nt_xent;
+mod pair_loss;
 mod pairs;
 mod parameters;
 mod positives;

@@ -8,9 +8,9 @@
 
 use core::ops::Range;
 
-use burn::tensor::{Bool, Device, Int, Tensor};
+use burn::tensor::{Bool, Int, Tensor};
 
-use crate::labels::ViewLabels;
+use crate::{labels::ViewLabels, similarity::Block};
 
 /// The three weights of the mask.
 #[derive(Debug, Clone, Copy)]
@@ -77,10 +77,12 @@ pub(crate) fn same_position(rows: &ViewLabels, columns: &ViewLabels) -> Tensor<2
     all_pairs_equal(rows.position.clone(), columns.position.clone())
 }
 
-/// Pairs of a view with itself, among the pairs of a range of views with all 2N: `[rows, 2N]`.
-pub(crate) fn same_view(rows: &Range<usize>, views: usize, device: &Device) -> Tensor<2, Bool> {
-    let numbers = |views: Range<usize>| Tensor::arange(views.start as i64..views.end as i64, device).inner();
-    all_pairs_equal(numbers(rows.clone()), numbers(0..views))
+/// Pairs of a view with itself: `[rows, 2N]`.
+pub(crate) fn same_view(block: &Block) -> Tensor<2, Bool> {
+    let device = block.columns.device();
+    let [views, _] = block.columns.dims();
+    let numbers = |views: Range<usize>| Tensor::arange(views.start as i64..views.end as i64, &device).inner();
+    all_pairs_equal(numbers(block.range.clone()), numbers(0..views))
 }
 
 /// `[rows]`, `[columns]` -> `[rows, columns]`.
@@ -91,8 +93,8 @@ fn all_pairs_equal(rows: Tensor<1, Int>, columns: Tensor<1, Int>) -> Tensor<2, B
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::labels::MclLabels;
-    use burn::tensor::TensorData;
+    use crate::{labels::MclLabels, similarity::Views};
+    use burn::tensor::{Device, TensorData};
 
     const WEIGHTS: MaskWeights = MaskWeights { same_label: 0.05, same_class: 2.5, other_class: 5.0 };
 
@@ -133,7 +135,7 @@ mod tests {
         let device = Device::flex();
         let labels = ViewLabels::new(&MclLabels::new(Tensor::from_ints([0, 0], &device)), 2, &device);
         let (image, position) = (same_image(&labels, &labels), same_position(&labels, &labels));
-        let view = same_view(&(0..4), 4, &device);
+        let view = same_view(&Views::new(Tensor::ones([2, 2, 3], &device)).all());
         let rows = |mask: &Tensor<2, Bool>| mask.clone().int().sum_dim(1).reshape([4]).into_data();
         rows(&view).assert_eq(&TensorData::from([1, 1, 1, 1]), false);
         rows(&image).assert_eq(&TensorData::from([2, 2, 2, 2]), false);

@@ -10,8 +10,8 @@ use rand::Rng;
 #[cfg(feature = "flex")]
 use crate::fused;
 use crate::{
-    attraction::Attraction, batch::Batch, blocks, blockwise, dense, formulation::Formulation,
-    labels::MclLabels, parameters::Parameters, terms::MclTerms, views::stack,
+    attraction::Attraction, batch::Batch, blockwise, formulation::Formulation, labels::MclLabels,
+    masked::Masked, parameters::Parameters, terms::MclTerms, views::stack,
 };
 
 /// The masked contrastive loss, with or without auxiliary labels. Made by [`MclLossConfig`](crate::MclLossConfig).
@@ -176,7 +176,7 @@ impl MclLoss {
     /// The loss and its parts, each with a gradient of its own: with positives as
     /// [`forward_with_positives`](Self::forward_with_positives), without as [`forward`](Self::forward).
     ///
-    /// In blocks, the parts take twice the time of [`forward_with_parts`](Self::forward_with_parts).
+    /// In blocks, the gradients of the parts take more time than [`forward_with_parts`](Self::forward_with_parts).
     ///
     /// # Panics
     ///
@@ -263,15 +263,15 @@ impl MclLoss {
     }
 
     fn evaluate(&self, batch: &Batch, differentiated: Differentiated) -> MclTerms {
-        let parameters = &self.parameters;
-        match (self.method(batch), differentiated) {
+        let loss = Masked::new(&self.parameters, batch);
+        match self.method(batch) {
             #[cfg(feature = "flex")]
-            (Method::Fused, _) => fused::terms(parameters, batch),
-            (Method::Dense, _) => dense::terms(parameters, batch),
-            (Method::Blockwise(rows), Differentiated::Total) => blockwise::total(parameters, batch, rows),
-            (Method::Blockwise(rows), Differentiated::TotalAndParts) => {
-                blockwise::terms(parameters, batch, rows)
-            }
+            Method::Fused => fused::terms(&self.parameters, batch),
+            Method::Dense => loss.dense(),
+            Method::Blockwise(rows) => match differentiated {
+                Differentiated::Total => loss.total_by_blocks(rows),
+                Differentiated::TotalAndParts => loss.terms_by_blocks(rows),
+            },
         }
     }
 
@@ -280,7 +280,7 @@ impl MclLoss {
         if self.rows_per_block.is_none() && fused::supports(&self.parameters, batch) {
             return Method::Fused;
         }
-        match blocks::rows_per_block(&batch.views, self.rows_per_block) {
+        match blockwise::rows_per_block(&batch.views, self.rows_per_block) {
             None => Method::Dense,
             Some(rows) => Method::Blockwise(rows),
         }
@@ -321,15 +321,15 @@ mod tests {
     #[test]
     fn batches_large_enough_for_blocks_give_the_dense_loss() {
         let device = Device::flex();
-        let images = 1024;
+        let images = 1024_usize;
         // f64: in f32 this device has a way of its own.
         let projections = Tensor::<1, Int>::arange(0..images as i64 * 8, &device).float().cast(DType::F64);
         let projections = projections.mul_scalar(0.7).sin().reshape([images, 2, 4]);
         let labels = MclLabels::new(Tensor::arange(0..images as i64, &device).remainder_scalar(10));
         let loss = MclLossConfig::new().init();
         let batch = Batch::new(projections.clone(), &labels, None);
-        assert!(matches!(loss.method(&batch), Method::Blockwise(256)));
-        let dense = dense::terms(&loss.parameters, &batch).total;
+        assert!(matches!(loss.method(&batch), Method::Blockwise(512)));
+        let dense = Masked::new(&loss.parameters, &batch).dense().total;
         let value = loss.forward(projections, &labels);
         value.into_data().assert_approx_eq(&dense.into_data(), Tolerance::<f64>::relative(1e-10));
     }

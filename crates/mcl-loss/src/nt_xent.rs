@@ -6,14 +6,17 @@
 //!
 //! over all 2N views `i`, where `j` is the other view of the image of `i`.
 
+use core::ops::Range;
+
 use burn::{config::Config, module::Module, tensor::Tensor};
 
 use crate::{
-    blocks,
+    blockwise,
     error::{LossError, check_temperature},
-    log_sum_exp::SumExp,
     mask::same_view,
-    similarity::Views,
+    pair_loss::PairLoss,
+    pairs::{Pairs, Weights},
+    similarity::{Block, Views},
     views::stack,
 };
 
@@ -83,13 +86,7 @@ impl NtXentLoss {
     /// If there are no images, not two views of each, or no dimensions.
     pub fn forward(&self, projections: Tensor<3>) -> Tensor<1> {
         let views = Views::new(projections);
-        let (largest_logit, device) = (self.temperature.recip(), views.unit().device());
-        blocks::mean(&views, self.rows_per_block, |block| {
-            let logits = block.pairs().mul_scalar(largest_logit);
-            let itself = same_view(&block.range, views.len(), &device);
-            let log_sum = SumExp::new(logits, itself, largest_logit).log();
-            log_sum - block.siblings().mul_scalar(largest_logit)
-        })
+        blockwise::mean(&OfViews { views, largest_logit: self.temperature.recip() }, self.rows_per_block)
     }
 
     /// [`forward`](Self::forward) of first and second views, `[images, dim]` each: row `i` of both is the projection of
@@ -105,5 +102,30 @@ impl NtXentLoss {
     /// Divides the similarities.
     pub fn temperature(&self) -> f64 {
         self.temperature
+    }
+}
+
+/// The loss of a batch.
+struct OfViews {
+    views: Views,
+    largest_logit: f64,
+}
+
+impl PairLoss<1> for OfViews {
+    fn views(&self) -> &Views {
+        &self.views
+    }
+
+    fn partners(&self) -> Vec<Tensor<2>> {
+        vec![self.views.siblings()]
+    }
+
+    fn pairs(&self, block: &Block) -> Pairs {
+        let weights = Weights::Equal(self.largest_logit);
+        Pairs::new(block.similarity(), weights, same_view(block), self.largest_logit)
+    }
+
+    fn terms(&self, _: &Range<usize>, pairs: &Pairs, partners: &[Tensor<2>]) -> [Tensor<2>; 1] {
+        [pairs.log_sum.clone() - partners[0].clone().mul_scalar(self.largest_logit)]
     }
 }

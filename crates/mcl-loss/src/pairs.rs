@@ -1,73 +1,127 @@
-//! What CCM and SPA share: the similarities of pairs of views and the repulsion by other images.
+//! Pairs of some views of a batch, the rows, with all its 2N views, the columns: what the losses take from them.
 
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::{Bool, Gradients, Tensor};
 
-use crate::{
-    formulation::Formulation,
-    labels::ViewLabels,
-    log_sum_exp::SumExp,
-    mask::{PairLabels, same_image, same_position},
-    parameters::Parameters,
-    similarity::Block,
-};
+use crate::log_sum_exp::SumExp;
 
-/// Pairs of some views of a batch, the rows, with all its 2N views, the columns.
+/// The factor of each similarity in its logit.
+#[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "one exists at a time")]
+pub(crate) enum Weights {
+    /// One for all pairs.
+    Equal(f64),
+    /// The mask `m`, a constant, `[rows, 2N]`.
+    Mask(Tensor<2>),
+}
+
+impl Weights {
+    fn times(&self, values: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Equal(weight) => values.mul_scalar(*weight),
+            Self::Mask(mask) => values * mask.clone(),
+        }
+    }
+}
+
+/// The views that attract each row, constants.
+#[derive(Debug, Clone)]
+pub(crate) struct Candidates {
+    /// 1 for candidates, 0 for others, `[rows, 2N]`.
+    pub(crate) marks: Tensor<2>,
+    /// How many a row has, at least 1, `[rows, 1]`.
+    pub(crate) count: Tensor<2>,
+    /// Rows that have none, `[rows, 1]`.
+    pub(crate) missing: Tensor<2, Bool>,
+    /// Mean similarity of each row to its candidates, 0 where there is none, `[rows, 1]`.
+    pub(crate) attraction: Tensor<2>,
+}
+
+/// The similarities of pairs and their sums over each row.
 #[derive(Debug, Clone)]
 pub(crate) struct Pairs {
     /// Similarity of each row to each column, `[rows, 2N]`.
     pub(crate) similarity: Tensor<2>,
-    /// Similarity of each row to the other view of its image, `[rows, 1]`.
-    pub(crate) siblings: Tensor<2>,
-    /// The mask `m`, a constant, `[rows, 2N]`.
-    pub(crate) mask: Tensor<2>,
-    /// Logarithm of `sum_k exp(m(i, k) sim(i, k))` over the views `k` of other images than that of `i`, `[rows, 1]`.
-    ///
-    /// CCM adds the sibling to this sum, SPA in the paper takes it as it is.
-    pub(crate) log_others: Tensor<2>,
-    shared: PairLabels,
-    same_image: Tensor<2, Bool>,
-    pub(crate) rows: ViewLabels,
-    pub(crate) columns: ViewLabels,
+    /// Logarithm of `sum_k exp(weight(i, k) sim(i, k))` over the columns that are not excluded, `[rows, 1]`.
+    pub(crate) log_sum: Tensor<2>,
+    /// Of the loss that takes a mean over candidates.
+    pub(crate) candidates: Option<Candidates>,
+    sum: SumExp,
+    weights: Weights,
+    floor: Option<f64>,
 }
 
 impl Pairs {
-    /// The pairs of the rows of a block; `labels` are those of all views.
-    pub(crate) fn new(parameters: &Parameters, block: &Block, labels: &ViewLabels) -> Self {
-        let similarity = parameters.floored(block.pairs());
-        let siblings = parameters.floored(block.siblings());
-        let (rows, columns) = (labels.narrow(&block.range), labels.clone());
-        let shared = PairLabels::between(&rows, &columns);
-        let same_image = same_image(&rows, &columns);
-        let mask = shared.mask(parameters.mask_weights(), &similarity);
-        let logits = similarity.clone() * mask.clone();
-        let log_others = SumExp::new(logits, same_image.clone(), parameters.largest_logit()).log();
-        Self { similarity, siblings, mask, log_others, shared, same_image, rows, columns }
+    /// From similarities `[rows, 2N]`; `bound` is at least the magnitude of every logit.
+    pub(crate) fn new(
+        similarity: Tensor<2>,
+        weights: Weights,
+        excluded: Tensor<2, Bool>,
+        bound: f64,
+    ) -> Self {
+        let sum = SumExp::new(weights.times(similarity.clone()), excluded, bound);
+        Self { similarity, log_sum: sum.log(), candidates: None, sum, weights, floor: None }
     }
 
-    /// The views that SPA can draw for each row, `[rows, 2N]`.
-    pub(crate) fn candidates(&self, formulation: Formulation) -> Tensor<2, Bool> {
-        candidates(formulation, [&self.rows, &self.columns], &self.shared, self.same_image.clone())
+    /// With the mean similarity to candidates, `[rows, 2N]`.
+    pub(crate) fn with_candidates(self, candidates: Tensor<2, Bool>) -> Self {
+        let marks = self.similarity.clone().inner().zeros_like().mask_fill(candidates, 1.0);
+        // [rows, 2N] -> [rows, 1]
+        let count = marks.clone().sum_dim(1);
+        let missing = count.clone().lower_scalar(0.5);
+        let count = count.clamp_min(1.0);
+        let attraction = (self.similarity.clone() * marks.clone()).sum_dim(1) / count.clone();
+        Self { candidates: Some(Candidates { marks, count, missing, attraction }), ..self }
+    }
+
+    /// With similarities that are constant at a floor, which [`new`](Self::new) was given.
+    pub(crate) fn with_floor(self, floor: f64) -> Self {
+        Self { floor: Some(floor), ..self }
+    }
+
+    /// The same with similarities and sums as leaves of a graph of their own.
+    pub(crate) fn leaves(&self) -> Self {
+        let candidates = self
+            .candidates
+            .clone()
+            .map(|candidates| Candidates { attraction: leaf(candidates.attraction), ..candidates });
+        Self {
+            similarity: leaf(self.similarity.clone()),
+            log_sum: leaf(self.log_sum.clone()),
+            candidates,
+            ..self.clone()
+        }
+    }
+
+    /// The derivatives towards the similarities, `[rows, 2N]`, of a sum whose `gradients` are those of these
+    /// [`leaves`](Self::leaves).
+    pub(crate) fn slope(&self, gradients: &mut Gradients) -> Tensor<2> {
+        let constant = |tensor: &Tensor<2>| tensor.clone().inner();
+        let mut slope = self.similarity.grad_remove(gradients);
+        let mut add = |part: Tensor<2>| {
+            slope = Some(match slope.take() {
+                Some(slope) => slope + part,
+                None => part,
+            });
+        };
+        // d log_sum / d sim(i, k) = weight(i, k) exp(weight(i, k) sim(i, k)) / sum
+        if let Some(gradient) = self.log_sum.grad_remove(gradients) {
+            let SumExp { exponentials, sum, .. } = &self.sum;
+            add(self.weights.times(exponentials.clone()) * (gradient / sum.clone()));
+        }
+        if let Some(Candidates { marks, count, attraction, .. }) = &self.candidates
+            && let Some(gradient) = attraction.grad_remove(gradients)
+        {
+            add(marks.clone() * (gradient / count.clone()));
+        }
+        let slope = slope.unwrap_or_else(|| constant(&self.similarity).zeros_like());
+        match self.floor {
+            Some(floor) => slope.mask_fill(constant(&self.similarity).lower_equal_scalar(floor), 0.0),
+            None => slope,
+        }
     }
 }
 
-/// The views that SPA can draw for each row, from labels alone, `[rows, 2N]`.
-pub(crate) fn candidates_by_label(
-    formulation: Formulation,
-    [rows, columns]: [&ViewLabels; 2],
-) -> Tensor<2, Bool> {
-    let shared = PairLabels::between(rows, columns);
-    candidates(formulation, [rows, columns], &shared, same_image(rows, columns))
-}
-
-fn candidates(
-    formulation: Formulation,
-    [rows, columns]: [&ViewLabels; 2],
-    shared: &PairLabels,
-    same_image: Tensor<2, Bool>,
-) -> Tensor<2, Bool> {
-    let candidates = shared.same_label().bool_and(same_image.bool_not());
-    match formulation {
-        Formulation::Paper => candidates,
-        Formulation::Released => candidates.bool_and(same_position(rows, columns)),
-    }
+/// A constant as a leaf of a graph.
+pub(crate) fn leaf(tensor: Tensor<2>) -> Tensor<2> {
+    tensor.autodiff().require_grad()
 }

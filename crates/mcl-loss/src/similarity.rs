@@ -61,9 +61,25 @@ impl Views {
         Block { rows: self.unit.clone(), columns: self.unit.clone(), range: 0..self.len() }
     }
 
-    /// A range of views that holds both of each image, without an autodiff association.
+    /// A range of views as the rows of a block, without an autodiff association.
     pub(crate) fn block(&self, range: Range<usize>) -> Block {
         Block { rows: self.narrow(&range).inner(), columns: self.unit.clone().inner(), range }
+    }
+
+    /// Similarity of each view to the other view of its image, `[2N, 1]`.
+    pub(crate) fn siblings(&self) -> Tensor<2> {
+        let [views, dim] = self.unit.dims();
+        let images = self.unit.clone().reshape([views / VIEWS, VIEWS, dim]);
+        let first = images.clone().narrow(1, 0, 1);
+        let second = images.narrow(1, 1, 1);
+        // [N, 1, dim] -> [N, 1] -> [2N, 1]: both views of an image have the same sibling similarity.
+        let similarity: Tensor<2> = (first * second).sum_dim(2).squeeze_dim(2);
+        similarity.repeat_dim(1, VIEWS).reshape([views, 1])
+    }
+
+    /// Similarity of view `i` to view `partners[i]`, `[2N, 1]`.
+    pub(crate) fn to_partners(&self, partners: &Tensor<1, Int>) -> Tensor<2> {
+        (self.unit.clone() * self.unit.clone().select(0, partners.clone())).sum_dim(1)
     }
 }
 
@@ -79,31 +95,9 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    /// The same as leaves of a graph of their own.
-    pub(crate) fn leaves(self) -> Self {
-        let leaf = |tensor: Tensor<2>| tensor.autodiff().require_grad();
-        Self { rows: leaf(self.rows), columns: leaf(self.columns), ..self }
-    }
-
     /// Similarity of each row to each column, `[rows, 2N]`.
-    pub(crate) fn pairs(&self) -> Tensor<2> {
+    pub(crate) fn similarity(&self) -> Tensor<2> {
         self.rows.clone().matmul(self.columns.clone().transpose())
-    }
-
-    /// Similarity of each row to the other view of its image, `[rows, 1]`.
-    pub(crate) fn siblings(&self) -> Tensor<2> {
-        let [rows, dim] = self.rows.dims();
-        let images = self.rows.clone().reshape([rows / VIEWS, VIEWS, dim]);
-        let first = images.clone().narrow(1, 0, 1);
-        let second = images.narrow(1, 1, 1);
-        // [images, 1, dim] -> [images, 1] -> [rows, 1]: both views of an image have the same sibling similarity.
-        let similarity: Tensor<2> = (first * second).sum_dim(2).squeeze_dim(2);
-        similarity.repeat_dim(1, VIEWS).reshape([rows, 1])
-    }
-
-    /// Similarity of row `i` to view `partners[i]`, `[rows, 1]`.
-    pub(crate) fn to_partners(&self, partners: &Tensor<1, Int>) -> Tensor<2> {
-        (self.rows.clone() * self.columns.clone().select(0, partners.clone())).sum_dim(1)
     }
 }
 
@@ -176,16 +170,16 @@ mod tests {
         let device = Device::flex();
         let projections =
             Tensor::<3>::from_floats([[[1.0, 2.0], [-1.0, 0.5]], [[0.3, 0.1], [2.0, -2.0]]], &device);
-        let block = Views::new(projections).all();
-        let pairs = block.pairs();
+        let views = Views::new(projections);
+        let pairs = views.all().similarity();
         let entries = |columns: [i32; 4]| {
             let columns = Tensor::<1, Int>::from_ints(columns, &device).reshape([4, 1]);
             pairs.clone().gather(1, columns).into_data()
         };
         let tolerance = Tolerance::<f32>::relative(1e-5);
-        block.siblings().into_data().assert_approx_eq(&entries([1, 0, 3, 2]), tolerance);
+        views.siblings().into_data().assert_approx_eq(&entries([1, 0, 3, 2]), tolerance);
         let partners = Tensor::from_ints([2, 3, 1, 0], &device);
-        block.to_partners(&partners).into_data().assert_approx_eq(&entries([2, 3, 1, 0]), tolerance);
+        views.to_partners(&partners).into_data().assert_approx_eq(&entries([2, 3, 1, 0]), tolerance);
     }
 
     #[test]

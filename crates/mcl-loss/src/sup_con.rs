@@ -7,6 +7,8 @@
 //! over all 2N views `i`, where `P(i)` are the other views of the class of `i`, its sibling among them. There is no
 //! further factor of temperatures.
 
+use core::ops::Range;
+
 use burn::{
     config::Config,
     module::Module,
@@ -14,12 +16,13 @@ use burn::{
 };
 
 use crate::{
-    blocks,
+    blockwise,
     error::{LossError, check_temperature},
     labels::{MclLabels, ViewLabels},
-    log_sum_exp::SumExp,
     mask::{PairLabels, same_view},
-    similarity::Views,
+    pair_loss::PairLoss,
+    pairs::{Pairs, Weights},
+    similarity::{Block, Views},
     views::stack,
 };
 
@@ -90,20 +93,10 @@ impl SupConLoss {
     /// If there are no images, not two views of each, no dimensions, or not as many labels as images.
     pub fn forward(&self, projections: Tensor<3>, class: Tensor<1, Int>) -> Tensor<1> {
         let views = Views::new(projections);
-        let (largest_logit, device) = (self.temperature.recip(), views.unit().device());
+        let device = views.unit().device();
         let labels = ViewLabels::new(&MclLabels::new(class), views.images(), &device);
-        blocks::mean(&views, self.rows_per_block, |block| {
-            let similarity = block.pairs();
-            let itself = same_view(&block.range, views.len(), &device);
-            let shared = PairLabels::between(&labels.narrow(&block.range), &labels);
-            let positives = shared.same_label().bool_and(itself.clone().bool_not());
-            // The sibling is always a positive, so the count is never 0.
-            let marks = similarity.clone().inner().zeros_like().mask_fill(positives, 1.0);
-            let attraction = (similarity.clone() * marks.clone()).sum_dim(1) / marks.sum_dim(1);
-            let logits = similarity.mul_scalar(largest_logit);
-            let log_sum = SumExp::new(logits, itself, largest_logit).log();
-            log_sum - attraction.mul_scalar(largest_logit)
-        })
+        let loss = OfViews { views, labels, largest_logit: self.temperature.recip() };
+        blockwise::mean(&loss, self.rows_per_block)
     }
 
     /// [`forward`](Self::forward) of first and second views, `[images, dim]` each: row `i` of both is the projection of
@@ -119,5 +112,36 @@ impl SupConLoss {
     /// Divides the similarities.
     pub fn temperature(&self) -> f64 {
         self.temperature
+    }
+}
+
+/// The loss of a batch.
+struct OfViews {
+    views: Views,
+    labels: ViewLabels,
+    largest_logit: f64,
+}
+
+impl PairLoss<1> for OfViews {
+    fn views(&self) -> &Views {
+        &self.views
+    }
+
+    fn partners(&self) -> Vec<Tensor<2>> {
+        Vec::new()
+    }
+
+    fn pairs(&self, block: &Block) -> Pairs {
+        let itself = same_view(block);
+        let shared = PairLabels::between(&self.labels.narrow(&block.range), &self.labels);
+        // The sibling is always among them.
+        let positives = shared.same_label().bool_and(itself.clone().bool_not());
+        let weights = Weights::Equal(self.largest_logit);
+        Pairs::new(block.similarity(), weights, itself, self.largest_logit).with_candidates(positives)
+    }
+
+    fn terms(&self, _: &Range<usize>, pairs: &Pairs, _: &[Tensor<2>]) -> [Tensor<2>; 1] {
+        let positives = pairs.candidates.as_ref().expect("positives of every view");
+        [pairs.log_sum.clone() - positives.attraction.clone().mul_scalar(self.largest_logit)]
     }
 }

@@ -3,7 +3,7 @@
 use burn::tensor::{Int, Tensor};
 use mcl_data::batch::Rotations;
 use mcl_loss::{
-    MclLabels, MclLoss, MclLossConfig, NtXentLoss, NtXentLossConfig, SupConLoss, SupConLossConfig,
+    Attraction, MclLabels, MclLoss, MclLossConfig, NtXentLoss, NtXentLossConfig, SupConLoss, SupConLossConfig,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -15,8 +15,8 @@ use super::TrainError;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Objective {
-    /// Masked contrastive learning (Eq. 10-11), with the expectation of its stochastic attraction over the draw of
-    /// positives: nothing is sampled, not even under [`Formulation::Released`](mcl_loss::Formulation::Released).
+    /// Masked contrastive learning (Eq. 10-11). Its stochastic attraction is the expectation over the draw of positives, or,
+    /// with [`Attraction::Sampled`], one draw a step from the seed of the run.
     Mcl(MclLossConfig),
     /// Plain NT-Xent (Eq. 1-2), which sees no labels.
     NtXent(NtXentLossConfig),
@@ -185,7 +185,10 @@ impl<F: Fn(&LossInput) -> LossValue> TrainingLoss for F {
 
 impl TrainingLoss for MclLoss {
     fn value(&self, input: &LossInput) -> LossValue {
-        let terms = self.terms(input.projections.clone(), &input.labels(), None);
+        let HostLabels { class, aux } = &input.on_host;
+        let positives = (self.attraction() == Attraction::Sampled)
+            .then(|| self.sample_positives(class, Some(aux), &mut input.generator()));
+        let terms = self.forward_with_parts(input.projections.clone(), &input.labels(), positives.as_deref());
         LossValue::new(terms.total).with_part("contrastive", terms.ccm).with_part("attraction", terms.spa)
     }
 }

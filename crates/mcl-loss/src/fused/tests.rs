@@ -5,8 +5,8 @@ use pulp::Arch;
 
 use super::{supports, terms_on};
 use crate::{
-    Formulation, MclLabels, MclLossConfig, MclTerms, batch::Batch, dense, flex, parameters::Parameters,
-    views::VIEWS,
+    Formulation, MclLabels, MclLossConfig, MclTerms, batch::Batch, flex, masked::Masked,
+    parameters::Parameters, views::VIEWS,
 };
 
 #[derive(Clone, Copy)]
@@ -61,7 +61,8 @@ fn assert_exact(
         (supports(loss, &batch), read(value)[0], read(gradient))
     };
     for (name, part) in PARTS {
-        let (is_for_tensors, expected, expected_gradient) = evaluate(DType::F64, part, &dense::terms);
+        let (is_for_tensors, expected, expected_gradient) =
+            evaluate(DType::F64, part, &|loss, batch| Masked::new(loss, batch).dense());
         let (is_for_us, value, gradient) =
             evaluate(DType::F32, part, &|loss, batch| terms_on(arch, loss, batch));
         assert!(!is_for_tensors && is_for_us);
@@ -125,8 +126,11 @@ fn the_lowest_temperature_is_exact(arch: Arch) {
         let data = TensorData::new(values.clone(), [images, VIEWS, dim]);
         let projections = Tensor::<3>::from_data(data, (&Device::flex().autodiff(), dtype)).require_grad();
         let batch = Batch::new(projections.clone(), &labels, None);
-        let terms =
-            if supports(&loss, &batch) { terms_on(arch, &loss, &batch) } else { dense::terms(&loss, &batch) };
+        let terms = if supports(&loss, &batch) {
+            terms_on(arch, &loss, &batch)
+        } else {
+            Masked::new(&loss, &batch).dense()
+        };
         let gradient = projections.grad(&terms.total.backward()).unwrap();
         (read(terms.total)[0], read(gradient))
     };
