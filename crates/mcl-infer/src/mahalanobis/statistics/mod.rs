@@ -104,11 +104,11 @@ impl GaussianStatistics {
     pub fn update(&mut self, features: &[f32], class: &[usize], aux: &[usize]) -> Result<(), InferError> {
         let (shape, batch) = (self.shape(), SampleBatch::new(features, class, aux));
         shape.check(&batch)?;
-        let rows_of = shape.rows_by_cluster(&batch);
         if self.is_tied() {
-            self.update_tied(features, &rows_of);
+            self.update_tied(&batch);
             return Ok(());
         }
+        let rows_of = shape.rows_by_cluster(&batch);
         // Each cluster is one thread's, and takes its rows in order.
         self.par_clusters().zip(&rows_of).for_each(|((mut cluster, mut scatter), rows)| {
             for rows in rows.chunks(BLOCK_ROWS) {
@@ -171,7 +171,7 @@ impl GaussianStatistics {
         }
         let dim = self.dim;
         let others = other.counts.par_iter().zip(other.means.par_chunks(dim.max(1)));
-        let others = others.zip(other.scatters.par_chunks((dim * dim).max(1)));
+        let others = others.zip(other.scatters.par_chunks(dim.saturating_mul(dim).max(1)));
         self.par_clusters().zip(others).for_each(|((mut own, mut scatter), ((&count, mean), other))| {
             if count > 0 {
                 scatter += DMatrixView::from_slice(other, dim, dim);
@@ -243,7 +243,7 @@ impl GaussianStatistics {
     fn par_clusters(&mut self) -> impl IndexedParallelIterator<Item = (Centre<'_>, Scatter<'_>)> {
         let dim = self.dim;
         let means = self.means.par_chunks_mut(dim.max(1));
-        let scatters = self.scatters.par_chunks_mut((dim * dim).max(1));
+        let scatters = self.scatters.par_chunks_mut(dim.saturating_mul(dim).max(1));
         self.counts.par_iter_mut().zip(means).zip(scatters).map(move |((count, mean), scatter)| {
             (Centre::new(count, mean), Scatter::from_slice(scatter, dim, dim))
         })
