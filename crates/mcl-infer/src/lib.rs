@@ -17,8 +17,8 @@
 //!
 //! # Features
 //!
-//! - `flex`: on Burn's CPU backend, scores are computed by loops of this crate, several times faster than by tensor
-//!   operations. Other backends are not touched.
+//! - `flex`: on Burn's CPU backend, scores are computed by loops of this crate, several times faster than by
+//!   tensor operations. Other backends are not touched.
 //!
 //! # Example
 //!

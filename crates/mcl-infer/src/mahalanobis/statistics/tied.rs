@@ -1,7 +1,7 @@
 //! One scatter for each auxiliary class, of the deviations of its samples from the means of their classes.
 //!
-//! The samples of all classes go through common matrix products, which have enough columns however few samples a class
-//! has. When the mean of a class moves, the rank-one term of the union of samples (see
+//! The samples of all classes go through common matrix products, which have enough columns however few
+//! samples a class has. When the mean of a class moves, the rank-one term of the union of samples (see
 //! `moments.rs`) is one more column:
 //!
 //! ```text
@@ -89,8 +89,9 @@ impl GaussianStatistics {
         self.counts.par_iter_mut().zip(means).map(|(count, mean)| Centre::new(count, mean))
     }
 
-    /// Adds the outer products of all columns to the scatters of their auxiliary classes, `samples` being
-    /// `[rows, dim]`: in blocks of a fixed size, whose products are added in order, so that the sums do not depend on the number of threads.
+    /// Adds the outer products of all columns to the scatters of their auxiliary classes; `samples` are
+    /// `[rows, dim]`. The products of blocks of a fixed size are added in order, so that the sums do not
+    /// depend on the number of threads.
     fn add_columns<'a>(
         &mut self,
         changes: &[Change],
