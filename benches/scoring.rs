@@ -1,14 +1,14 @@
 //! Mahalanobis scores of 8 views under 10 classes of 4 rotations each, dimension 128.
 //!
-//! `naive` is the loop of the released code: image by image, view by view and class by class, one quadratic form each, on
-//! a hundredth of the images.
+//! `scoring_tied` scores by Gaussians that share a covariance. `naive` is the loop of the released code:
+//! image by image, view by view and class by class, one quadratic form each, on a hundredth of the images.
 //!
 //! ```text
 //! cargo bench --workspace --bench scoring
 //! ```
 
 use burn::tensor::{Device, Distribution, Tensor};
-use burn_mcl::infer::{MahalanobisConfig, MahalanobisScorer, TestTimeViews};
+use burn_mcl::infer::{Covariance, MahalanobisConfig, MahalanobisScorer, TestTimeViews};
 use burn_mcl_benches::{Bench, HERE};
 
 const CLASSES: usize = 10;
@@ -20,13 +20,18 @@ const FEW: usize = IMAGES / 100;
 fn main() {
     let mut bench = Bench::from_args();
     let device = Device::flex();
-    let scorer = scorer(&device);
+    let scorer = fit(Covariance::PerClass, &device);
+    let tied = fit(Covariance::Tied, &device);
     let view_aux = TestTimeViews::RotationsAndFlips.aux();
     let shape = [IMAGES, view_aux.len(), DIM];
     let embeddings = Tensor::<3>::random(shape, Distribution::Normal(0.0, 1.0), &device);
-    let score = |embeddings: &Tensor<3>| scorer.score(embeddings.clone(), view_aux).unwrap().into_data();
+    let score_by = |scorer: &MahalanobisScorer, embeddings: &Tensor<3>| {
+        scorer.score(embeddings.clone(), view_aux).unwrap().into_data()
+    };
+    let score = |embeddings: &Tensor<3>| score_by(&scorer, embeddings);
 
     bench.group("scoring").bench_function(HERE, |b| b.iter(|| score(&embeddings)));
+    bench.group("scoring_tied").bench_function(HERE, |b| b.iter(|| score_by(&tied, &embeddings)));
 
     let few = embeddings.narrow(0, 0, FEW);
     let rows = few.clone().into_data().try_to_vec::<f32>().unwrap();
@@ -39,13 +44,13 @@ fn main() {
 }
 
 /// Gaussians of random embeddings, 256 samples each.
-fn scorer(device: &Device) -> MahalanobisScorer {
+fn fit(covariance: Covariance, device: &Device) -> MahalanobisScorer {
     let clusters = CLASSES * ROTATIONS;
     let samples = 256 * clusters;
     let normal = Distribution::Normal(0.0, 1.0);
     let features = Tensor::<2>::random([samples, DIM], normal, device).into_data();
     let of_sample = |value: fn(usize) -> usize| (0..samples).map(value).collect::<Vec<_>>();
-    let config = MahalanobisConfig::new();
+    let config = MahalanobisConfig::new().with_covariance(covariance);
     let mut statistics = config.statistics(CLASSES, ROTATIONS, DIM);
     let (class, aux) = (of_sample(|i| i % CLASSES), of_sample(|i| i / CLASSES % ROTATIONS));
     statistics.update(features.as_slice::<f32>().unwrap(), &class, &aux).unwrap();

@@ -8,8 +8,8 @@ use burn::tensor::{FloatDType, Tensor};
 
 use crate::prediction::Prediction;
 
-/// How the scores of an image's views become one score for each class: the ways of the paper and of its code, as a
-/// setting that can be stored. A way of one's own is an [`Aggregate`].
+/// How the scores of an image's views become one score for each class: the ways of the paper and of its code,
+/// as a setting that can be stored. A way of one's own is an [`Aggregate`].
 ///
 /// With d(v, c) the distance (the negative score) of view v under class c:
 #[derive(Config, Debug, Copy, PartialEq, Eq, Hash)]
@@ -32,8 +32,8 @@ pub enum Aggregation {
     /// When every view is at distance zero of some class, all views weigh the same.
     WeightedAverage,
 
-    /// What the released code computes under that name, there of [`Distance::Root`](crate::Distance::Root): for each
-    /// class the harmonic mean over the views.
+    /// What the released code computes under that name, there of [`Distance::Root`](crate::Distance::Root):
+    /// for each class the harmonic mean over the views.
     ///
     /// ```text
     /// score(c) = -views / Σ_v 1 / d(v, c)
@@ -43,7 +43,8 @@ pub enum Aggregation {
     HarmonicMean,
 }
 
-/// A way to make one score for each class of the scores of an image's views; [`Aggregation`] has those of the paper.
+/// A way to make one score for each class of the scores of an image's views; [`Aggregation`] has those of the
+/// paper.
 ///
 /// A function or closure is one too. Each image must be judged by itself:
 /// [`score_aggregated`](crate::Scorer::score_aggregated) hands over some images at a time.

@@ -1,16 +1,17 @@
 //! A threshold that keeps a promise: split-conformal p-values and thresholds from held-out normal scores.
 //!
-//! Let `s_1, ..., s_n` be scores of normal images that the network was not trained on, and `s` the score of a new
-//! image. If the new image is normal as well, drawn like the others, its rank among them is uniform, so that
+//! Let `s_1, ..., s_n` be scores of normal images that the network was not trained on, and `s` the score of a
+//! new image. If the new image is normal as well, drawn like the others, its rank among them is uniform, so
+//! that
 //!
 //! ```text
 //! p(s) = (1 + #{i: s_i <= s}) / (n + 1),        P(p(s) <= a) <= a   for every a in [0, 1]
 //! ```
 //!
 //! whatever the distribution of the scores and however small n. The probability is over the draw of the
-//! calibration images as well as of the new one: with one calibration set at hand, the rate of false alarms is
-//! itself a random number (Beta distributed) whose mean is at most `a`, and n = 1000 keeps it within about 1.4
-//! points of 5% nineteen times in twenty.
+//! calibration images as well as of the new one: with one calibration set at hand, the rate of false alarms
+//! is itself a random number (Beta distributed) whose mean is at most `a`, and n = 1000 keeps it within about
+//! 1.4 points of 5% nineteen times in twenty.
 
 use serde::{Deserialize, Serialize};
 
@@ -65,17 +66,18 @@ impl Calibration {
         (1 + not_above) as f64 / (1 + self.ascending.len()) as f64
     }
 
-    /// The highest threshold that at least a share `tpr` of new normal images reach, on average over draws of the
-    /// calibration images.
+    /// The highest threshold that at least a share `tpr` of new normal images reach, on average over draws of
+    /// the calibration images.
     ///
-    /// It is the `k`-th lowest of the n scores, `k` being `(n + 1) (1 - tpr)` rounded down (within 1e-9 of a whole
-    /// number that number: 100 * (1 - 0.95) is 5), at most n. A score is below it exactly when fewer than `k` scores
-    /// are not above it, that is, when its [p-value](Self::p_value) is at most `k / (n + 1)`.
+    /// It is the `k`-th lowest of the n scores, `k` being `(n + 1) (1 - tpr)` rounded down (within 1e-9 of a
+    /// whole number that number: 100 * (1 - 0.95) is 5), at most n. A score is below it exactly when fewer
+    /// than `k` scores are not above it, that is, when its [p-value](Self::p_value) is at most `k / (n + 1)`.
     ///
     /// # Errors
     ///
-    /// [`InferError::Rate`] when `tpr` is not above 0 and below 1, [`InferError::TooFewToCalibrate`] when there are
-    /// fewer than `1 / (1 - tpr) - 1` scores, or none: no threshold can promise as much from so few.
+    /// [`InferError::Rate`] when `tpr` is not above 0 and below 1, [`InferError::TooFewToCalibrate`] when
+    /// there are fewer than `1 / (1 - tpr) - 1` scores, or none: no threshold can promise as much from so
+    /// few.
     pub fn threshold(&self, tpr: f64) -> Result<f64, InferError> {
         if !(tpr > 0.0 && tpr < 1.0) {
             return Err(InferError::Rate { rate: tpr });

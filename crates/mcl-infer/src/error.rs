@@ -10,7 +10,8 @@ use thiserror::Error;
 
 use crate::cluster::Cluster;
 
-/// An error of counting, fitting, scoring, reading stored numbers or calibrating; [`InferError::job`] says which.
+/// An error of counting, fitting, scoring, reading stored numbers or calibrating; [`InferError::job`] says
+/// which.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum InferError {
@@ -190,8 +191,8 @@ pub enum InferError {
         needed: u64,
     },
 
-    /// The samples, less one for each mean taken out of them, are fewer than the dimensions of the covariance, and
-    /// the ridge is too small to stand in for the directions in which nothing was seen.
+    /// The samples, less one for each mean taken out of them, are fewer than the dimensions of the
+    /// covariance, and the ridge is too small to stand in for the directions in which nothing was seen.
     #[error(
         "{cluster}: {count} samples cannot fill a covariance of dimension {dim}, and ridge {ridge:e} is too small \
          to stand in for what they miss: give it more samples, or a ridge of at least {needed:e}{}",

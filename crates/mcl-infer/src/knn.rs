@@ -4,8 +4,8 @@
 //! score = -|z - z_(k)|,   z = x / |x|
 //! ```
 //!
-//! z_(k) is the k-th nearest of the training features at unit length. Nothing is assumed of how the features are
-//! distributed; all of them are kept.
+//! z_(k) is the k-th nearest of the training features at unit length. Nothing is assumed of how the features
+//! are distributed; all of them are kept.
 
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -25,8 +25,8 @@ use crate::tensor::f32_tensor;
 pub struct KnnConfig {
     /// Which neighbour's distance is the score, at least 1; 50 by default, as in the paper for CIFAR-10.
     pub k: usize,
-    /// Whether each class has a score of its own, so that the nearest class is a prediction. Otherwise all classes are
-    /// searched together, as in the paper, and give one score.
+    /// Whether each class has a score of its own, so that the nearest class is a prediction. Otherwise all
+    /// classes are searched together, as in the paper, and give one score.
     pub per_class: bool,
 }
 
@@ -50,8 +50,8 @@ impl KnnConfig {
         self
     }
 
-    /// An estimator without samples, for `classes` classes of `aux_classes` auxiliary classes each and embeddings of
-    /// `dim` numbers.
+    /// An estimator without samples, for `classes` classes of `aux_classes` auxiliary classes each and
+    /// embeddings of `dim` numbers.
     pub fn estimator(&self, classes: usize, aux_classes: usize, dim: usize) -> KnnEstimator {
         let columns = if self.per_class { classes } else { 1 };
         KnnEstimator {
@@ -84,8 +84,8 @@ impl KnnEstimator {
     ///
     /// # Errors
     ///
-    /// [`InferError::InvalidNeighbours`], [`InferError::Empty`], and [`InferError::TooFewNeighbours`] when there are
-    /// fewer than `k` features to search.
+    /// [`InferError::InvalidNeighbours`], [`InferError::Empty`], and [`InferError::TooFewNeighbours`] when
+    /// there are fewer than `k` features to search.
     pub fn fit_knn(&self, device: &Device) -> Result<KnnScorer, InferError> {
         let SampleShape { classes, aux_classes, dim, .. } = self.shape;
         if classes == 0 || aux_classes == 0 || dim == 0 {

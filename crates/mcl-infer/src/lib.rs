@@ -3,11 +3,13 @@
 //!
 //! | step | item |
 //! |---|---|
-//! | class Gaussians, one per (class, rotation) | [`GaussianStatistics`], [`MahalanobisConfig`] |
+//! | class Gaussians, one for each (class, rotation) | [`GaussianStatistics`], [`MahalanobisConfig`] |
 //! | Mahalanobis score of each view under each class | [`MahalanobisScorer::score`] |
+//! | other scores: k-NN, or one of your own | [`KnnConfig`], [`Scorer`], [`Estimator`] |
 //! | self-ensemble inference: the 1, 4 or 8 views of a test image | [`TestTimeViews`] |
-//! | self-ensemble inference: one score from all views (Eq. 19-20) | [`Aggregation`] |
-//! | a threshold with a promise, p-values | [`Calibration`] |
+//! | self-ensemble inference: one score from all views (Eq. 19-20) | [`Aggregation`], [`Aggregate`] |
+//! | scores and aggregation in one pass | [`Scorer::score_aggregated`] |
+//! | a threshold with a guarantee, p-values | [`Calibration`] |
 //! | nearest training images (Fig. 4) | [`NeighbourIndex`] |
 //! | AUROC and the other metrics of the paper's tables | [`metrics`] |
 //!
@@ -15,8 +17,8 @@
 //!
 //! # Features
 //!
-//! - `flex`: scores in loops of our own on Burn's CPU backend; several times faster than tensor operations. Other backends
-//!   are not touched.
+//! - `flex`: on Burn's CPU backend, scores are computed by loops of this crate, several times faster than by
+//!   tensor operations. Other backends are not touched.
 //!
 //! # Example
 //!

@@ -50,9 +50,9 @@ impl<'a> ViewBatch<'a> {
     ///
     /// # Errors
     ///
-    /// [`InferError::DimensionMismatch`] when the embeddings are not of `dim` numbers, [`InferError::ViewCount`] when
-    /// there is not one auxiliary class for each view, or no view, and [`InferError::ViewAuxOutOfRange`] when one is
-    /// not below `aux_classes`.
+    /// [`InferError::DimensionMismatch`] when the embeddings are not of `dim` numbers,
+    /// [`InferError::ViewCount`] when there is not one auxiliary class for each view, or no view, and
+    /// [`InferError::ViewAuxOutOfRange`] when one is not below `aux_classes`.
     pub fn check(&self, dim: usize, aux_classes: usize) -> Result<(), InferError> {
         let ([_, views, found], view_aux) = (self.embeddings.dims(), self.view_aux);
         if found != dim {
@@ -80,8 +80,9 @@ impl<'a> ViewBatch<'a> {
 
 /// Scores the views of images; higher = more normal.
 ///
-/// [`MahalanobisScorer`](crate::MahalanobisScorer) and [`KnnScorer`](crate::KnnScorer) are two. The trait is object
-/// safe: a table of detectors is a list of `Box<dyn Scorer>`, each made by an [`Estimator`](crate::Estimator).
+/// [`MahalanobisScorer`](crate::MahalanobisScorer) and [`KnnScorer`](crate::KnnScorer) are two. The trait is
+/// object safe: a table of detectors is a list of `Box<dyn Scorer>`, each made by an
+/// [`Estimator`](crate::Estimator).
 ///
 /// # A scorer of one's own
 ///
@@ -117,8 +118,8 @@ impl<'a> ViewBatch<'a> {
 /// # }
 /// ```
 pub trait Scorer: core::fmt::Debug + Send + Sync {
-    /// Scores of a view: one for each class, or a single one from a scorer that tells no classes apart. Then the label
-    /// of a [`Prediction`] is 0.
+    /// Scores of a view: one for each class, or a single one from a scorer that tells no classes apart. Then
+    /// the label of a [`Prediction`] is 0.
     fn columns(&self) -> usize;
 
     /// Scores each view. Each image must be scored by itself, whatever others are in the batch.
@@ -127,8 +128,8 @@ pub trait Scorer: core::fmt::Debug + Send + Sync {
     ///
     /// - output: `[images, views, columns]`, higher = more normal
     ///
-    /// [`Aggregation::WeightedAverage`](crate::Aggregation::WeightedAverage) and `HarmonicMean` need scores that are
-    /// negative distances.
+    /// [`Aggregation::WeightedAverage`](crate::Aggregation::WeightedAverage) and `HarmonicMean` need scores
+    /// that are negative distances.
     ///
     /// # Errors
     ///

@@ -17,8 +17,8 @@ pub enum ScorerConfig {
 }
 
 impl ScorerConfig {
-    /// An estimator without samples, for `classes` classes of `aux_classes` auxiliary classes each and embeddings of
-    /// `dim` numbers.
+    /// An estimator without samples, for `classes` classes of `aux_classes` auxiliary classes each and
+    /// embeddings of `dim` numbers.
     pub fn estimator(&self, classes: usize, aux_classes: usize, dim: usize) -> Box<dyn Estimator> {
         match self {
             Self::Mahalanobis(config) => Box::new(config.estimator(classes, aux_classes, dim)),

@@ -4,7 +4,8 @@ use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
 
 use crate::error::InferError;
 
-/// In f32, whatever the default of the device: scores are computed in it, and the types of two operands must agree.
+/// In f32, whatever the default of the device: scores are computed in it, and the types of two operands must
+/// agree.
 pub(crate) fn f32_tensor<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::from_data(TensorData::new(values, shape), (device, DType::F32))
 }

@@ -1,5 +1,5 @@
-//! The promise of the p-values and of the threshold, on simulated scores: exact where it is exact, within binomial
-//! noise where it is a rate.
+//! The promise of the p-values and of the threshold, on simulated scores: exact where it is exact, within
+//! binomial noise where it is a rate.
 
 use mcl_infer::{Calibration, InferError};
 use proptest::prelude::*;
@@ -16,8 +16,9 @@ fn draw(rng: &mut impl Rng) -> f64 {
     -(uniform.ln().powi(2)) * if rng.random_bool(0.1) { 10.0 } else { 1.0 }
 }
 
-/// Of n + 1 scores without ties, each is the new one once: exchangeability in full. The p-values are then each rank
-/// 1 / (n + 1), ..., 1 exactly once, so that P(p <= a) = floor(a (n + 1)) / (n + 1) with no error at all.
+/// Of n + 1 scores without ties, each is the new one once: exchangeability in full. The p-values are then
+/// each rank 1 / (n + 1), ..., 1 exactly once, so that P(p <= a) = floor(a (n + 1)) / (n + 1) with no error
+/// at all.
 #[test]
 fn every_rank_comes_exactly_once() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
@@ -35,7 +36,8 @@ fn every_rank_comes_exactly_once() {
     }
 }
 
-/// False alarms at level a over fresh draws of calibration set and new image: at most a, within binomial noise.
+/// False alarms at level a over fresh draws of calibration set and new image: at most a, within binomial
+/// noise.
 #[test]
 fn false_alarms_keep_the_promise() {
     const TRIALS: usize = 20_000;

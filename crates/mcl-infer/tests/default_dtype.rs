@@ -1,4 +1,5 @@
-//! On a device whose default is not f32. The default is the process's, and so this is a test binary of its own.
+//! On a device whose default is not f32. The default is the process's, and so this is a test binary of its
+//! own.
 
 use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 use mcl_infer::{Aggregation, GaussianStatistics, MahalanobisConfig, NeighbourIndex};

@@ -59,8 +59,8 @@ proptest! {
     }
 }
 
-/// More rows and queries than one product takes, all so near each other that the device's rounding decides nothing:
-/// a dense cluster, as training makes them.
+/// More rows and queries than one product takes, all so near each other that the device's rounding decides
+/// nothing: a dense cluster, as training makes them.
 #[test]
 fn dense_clusters_in_many_chunks() {
     let (rows, queries, dim, k) = (20_000, 300, 8, 5);

@@ -72,8 +72,8 @@ fn scorers_of_earlier_versions_are_read() {
         let scores = numbers(scorer.score(queries.clone(), &[0, 1]).unwrap());
         let expected: Vec<u32> = serde_json::from_value(stored()[covariance]["score_bits"].clone()).unwrap();
         for (score, expected) in scores.iter().zip(expected.into_iter().map(f32::from_bits)) {
-            // A compiler or a processor of another kind may round the last bits differently, and tied scores are
-            // whitened in f64 since.
+            // A compiler or a processor of another kind may round the last bits differently, and tied scores
+            // are whitened in f64 since.
             assert!((score - expected).abs() <= 1e-6 * expected.abs(), "{score} for {expected}");
         }
     }

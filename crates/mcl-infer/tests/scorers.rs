@@ -1,4 +1,5 @@
-//! Scorers behind the trait: aggregated in one pass, beside each other in a table, and k-NN against an explicit loop.
+//! Scorers behind the trait: aggregated in one pass, beside each other in a table, and k-NN against an
+//! explicit loop.
 
 mod common;
 

@@ -161,7 +161,8 @@ fn embeddings_of_any_scale() {
     }
 }
 
-/// Raw features far from the scale of 1: their Gaussians work, or are refused before anything is scored wrongly.
+/// Raw features far from the scale of 1: their Gaussians work, or are refused before anything is scored
+/// wrongly.
 #[test]
 fn features_of_any_scale() {
     let config = MahalanobisConfig::new().with_normalize(false).with_ridge(0.0);

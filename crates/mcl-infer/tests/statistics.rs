@@ -160,7 +160,7 @@ proptest! {
 /// More rows of an auxiliary class than one matrix product takes, and few of each class.
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
-    let (classes, aux_classes, dim, rows) = (500, 2, 8, 4000);
+    let (classes, aux_classes, dim, rows) = (500, 2, 8, 10_000);
     let mut rng = ChaCha8Rng::seed_from_u64(2);
     let features: Vec<f32> = (0..rows * dim).map(|_| rng.random_range(-1.0f32..1.0)).collect();
     let class: Vec<usize> = (0..rows).map(|i| i % classes).collect();
@@ -171,7 +171,7 @@ fn any_number_of_threads_gives_the_same_bits() {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
                 let mut statistics = config.statistics(classes, aux_classes, dim);
-                for part in [0..3000, 3000..rows] {
+                for part in [0..9000, 9000..rows] {
                     let features = &features[part.start * dim..part.end * dim];
                     statistics.update(features, &class[part.clone()], &aux[part]).unwrap();
                 }

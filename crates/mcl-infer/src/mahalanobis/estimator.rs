@@ -9,7 +9,8 @@ use crate::estimator::Estimator;
 use crate::samples::SampleBatch;
 use crate::scorer::Scorer;
 
-/// Fits a [`MahalanobisScorer`](crate::MahalanobisScorer): [`GaussianStatistics`] with the configuration of their fit.
+/// Fits a [`MahalanobisScorer`](crate::MahalanobisScorer): [`GaussianStatistics`] with the configuration of
+/// their fit.
 #[derive(Debug, Clone)]
 pub struct MahalanobisEstimator {
     config: MahalanobisConfig,
@@ -17,8 +18,8 @@ pub struct MahalanobisEstimator {
 }
 
 impl MahalanobisConfig {
-    /// An estimator without samples, for `classes` classes of `aux_classes` auxiliary classes each and embeddings of
-    /// `dim` numbers.
+    /// An estimator without samples, for `classes` classes of `aux_classes` auxiliary classes each and
+    /// embeddings of `dim` numbers.
     pub fn estimator(&self, classes: usize, aux_classes: usize, dim: usize) -> MahalanobisEstimator {
         MahalanobisEstimator { config: *self, statistics: self.statistics(classes, aux_classes, dim) }
     }

@@ -10,10 +10,10 @@ use super::split::{Pairs, Whitenings};
 use super::whitening::whitening_of;
 use crate::error::InferError;
 
-/// Numbers in the largest intermediate tensor, `[classes, images, dim]`: images, and classes where they are many, are
-/// taken in chunks of that size, so that memory does not grow with their number. 1 MiB stays in a core's cache, which
-/// on CPUs is several times as fast as whatever leaves it; on GPUs the launches of 10,000 images come to some
-/// milliseconds.
+/// Numbers in the largest intermediate tensor, `[classes, images, dim]`: images, and classes where they are
+/// many, are taken in chunks of that size, so that memory does not grow with their number. 1 MiB stays in a
+/// core's cache, which on CPUs is several times as fast as whatever leaves it; on GPUs the launches of 10,000
+/// images come to some milliseconds.
 const CHUNK_NUMBERS: usize = 1 << 18;
 
 /// Images in the smallest chunk: fewer make poor matrix products.

@@ -1,4 +1,5 @@
-//! The Mahalanobis score: class statistics, Gaussians fitted to them, distances from the Gaussians (Eq. 12-13).
+//! The Mahalanobis score: class statistics, Gaussians fitted to them, distances from the Gaussians (Eq.
+//! 12-13).
 
 mod config;
 mod covariance;

@@ -26,8 +26,8 @@ impl<'a> Centre<'a> {
         Self { count, mean: DVectorViewMut::from_slice(mean, mean.len()) }
     }
 
-    /// Takes in `count` samples around `mean`. Returns the rank-one term of the union's scatter, `weight * δ δᵀ` as
-    /// (weight, δ), unless these are the first samples.
+    /// Takes in `count` samples around `mean`. Returns the rank-one term of the union's scatter, `weight * δ
+    /// δᵀ` as (weight, δ), unless these are the first samples.
     pub(crate) fn join(&mut self, count: u64, mean: DVectorView<f64>) -> Option<(f64, DVector<f64>)> {
         let total = *self.count + count;
         let share = count as f64 / total as f64;

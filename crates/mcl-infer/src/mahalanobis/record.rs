@@ -6,12 +6,12 @@ use super::config::{Covariance, MahalanobisConfig};
 use crate::cluster::Cluster;
 use crate::error::InferError;
 
-/// How far the two entries of a covariance across its diagonal may be apart, relative to the variances: the rounding
-/// of a matrix product in f64, of any length that occurs.
+/// How far the two entries of a covariance across its diagonal may be apart, relative to the variances: the
+/// rounding of a matrix product in f64, of any length that occurs.
 const ROUNDING: f64 = 1e-9;
 
-/// The Gaussians of a [`MahalanobisScorer`](crate::MahalanobisScorer) as plain numbers, to be stored by any serde
-/// format or field by field.
+/// The Gaussians of a [`MahalanobisScorer`](crate::MahalanobisScorer) as plain numbers, to be stored by any
+/// serde format or field by field.
 ///
 /// [`into_scorer`](Self::into_scorer) gives back the scorer that it came from, bit for bit: the fit itself
 /// goes through a record. A text format must keep every digit of an f64 (`serde_json`: feature
@@ -28,9 +28,11 @@ pub struct MahalanobisRecord {
     pub dim: usize,
     /// `[classes, aux_classes, dim]`
     pub means: Vec<f64>,
-    /// `[classes, aux_classes, dim, dim]`, or, for [`Covariance::Tied`], `[aux_classes, dim, dim]`; ridge included.
+    /// `[classes, aux_classes, dim, dim]`, or, for [`Covariance::Tied`], `[aux_classes, dim, dim]`; ridge
+    /// included.
     ///
-    /// A tied record that repeats its covariances for each class, as earlier versions wrote them, is read too.
+    /// A tied record that repeats its covariances for each class, as earlier versions wrote them, is read
+    /// too.
     pub covariances: Vec<f64>,
 }
 

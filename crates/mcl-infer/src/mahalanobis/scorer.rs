@@ -51,12 +51,13 @@ impl GaussianStatistics {
     /// - [`InferError::NormalizeMismatch`], [`InferError::OnlyTied`], [`InferError::InvalidRidge`],
     ///   [`InferError::Empty`];
     /// - [`InferError::TooFewSamples`]: fewer than two samples (tied: none, or none to spare for a variance);
-    /// - [`InferError::RankDeficient`]: no more samples than dimensions (tied: fewer than dimensions and classes
-    ///   together), and a ridge under a millionth of the mean variance within the samples' span: every direction
-    ///   outside it would then count as a million times too far. Samples are counted, not compared: copies of a few
-    ///   pass;
+    /// - [`InferError::RankDeficient`]: no more samples than dimensions (tied: fewer than dimensions and
+    ///   classes together), and a ridge under a millionth of the mean variance within the samples' span:
+    ///   every direction outside it would then count as a million times too far. Samples are counted, not
+    ///   compared: copies of a few pass;
     /// - [`InferError::NoSpread`]: all samples equal;
-    /// - [`InferError::ScaleOutOfRange`]: raw features so large or so small that scores in f32 would say nothing;
+    /// - [`InferError::ScaleOutOfRange`]: raw features so large or so small that scores in f32 would say
+    ///   nothing;
     /// - [`InferError::NotPositiveDefinite`]: the rest of the ways for a covariance to be singular.
     pub fn fit(&self, config: &MahalanobisConfig, device: &Device) -> Result<MahalanobisScorer, InferError> {
         MahalanobisScorer::new(estimate(self, config)?, device)
@@ -107,10 +108,11 @@ impl MahalanobisScorer {
     /// ([`TestTimeViews::aux`](crate::TestTimeViews::aux)). The embeddings are scaled to unit length first,
     /// if the fit was with [`normalize`](MahalanobisConfig::normalize). Gradients are not tracked.
     ///
-    /// On backends other than flex, embeddings are scaled in f32, which leaves the scores of tight clusters about three
-    /// digits; products with factors rounded to TF32, as on CUDA, are corrected and cost none.
+    /// On backends other than flex, embeddings are scaled in f32, which leaves the scores of tight clusters
+    /// about three digits; products with factors rounded to TF32, as on CUDA, are corrected and cost none.
     ///
-    /// A distance above 1.8e19, whose square is too large for f32, scores `-f32::MAX` squared and -1.8e19 as a root.
+    /// A distance above 1.8e19, whose square is too large for f32, scores `-f32::MAX` squared and -1.8e19 as
+    /// a root.
     ///
     /// # Shapes
     ///
@@ -152,8 +154,9 @@ impl MahalanobisScorer {
         })
     }
 
-    /// d² by tensor operations, `[images, views, dim]` -> `[images, views, classes]`, where `squared_distances` takes
-    /// the embeddings, a range of images and a view, and makes `[range, 1, classes]`.
+    /// d² by tensor operations, `[images, views, dim]` -> `[images, views, classes]`, where
+    /// `squared_distances` takes the embeddings, a range of images and a view, and makes `[range, 1,
+    /// classes]`.
     fn on_device(
         &self,
         embeddings: Tensor<3>,
@@ -177,8 +180,9 @@ impl MahalanobisScorer {
         &self.record.means
     }
 
-    /// Covariances of the Gaussians with the ridge on their diagonals: `[classes, aux_classes, dim, dim]`, or, where
-    /// the classes share them ([`Covariance::Tied`](crate::Covariance::Tied)), `[aux_classes, dim, dim]`.
+    /// Covariances of the Gaussians with the ridge on their diagonals: `[classes, aux_classes, dim, dim]`,
+    /// or, where the classes share them ([`Covariance::Tied`](crate::Covariance::Tied)), `[aux_classes, dim,
+    /// dim]`.
     pub fn covariances(&self) -> &[f64] {
         &self.record.covariances
     }
@@ -234,7 +238,8 @@ impl MahalanobisScorer {
     }
 }
 
-/// The mean magnitude of each row, [images, views, 1]: a sum of shares, which cannot overflow and carries NaN along.
+/// The mean magnitude of each row, [images, views, 1]: a sum of shares, which cannot overflow and carries NaN
+/// along.
 fn magnitude(embeddings: &Tensor<3>) -> Tensor<3> {
     let dim = embeddings.dims()[2];
     embeddings.clone().abs().div_scalar(dim as f32).sum_dim(2)

@@ -1,8 +1,8 @@
 //! Numbers as sums of two f32, for products and differences that keep more digits than one f32 has.
 //!
-//! Whitening a tight cluster is a product whose terms cancel, and CUDA rounds the factors of an f32 product to TF32,
-//! 11 significant bits: scores would be off by percents. So each factor is split into a part of 11 bits, which TF32
-//! keeps, and the rest, and three products are added:
+//! Whitening a tight cluster is a product whose terms cancel, and CUDA rounds the factors of an f32 product
+//! to TF32, 11 significant bits: scores would be off by percents. So each factor is split into a part of 11
+//! bits, which TF32 keeps, and the rest, and three products are added:
 //!
 //! ```text
 //! x W = x_high W_high + (x_high W_low + x_low W_high) + 2^-24 of it
@@ -16,7 +16,8 @@ use crate::tensor::f32_tensor;
 /// Centred embeddings are cut off here, far beyond all that is told apart: [`split`] multiplies them by 8193.
 const FARTHEST: f32 = 1e34;
 
-/// Transposed whitening matrices, `[matrices, dim, dim]`, in two parts of which the first has 11 significant bits.
+/// Transposed whitening matrices, `[matrices, dim, dim]`, in two parts of which the first has 11 significant
+/// bits.
 #[derive(Clone)]
 pub(crate) struct Whitenings {
     high: Tensor<3>,
@@ -32,8 +33,8 @@ impl Whitenings {
         Self { high: f32_tensor(high, shape, device), low: f32_tensor(low, shape, device) }
     }
 
-    /// W x of each row x of `centred`, `[1 or matrices, rows, dim]`, to the precision of f32 even if the device rounds
-    /// the factors of a product to TF32.
+    /// W x of each row x of `centred`, `[1 or matrices, rows, dim]`, to the precision of f32 even if the
+    /// device rounds the factors of a product to TF32.
     pub(crate) fn whiten(&self, centred: Tensor<3>) -> Tensor<3> {
         self.whiten_by(centred, Tensor::matmul)
     }
@@ -68,8 +69,9 @@ impl<const D: usize> Pairs<D> {
 
 /// Numbers as sums of one with 11 significant bits and what it lacks, exactly (Veltkamp, 1968).
 ///
-/// A compiler may fuse the product by 8192 with the sum, since it is exact. One that takes the sums for those of real
-/// numbers would leave the high part as it came and nothing for the low one: no worse than a single product.
+/// A compiler may fuse the product by 8192 with the sum, since it is exact. One that takes the sums for those
+/// of real numbers would leave the high part as it came and nothing for the low one: no worse than a single
+/// product.
 fn split(values: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
     let values = values.clamp(-FARTHEST, FARTHEST);
     let scaled = values.clone().mul_scalar(8192.0) + values.clone();

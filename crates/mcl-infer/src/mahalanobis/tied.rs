@@ -1,15 +1,17 @@
-//! Class Gaussians with one covariance as tensors: an embedding is whitened twice, however many classes there are.
+//! Class Gaussians with one covariance as tensors: an embedding is whitened twice, however many classes there
+//! are.
 //!
-//! With a common W the distance from class c is that of whitened points, `|W x - W μ_c|`. In f32 that difference loses
-//! its digits: W stretches by up to 30,000, and both points are long against the distance between them. So the
-//! embedding is whitened around the mean μ_r of the nearest class r, which a first, rough pass finds:
+//! With a common W the distance from class c is that of whitened points, `|W x - W μ_c|`. In f32 that
+//! difference loses its digits: W stretches by up to 30,000, and both points are long against the distance
+//! between them. So the embedding is whitened around the mean μ_r of the nearest class r, which a first,
+//! rough pass finds:
 //!
 //! ```text
 //! W (x - μ_c) = W (x - μ_r) + (W μ_r - W μ_c)
 //! ```
 //!
-//! Neither term is longer than about twice the sum, so the sum keeps its digits; `W μ` is computed in f64 and kept in
-//! two parts.
+//! Neither term is longer than about twice the sum, so the sum keeps its digits; `W μ` is computed in f64 and
+//! kept in two parts.
 
 use core::ops::Range;
 
@@ -61,15 +63,18 @@ impl TiedGaussians {
         view: usize,
     ) -> Tensor<3> {
         let x = embeddings.clone().slice([rows, view..view + 1]).swap_dims(0, 1); // [1, rows, dim]
-        let white = |centred| self.whitening.whiten(centred).swap_dims(0, 1); // [1, rows, dim] -> [rows, 1, dim]
+        // [1, rows, dim] -> [rows, 1, dim]
+        let white = |centred| self.whitening.whiten(centred).swap_dims(0, 1);
 
         let rough = white(x.clone() - self.centre.high.clone() - self.centre.low.clone());
         let nearest = self.by_class(|classes| rough.clone() - of(&self.white_means.high, classes));
         let nearest = nearest.argmin(2).flatten::<1>(0, 2); // [rows]
 
-        let mean = |part: &Tensor<2>| part.clone().select(0, nearest.clone()).unsqueeze_dim(0); // [1, rows, dim]
+        // [1, rows, dim]
+        let mean = |part: &Tensor<2>| part.clone().select(0, nearest.clone()).unsqueeze_dim(0);
         let near = white(x - mean(&self.means.high) - mean(&self.means.low));
-        let white_mean = |part: &Tensor<3>| part.clone().select(1, nearest.clone()).swap_dims(0, 1); // [rows, 1, dim]
+        // [rows, 1, dim]
+        let white_mean = |part: &Tensor<3>| part.clone().select(1, nearest.clone()).swap_dims(0, 1);
         let (high, low) = (white_mean(&self.white_means.high), white_mean(&self.white_means.low));
         self.by_class(|classes| {
             let high = high.clone() - of(&self.white_means.high, classes.clone());

@@ -15,12 +15,12 @@ use super::record::MahalanobisRecord;
 use crate::cluster::Cluster;
 use crate::error::InferError;
 
-/// Raw embeddings are cut off here. Nothing this far is told apart: it is 1000 standard deviations from any mean, or
-/// more.
+/// Raw embeddings are cut off here. Nothing this far is told apart: it is 1000 standard deviations from any
+/// mean, or more.
 pub(crate) const FAR: f32 = 1e18;
 
-/// No mean and no standard deviation is larger, and no entry of a whitening matrix: [`FAR`] leaves room around each
-/// Gaussian, and is whitened without overflow.
+/// No mean and no standard deviation is larger, and no entry of a whitening matrix: [`FAR`] leaves room
+/// around each Gaussian, and is whitened without overflow.
 const LARGEST: f64 = 1e15;
 
 /// W of the covariance of a cluster.

@@ -5,8 +5,8 @@ use burn::tensor::Tensor;
 use super::error::MetricError;
 use crate::error::Cause;
 
-/// Scores of images, higher = more in-distribution: slices, arrays and vectors of f32 or f64, or a tensor, such as
-/// [`Prediction::score`](crate::Prediction::score).
+/// Scores of images, higher = more in-distribution: slices, arrays and vectors of f32 or f64, or a tensor,
+/// such as [`Prediction::score`](crate::Prediction::score).
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};

@@ -2,8 +2,8 @@
 
 use super::neighbour::Neighbour;
 
-/// How far a similarity of unit vectors from a device may be from the truth. Rounding both factors to 11 bits moves
-/// it by at most 2 * 2^-11 (Cauchy-Schwarz); as much again is left for the sum.
+/// How far a similarity of unit vectors from a device may be from the truth. Rounding both factors to 11 bits
+/// moves it by at most 2 * 2^-11 (Cauchy-Schwarz); as much again is left for the sum.
 const DEVICE_ERROR: f32 = 1.0 / 512.0;
 
 /// Half the fewest rows that are kept before they are looked through.
@@ -11,9 +11,9 @@ const SPARE: usize = 1024;
 
 /// The `k` nearest rows so far, and those that may be nearer.
 ///
-/// Rows whose similarity from the device is too near that of the `k`-th to tell are compared in f64. They may be all
-/// rows, as in a collapsed class: so whenever [`limit`](Self::limit) of them have come together, only the `k` nearest
-/// stay.
+/// Rows whose similarity from the device is too near that of the `k`-th to tell are compared in f64. They may
+/// be all rows, as in a collapsed class: so whenever [`limit`](Self::limit) of them have come together, only
+/// the `k` nearest stay.
 #[derive(Clone)]
 pub(super) struct Candidates {
     k: usize,
@@ -61,8 +61,8 @@ impl Candidates {
         self.nearest
     }
 
-    /// The k-th nearest is at least the k-th highest similarity less the error, so what is lower by twice the error
-    /// is not among the k.
+    /// The k-th nearest is at least the k-th highest similarity less the error, so what is lower by twice the
+    /// error is not among the k.
     fn prune(&mut self) {
         if self.pending.len() > self.k {
             let (_, kth, _) = self.pending.select_nth_unstable_by(self.k - 1, |a, b| b.0.total_cmp(&a.0));

@@ -1,11 +1,11 @@
 //! The nearest training images of an image, in projection space (Fig. 4 of the paper): why it was judged so.
 //!
-//! Nearness is cosine similarity, which is what the loss shapes. For embeddings of unit length the order is that
-//! of Euclidean distance too: |x - y|² = 2 - 2 cos(x, y).
+//! Nearness is cosine similarity, which is what the loss shapes. For embeddings of unit length the order is
+//! that of Euclidean distance too: |x - y|² = 2 - 2 cos(x, y).
 //!
-//! The search is exact. Similarities to all rows come from matrix products of a bounded size; since a product on a
-//! GPU may round its factors to 11 bits (TF32), every row that this could have kept out is compared again in f64.
-//! So the answer is the same on every device.
+//! The search is exact. Similarities to all rows come from matrix products of a bounded size; since a product
+//! on a GPU may round its factors to 11 bits (TF32), every row that this could have kept out is compared
+//! again in f64. So the answer is the same on every device.
 
 use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
@@ -47,8 +47,8 @@ pub struct NeighbourIndex {
 impl NeighbourIndex {
     /// An index of the rows of `embeddings`, on their device. They need not be of unit length.
     ///
-    /// Memory: the embeddings twice, once on the device and once on the host (25 MiB each for the 50,000 images of
-    /// CIFAR-10 and 128 dimensions).
+    /// Memory: the embeddings twice, once on the device and once on the host (25 MiB each for the 50,000
+    /// images of CIFAR-10 and 128 dimensions).
     ///
     /// # Shapes
     ///
@@ -85,11 +85,11 @@ impl NeighbourIndex {
         self.rows.device()
     }
 
-    /// The `k` nearest rows of each query, nearest first; rows of equal similarity in ascending order. Fewer than
-    /// `k` when the index has fewer rows.
+    /// The `k` nearest rows of each query, nearest first; rows of equal similarity in ascending order. Fewer
+    /// than `k` when the index has fewer rows.
     ///
-    /// Memory does not grow with the number of rows or queries, but for the result: of each of 256 queries some `3 k`
-    /// rows are kept, and at least 2048, also where thousands of rows are equally near.
+    /// Memory does not grow with the number of rows or queries, but for the result: of each of 256 queries
+    /// some `3 k` rows are kept, and at least 2048, also where thousands of rows are equally near.
     ///
     /// # Shapes
     ///
@@ -97,13 +97,14 @@ impl NeighbourIndex {
     ///
     /// # Errors
     ///
-    /// [`InferError::DimensionMismatch`] for queries of another length than the rows, and as in [`new`](Self::new).
+    /// [`InferError::DimensionMismatch`] for queries of another length than the rows, and as in
+    /// [`new`](Self::new).
     pub fn search(&self, queries: Tensor<2>, k: usize) -> Result<Vec<Vec<Neighbour>>, InferError> {
         self.search_with(queries, k, |_, nearest| nearest)
     }
 
-    /// The Euclidean distance of each query, at unit length, from its `k`-th nearest row, in `[0, 2]`; from the
-    /// farthest when there are fewer than `k` rows, and infinite when there are none.
+    /// The Euclidean distance of each query, at unit length, from its `k`-th nearest row, in `[0, 2]`; from
+    /// the farthest when there are fewer than `k` rows, and infinite when there are none.
     ///
     /// Shapes and errors are those of [`search`](Self::search).
     pub(crate) fn kth_distances(&self, queries: Tensor<2>, k: usize) -> Result<Vec<f32>, InferError> {

@@ -16,14 +16,15 @@ use super::record::MahalanobisRecord;
 use super::whitening::whitening_of;
 use crate::error::InferError;
 
-/// Vectors of images in a block: as many as leave registers for the sums of some rows of a matrix, of which AVX2 has
-/// 16.
+/// Vectors of images in a block: as many as leave registers for the sums of some rows of a matrix, of which
+/// AVX2 has 16.
 const VECTORS: usize = 2;
 
 /// Blocks of images that are read from a tensor together, unless their scores are more than [`READ_NUMBERS`].
 const READ: usize = 4;
 
-/// Scores of an image from which on blocks are read one by one: few images are shared among more threads then.
+/// Scores of an image from which on blocks are read one by one: few images are shared among more threads
+/// then.
 const READ_NUMBERS: usize = 1 << 12;
 
 /// The Gaussians of a scorer, in the order in which they are read.
@@ -71,9 +72,9 @@ impl HostGaussians {
         Ok(Self { shape, form: Arc::new(form) })
     }
 
-    /// d² of the embeddings of some images: `[images, views, classes]`, where `embeddings` reads those of a range of
-    /// images, `[range, views, dim]`. `None` if one of them has no distance: it is not finite, or zero and is to be
-    /// brought to unit length.
+    /// d² of the embeddings of some images: `[images, views, classes]`, where `embeddings` reads those of a
+    /// range of images, `[range, views, dim]`. `None` if one of them has no distance: it is not finite, or
+    /// zero and is to be brought to unit length.
     ///
     /// # Errors
     ///

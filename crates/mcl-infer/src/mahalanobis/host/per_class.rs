@@ -1,7 +1,7 @@
 //! Distances from Gaussians that each have a covariance of their own, in f32.
 //!
-//! Some dozens of images are brought to unit length, centred and whitened while they stay in the innermost cache, and
-//! of the whitening matrices, which are triangular, the half that is zero is left out.
+//! Some dozens of images are brought to unit length, centred and whitened while they stay in the innermost
+//! cache, and of the whitening matrices, which are triangular, the half that is zero is left out.
 
 use nalgebra::DMatrix;
 use pulp::{Simd, WithSimd};
@@ -34,8 +34,8 @@ impl Cluster {
     }
 }
 
-/// A number of twice f32's precision, as the f32 next to it and what is missing. The difference of two of them is as good as
-/// if computed in f64: whitening a tight cluster blows up what is lost there.
+/// A number of twice f32's precision, as the f32 next to it and what is missing. The difference of two of
+/// them is as good as if computed in f64: whitening a tight cluster blows up what is lost there.
 #[derive(Clone, Copy)]
 struct Pair {
     near: f32,

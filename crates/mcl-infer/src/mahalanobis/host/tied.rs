@@ -1,8 +1,8 @@
-//! Distances from Gaussians that share a covariance, in f64: an embedding is whitened once, and compared with the
-//! whitened mean of each class.
+//! Distances from Gaussians that share a covariance, in f64: an embedding is whitened once, and compared with
+//! the whitened mean of each class.
 //!
-//! Whitening stretches a tight cluster by up to 30,000, so that the whitened points are long against the distance
-//! between them: f32 would lose four digits in the difference.
+//! Whitening stretches a tight cluster by up to 30,000, so that the whitened points are long against the
+//! distance between them: f32 would lose four digits in the difference.
 
 use nalgebra::{DMatrix, DVectorView};
 use pulp::{Simd, WithSimd};

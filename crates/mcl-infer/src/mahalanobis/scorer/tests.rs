@@ -42,7 +42,8 @@ fn assert_agreement(scorer: &MahalanobisScorer, embeddings: &Tensor<3>, view_aux
 #[test]
 fn host_and_device_agree() {
     let rng = &mut rng();
-    // Blocks that are full and not, strips that are full and not, one class and several, one chunk and several.
+    // Blocks that are full and not, strips that are full and not, one class and several, one chunk and
+    // several.
     for (images, classes, dim, normalize) in
         [(1, 1, 1, false), (33, 2, 3, true), (70, 3, 8, true), (64, 2, 17, false), (300, 80, 24, true)]
     {
@@ -55,8 +56,9 @@ fn host_and_device_agree() {
     assert!(300 > 2 * image_chunk(80, 24), "the last is of several chunks");
 }
 
-/// Tight clusters, of which most directions are down to the ridge; what is scored is near them and far. Not brought to
-/// unit length, which tensors do in f32: the whitening of these clusters makes its rounding one of the fourth digit.
+/// Tight clusters, of which most directions are down to the ridge; what is scored is near them and far. Not
+/// brought to unit length, which tensors do in f32: the whitening of these clusters makes its rounding one of
+/// the fourth digit.
 #[test]
 fn host_and_device_agree_on_collapsed_clusters() {
     let (rng, dim) = (&mut rng(), 16);

@@ -1,8 +1,9 @@
 //! Running class statistics: what the class Gaussians are fitted from.
 //!
 //! The features of the training set (400,000 x 128 numbers for CIFAR-10 with rotations) need not be held:
-//! each batch is folded into a count and a mean for its (class, auxiliary class) and into a scatter, in f64. Parts
-//! gathered on different threads or machines merge into what one pass would have given, up to f64 rounding.
+//! each batch is folded into a count and a mean for its (class, auxiliary class) and into a scatter, in f64.
+//! Parts gathered on different threads or machines merge into what one pass would have given, up to f64
+//! rounding.
 
 mod stored;
 mod tied;
@@ -25,8 +26,8 @@ const BLOCK_ROWS: usize = 512;
 /// Mergeable count and mean of each (class, auxiliary class), and their scatters, in f64.
 ///
 /// There is a scatter for each (class, auxiliary class), or, when the statistics come from
-/// [`MahalanobisConfig::statistics`] with [`Covariance::Tied`](crate::Covariance::Tied), one for each auxiliary class.
-/// Memory does not grow with the samples counted. In numbers of 8 bytes it is
+/// [`MahalanobisConfig::statistics`] with [`Covariance::Tied`](crate::Covariance::Tied), one for each
+/// auxiliary class. Memory does not grow with the samples counted. In numbers of 8 bytes it is
 ///
 /// ```text
 /// classes * aux_classes * (dim + dim * dim)              one scatter for each (class, auxiliary class)
@@ -58,9 +59,10 @@ impl MahalanobisConfig {
     /// Empty statistics for a fit with this configuration, for `classes` classes of `aux_classes` auxiliary
     /// classes each and embeddings of `dim` numbers.
     ///
-    /// They depend on [`normalize`](Self::normalize) and [`covariance`](Self::covariance) only: one pass over the
-    /// samples serves any distance and ridge. Those of [`Covariance::PerClass`] serve [`Covariance::Tied`] too; those
-    /// of `Tied` hold one scatter for each auxiliary class, and serve nothing else.
+    /// They depend on [`normalize`](Self::normalize) and [`covariance`](Self::covariance) only: one pass over
+    /// the samples serves any distance and ridge. Those of [`Covariance::PerClass`] serve
+    /// [`Covariance::Tied`] too; those of `Tied` hold one scatter for each auxiliary class, and serve nothing
+    /// else.
     pub fn statistics(&self, classes: usize, aux_classes: usize, dim: usize) -> GaussianStatistics {
         GaussianStatistics::with_config(self, classes, aux_classes, dim)
     }
@@ -70,8 +72,8 @@ impl GaussianStatistics {
     /// Empty statistics of unit-length embeddings of `dim` numbers, for `classes` classes of `aux_classes`
     /// auxiliary classes each (4 rotations in the paper; 1 where there are none).
     ///
-    /// Equal to `MahalanobisConfig::new().statistics(classes, aux_classes, dim)`: each class has a scatter of its own,
-    /// which serves either [`Covariance`](crate::Covariance).
+    /// Equal to `MahalanobisConfig::new().statistics(classes, aux_classes, dim)`: each class has a scatter of
+    /// its own, which serves either [`Covariance`](crate::Covariance).
     pub fn new(classes: usize, aux_classes: usize, dim: usize) -> Self {
         Self::with_config(&MahalanobisConfig::new(), classes, aux_classes, dim)
     }
@@ -104,11 +106,11 @@ impl GaussianStatistics {
     pub fn update(&mut self, features: &[f32], class: &[usize], aux: &[usize]) -> Result<(), InferError> {
         let (shape, batch) = (self.shape(), SampleBatch::new(features, class, aux));
         shape.check(&batch)?;
-        let rows_of = shape.rows_by_cluster(&batch);
         if self.is_tied() {
-            self.update_tied(features, &rows_of);
+            self.update_tied(&batch);
             return Ok(());
         }
+        let rows_of = shape.rows_by_cluster(&batch);
         // Each cluster is one thread's, and takes its rows in order.
         self.par_clusters().zip(&rows_of).for_each(|((mut cluster, mut scatter), rows)| {
             for rows in rows.chunks(BLOCK_ROWS) {
@@ -150,8 +152,8 @@ impl GaussianStatistics {
     ///
     /// # Errors
     ///
-    /// When the two differ in classes, auxiliary classes, dimension, `normalize` or the number of scatters; nothing
-    /// is added then.
+    /// When the two differ in classes, auxiliary classes, dimension, `normalize` or the number of scatters;
+    /// nothing is added then.
     pub fn merge(&mut self, other: &Self) -> Result<(), InferError> {
         let pairs = [
             ("a number of classes of", self.classes, other.classes),
@@ -171,7 +173,7 @@ impl GaussianStatistics {
         }
         let dim = self.dim;
         let others = other.counts.par_iter().zip(other.means.par_chunks(dim.max(1)));
-        let others = others.zip(other.scatters.par_chunks((dim * dim).max(1)));
+        let others = others.zip(other.scatters.par_chunks(dim.saturating_mul(dim).max(1)));
         self.par_clusters().zip(others).for_each(|((mut own, mut scatter), ((&count, mean), other))| {
             if count > 0 {
                 scatter += DMatrixView::from_slice(other, dim, dim);
@@ -243,7 +245,7 @@ impl GaussianStatistics {
     fn par_clusters(&mut self) -> impl IndexedParallelIterator<Item = (Centre<'_>, Scatter<'_>)> {
         let dim = self.dim;
         let means = self.means.par_chunks_mut(dim.max(1));
-        let scatters = self.scatters.par_chunks_mut((dim * dim).max(1));
+        let scatters = self.scatters.par_chunks_mut(dim.saturating_mul(dim).max(1));
         self.counts.par_iter_mut().zip(means).zip(scatters).map(move |((count, mean), scatter)| {
             (Centre::new(count, mean), Scatter::from_slice(scatter, dim, dim))
         })

@@ -58,8 +58,8 @@ impl GaussianStatistics {
                 return Err(InferError::RecordOfNothing { field: "scatters", cluster });
             }
         }
-        let empty = |aux: &usize| (0..self.classes).all(|class| self.count(class, *aux) == 0);
-        for aux in (0..aux_classes).filter(|_| tied).filter(empty) {
+        let auxiliary = if tied { 0..aux_classes } else { 0..0 };
+        for aux in auxiliary.filter(|&aux| (0..self.classes).all(|class| self.count(class, aux) == 0)) {
             if !zero(&self.scatters[aux * dim * dim..][..dim * dim]) {
                 let cluster = Cluster { class: None, aux };
                 return Err(InferError::RecordOfNothing { field: "scatters", cluster });

@@ -1,18 +1,22 @@
 //! One scatter for each auxiliary class, of the deviations of its samples from the means of their classes.
 //!
-//! The samples of all classes go through common matrix products, which have enough columns however few samples a class
-//! has. When the mean of a class moves, the rank-one term of the union of samples (see
+//! The samples of all classes go through common matrix products, which have enough columns however few
+//! samples a class has. When the mean of a class moves, the rank-one term of the union of samples (see
 //! `moments.rs`) is one more column:
 //!
 //! ```text
 //! δ δᵀ n_A n_B / (n_A + n_B) = c cᵀ,   c = δ √(n_A n_B / (n_A + n_B))
 //! ```
 
-use nalgebra::{DMatrix, DVector, DVectorView};
+use nalgebra::{DMatrix, DVector, DVectorView, DVectorViewMut};
 use rayon::prelude::*;
 
 use super::{BLOCK_ROWS, GaussianStatistics};
 use crate::mahalanobis::moments::{Centre, Scatter};
+use crate::samples::SampleBatch;
+
+/// Samples that are held in f64 at once (8 MiB at dimension 128).
+const SLAB_ROWS: usize = 8192;
 
 /// Blocks whose products are held at once.
 const BLOCKS: usize = 16;
@@ -39,44 +43,45 @@ struct Change {
 }
 
 impl GaussianStatistics {
-    pub(super) fn update_tied(&mut self, features: &[f32], rows_of: &[Vec<usize>]) {
-        let shape = self.shape();
-        let change = |(mut centre, rows): (Centre, &Vec<usize>)| {
-            if rows.is_empty() {
-                return Change::default();
-            }
-            let mut mean = DVector::zeros(shape.dim);
-            for rows in rows.chunks(BLOCK_ROWS) {
-                mean += shape.gather(features, rows).column_sum();
-            }
-            mean /= rows.len() as f64;
-            let moved = weighted(centre.join(rows.len() as u64, mean.as_view()));
-            Change { mean, moved }
-        };
-        let changes: Vec<Change> = self.par_centres().zip(rows_of).map(change).collect();
-        self.add_columns(
-            &changes,
-            |cluster| &rows_of[cluster],
-            |row, column, change| {
-                shape.read(features, row, &mut column.as_view_mut());
-                *column -= &change.mean;
-            },
-        );
+    /// Counts samples whose labels are checked.
+    pub(super) fn update_tied(&mut self, batch: &SampleBatch) {
+        let (shape, dim) = (self.shape(), self.dim);
+        for (slab, (class, aux)) in batch.class.chunks(SLAB_ROWS).zip(batch.aux.chunks(SLAB_ROWS)).enumerate()
+        {
+            let features = &batch.features[slab * SLAB_ROWS * dim..][..class.len() * dim];
+            let rows_of = shape.rows_by_cluster(&SampleBatch::new(features, class, aux));
+            let mut samples = vec![0.0; features.len()];
+            samples.par_chunks_mut(dim.max(1)).enumerate().for_each(|(row, sample)| {
+                shape.read(features, row, &mut DVectorViewMut::from_slice(sample, dim));
+            });
+            let sample = |row: usize| DVectorView::from_slice(&samples[row * dim..], dim);
+            let change = |(mut centre, rows): (Centre, &Vec<usize>)| {
+                if rows.is_empty() {
+                    return Change::default();
+                }
+                let mut mean = DVector::zeros(dim);
+                rows.iter().for_each(|&row| mean += sample(row));
+                mean /= rows.len() as f64;
+                let moved = centre.join(rows.len() as u64, mean.as_view()).map(weighted);
+                Change { mean, moved }
+            };
+            let changes: Vec<Change> = self.par_centres().zip(&rows_of).map(change).collect();
+            self.add_columns(&changes, |cluster| &rows_of[cluster], &samples);
+        }
     }
 
+    /// Adds what tied statistics of the same shape have counted.
     pub(super) fn merge_tied(&mut self, other: &Self) {
         let dim = self.dim;
         self.scatters.iter_mut().zip(&other.scatters).for_each(|(own, other)| *own += other);
         let others = other.counts.par_iter().zip(other.means.par_chunks(dim.max(1)));
         let change = |(mut centre, (&count, mean)): (Centre, (&u64, &[f64]))| {
-            let moved = || centre.join(count, DVectorView::from_slice(mean, dim));
-            Change {
-                moved: (count > 0).then(moved).flatten().and_then(|moved| weighted(Some(moved))),
-                ..Change::default()
-            }
+            let mean = DVectorView::from_slice(mean, dim);
+            let moved = if count > 0 { centre.join(count, mean) } else { None };
+            Change { moved: moved.map(weighted), ..Change::default() }
         };
         let changes: Vec<Change> = self.par_centres().zip(others).map(change).collect();
-        self.add_columns(&changes, |_| &[], |_, _, _| ());
+        self.add_columns(&changes, |_| &[], &[]);
     }
 
     fn par_centres(&mut self) -> impl IndexedParallelIterator<Item = Centre<'_>> {
@@ -84,49 +89,53 @@ impl GaussianStatistics {
         self.counts.par_iter_mut().zip(means).map(|(count, mean)| Centre::new(count, mean))
     }
 
-    /// Adds the outer products of all columns to the scatters of their auxiliary classes: in blocks of a fixed size,
-    /// whose products are added in order, so that the sums do not depend on the number of threads.
+    /// Adds the outer products of all columns to the scatters of their auxiliary classes; `samples` are
+    /// `[rows, dim]`. The products of blocks of a fixed size are added in order, so that the sums do not
+    /// depend on the number of threads.
     fn add_columns<'a>(
         &mut self,
         changes: &[Change],
         rows_of: impl Fn(usize) -> &'a [usize] + Sync,
-        read: impl Fn(usize, &mut DVector<f64>, &Change) + Sync,
+        samples: &[f64],
     ) {
         let &mut Self { classes, aux_classes, dim, .. } = self;
-        let blocks = (BLOCK_NUMBERS / (dim * dim).max(1)).clamp(1, BLOCKS);
-        self.scatters.par_chunks_mut((dim * dim).max(1)).enumerate().for_each(|(aux, scatter)| {
-            let mut scatter = Scatter::from_slice(scatter, dim, dim);
-            let clusters = (0..classes).map(|class| class * aux_classes + aux);
-            let columns: Vec<Column> = clusters
-                .flat_map(|cluster| {
-                    let samples = rows_of(cluster).iter().map(move |&row| Column::Sample { row, cluster });
-                    samples.chain(changes[cluster].moved.is_some().then_some(Column::Move { cluster }))
-                })
-                .collect();
-            let product = |columns: &[Column]| {
-                let mut block = DMatrix::zeros(dim, columns.len());
-                let mut sample = DVector::zeros(dim);
-                for (mut to, &column) in block.column_iter_mut().zip(columns) {
-                    match column {
-                        Column::Sample { row, cluster } => {
-                            read(row, &mut sample, &changes[cluster]);
-                            to.copy_from(&sample);
-                        }
-                        Column::Move { cluster } => {
-                            to.copy_from(changes[cluster].moved.as_ref().expect("a column of its own"));
+        let blocks = (BLOCK_NUMBERS / dim.saturating_mul(dim).max(1)).clamp(1, BLOCKS);
+        self.scatters.par_chunks_mut(dim.saturating_mul(dim).max(1)).enumerate().for_each(
+            |(aux, scatter)| {
+                let mut scatter = Scatter::from_slice(scatter, dim, dim);
+                let clusters = (0..classes).map(|class| class * aux_classes + aux);
+                let columns: Vec<Column> = clusters
+                    .flat_map(|cluster| {
+                        let samples =
+                            rows_of(cluster).iter().map(move |&row| Column::Sample { row, cluster });
+                        samples.chain(changes[cluster].moved.is_some().then_some(Column::Move { cluster }))
+                    })
+                    .collect();
+                let product = |columns: &[Column]| {
+                    let mut block = DMatrix::zeros(dim, columns.len());
+                    for (mut to, &column) in block.column_iter_mut().zip(columns) {
+                        match column {
+                            Column::Sample { row, cluster } => {
+                                let sample = DVectorView::from_slice(&samples[row * dim..], dim);
+                                sample.sub_to(&changes[cluster].mean, &mut to);
+                            }
+                            Column::Move { cluster } => {
+                                to.copy_from(changes[cluster].moved.as_ref().expect("a column of its own"));
+                            }
                         }
                     }
+                    &block * block.transpose()
+                };
+                for columns in columns.chunks(BLOCK_ROWS * blocks) {
+                    let products: Vec<DMatrix<f64>> = columns.par_chunks(BLOCK_ROWS).map(product).collect();
+                    products.iter().for_each(|product| scatter += product);
                 }
-                &block * block.transpose()
-            };
-            for columns in columns.chunks(BLOCK_ROWS * blocks) {
-                let products: Vec<DMatrix<f64>> = columns.par_chunks(BLOCK_ROWS).map(product).collect();
-                products.iter().for_each(|product| scatter += product);
-            }
-        });
+            },
+        );
     }
 }
 
-fn weighted(moved: Option<(f64, DVector<f64>)>) -> Option<DVector<f64>> {
-    moved.map(|(weight, delta)| delta * weight.sqrt())
+/// c of the move of a mean.
+fn weighted((weight, delta): (f64, DVector<f64>)) -> DVector<f64> {
+    delta * weight.sqrt()
 }
