@@ -4,10 +4,10 @@
 //! of its lanes. Borders, strides and image sizes do not matter to the arithmetic, and a tile of pixels times channels stays in
 //! registers over the whole sum.
 
-use pulp::{Simd, WithSimd};
+use pulp::{Arch, Simd, WithSimd};
 
 use super::geometry::Plan;
-use super::simd::{ACROSS, Strip, dispatch};
+use super::lanes::{ACROSS, Strip};
 
 /// Steps of a sum between checks of bounds.
 const UNROLLED: usize = 4;
@@ -26,8 +26,8 @@ pub(super) struct Correlate<'a> {
 }
 
 impl Correlate<'_> {
-    pub(super) fn run(self) {
-        dispatch(self);
+    pub(super) fn run(self, arch: Arch) {
+        arch.dispatch(self);
     }
 
     #[inline(always)]

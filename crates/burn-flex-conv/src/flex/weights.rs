@@ -3,26 +3,38 @@
 use rayon::prelude::*;
 
 use super::geometry::{Geometry, Plan};
-use super::simd::{Strip, lanes};
+use super::lanes::Strip;
 
 /// Length of packed weights.
-pub(super) fn packed_len(plan: &Plan, strips: &[Strip]) -> usize {
-    strips.iter().map(|strip| plan.rows() * strip.vectors * lanes()).sum()
+pub(super) fn packed_len(plan: &Plan, strips: &[Strip], lanes: usize) -> usize {
+    strips.iter().map(|strip| plan.rows() * strip.width(lanes)).sum()
 }
 
 /// `[channels_out, channels_in, kernel, kernel]` -> per strip of output channels `[rows, channels of the strip]`, where rows
 /// are (tap, input channel).
-pub(super) fn pack_forward(g: &Geometry, plan: &Plan, strips: &[Strip], weight: &[f32]) -> Vec<f32> {
+pub(super) fn pack_forward(
+    g: &Geometry,
+    plan: &Plan,
+    strips: &[Strip],
+    lanes: usize,
+    weight: &[f32],
+) -> Vec<f32> {
     let area = g.kernel * g.kernel;
-    pack(plan, strips, g.channels_in, weight, |tap, source, target| {
+    pack(plan, strips, lanes, g.channels_in, weight, |tap, source, target| {
         (target * g.channels_in + source) * area + tap
     })
 }
 
 /// The same for the data gradient: rows are (tap, output channel), strips of input channels.
-pub(super) fn pack_transposed(g: &Geometry, plan: &Plan, strips: &[Strip], weight: &[f32]) -> Vec<f32> {
+pub(super) fn pack_transposed(
+    g: &Geometry,
+    plan: &Plan,
+    strips: &[Strip],
+    lanes: usize,
+    weight: &[f32],
+) -> Vec<f32> {
     let area = g.kernel * g.kernel;
-    pack(plan, strips, g.channels_out, weight, |tap, source, target| {
+    pack(plan, strips, lanes, g.channels_out, weight, |tap, source, target| {
         (source * g.channels_in + target) * area + tap
     })
 }
@@ -30,20 +42,21 @@ pub(super) fn pack_transposed(g: &Geometry, plan: &Plan, strips: &[Strip], weigh
 fn pack(
     plan: &Plan,
     strips: &[Strip],
+    lanes: usize,
     sources: usize,
     weight: &[f32],
     position: impl Fn(usize, usize, usize) -> usize + Sync,
 ) -> Vec<f32> {
-    let mut packed = vec![0.0; packed_len(plan, strips)];
+    let mut packed = vec![0.0; packed_len(plan, strips, lanes)];
     let mut rest = packed.as_mut_slice();
-    let mut places = Vec::with_capacity(strips.len());
+    let mut slices = Vec::with_capacity(strips.len());
     for strip in strips {
-        let (place, after) = rest.split_at_mut(plan.rows() * strip.vectors * lanes());
-        places.push((strip, place));
+        let (slice, after) = rest.split_at_mut(plan.rows() * strip.width(lanes));
+        slices.push((strip, slice));
         rest = after;
     }
-    places.into_par_iter().for_each(|(strip, place)| {
-        let mut rows = place.chunks_exact_mut(strip.vectors * lanes());
+    slices.into_par_iter().for_each(|(strip, slice)| {
+        let mut rows = slice.chunks_exact_mut(strip.width(lanes));
         for &tap in plan.taps.iter().flatten() {
             for (source, row) in (0..sources).zip(&mut rows) {
                 // Positions of neighbouring targets lie at a constant distance.
@@ -65,15 +78,16 @@ pub(super) fn unpack(
     g: &Geometry,
     plan: &Plan,
     strips: &[Strip],
+    lanes: usize,
     strips_of_chunk: usize,
     parts: &[&[Vec<f32>]],
 ) -> Vec<f32> {
     let area = g.kernel * g.kernel;
     let full = strips.first().map_or(1, |strip| strip.len);
     let mut gradient = vec![0.0; g.weight_len()];
-    let places = gradient.par_chunks_mut(full * g.channels_in * area).zip(strips).enumerate();
-    places.for_each(|(index, (gradient, strip))| {
-        let width = strip.vectors * lanes();
+    let slices = gradient.par_chunks_mut(full * g.channels_in * area).zip(strips).enumerate();
+    slices.for_each(|(index, (gradient, strip))| {
+        let width = strip.width(lanes);
         // The strips before this one are all full.
         let begin = plan.rows() * full * (index % strips_of_chunk);
         let mut sum = vec![0.0; plan.rows() * width];
@@ -87,9 +101,9 @@ pub(super) fn unpack(
         let rows =
             plan.taps.iter().flatten().flat_map(|&tap| (0..g.channels_in).map(move |source| (tap, source)));
         for (sum, (tap, source)) in sum.chunks_exact(width).zip(rows) {
-            let places = gradient[source * area + tap..].iter_mut().step_by(g.channels_in * area);
-            for (place, &value) in places.zip(&sum[..strip.len]) {
-                *place = value;
+            let slices = gradient[source * area + tap..].iter_mut().step_by(g.channels_in * area);
+            for (slice, &value) in slices.zip(&sum[..strip.len]) {
+                *slice = value;
             }
         }
     });

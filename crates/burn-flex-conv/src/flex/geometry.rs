@@ -86,7 +86,7 @@ impl Padded {
         (y * self.plane[1] + x) * self.channels
     }
 
-    /// Writes the rows of images into their planes: `row` gets the image, the row and its place, `[width, channels]`.
+    /// Writes the rows of images into their planes: `row` gets the image, the row and where its values go, `[width, channels]`.
     /// The border of `planes` must be zero and stays so.
     pub(super) fn fill(&self, planes: &mut [f32], mut row: impl FnMut(usize, usize, &mut [f32])) {
         for (image, plane) in planes.chunks_exact_mut(self.len()).enumerate() {

@@ -10,12 +10,11 @@
 //! The first pass over memory takes the sums. The second one, `d_y`, is not written: the convolution's gradients ask for it
 //! row by row.
 
-use pulp::{Simd, WithSimd};
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::convolve::Rows;
 use super::normalize::{Affine, CHUNK, inverse};
-use super::simd::dispatch;
+use super::rows::Rows;
 use super::statistics::{Statistics, fold, repeat};
 
 /// `gamma / sqrt(variance + epsilon) (g - mean(g) - x mean(g x))`, row by row, and the gradients of gamma and beta.
@@ -25,7 +24,7 @@ pub(super) struct NormalizedGradient<'a> {
     affine: &'a Affine,
     y: &'a [f32],
     d_z: &'a [f32],
-    /// Whether `d_z` is still to be set to zero where ReLU cut.
+    /// Whether `d_z` is still to be set to zero where ReLU gave zero.
     relu: bool,
     /// `d_y = scale g + slope (y - mean) + constant`
     slope: Vec<f32>,
@@ -33,8 +32,8 @@ pub(super) struct NormalizedGradient<'a> {
 }
 
 impl<'a> NormalizedGradient<'a> {
-    /// `d_z` is the gradient of the output; where ReLU cut is seen from `y`, so with a shortcut `relu` must be false and
-    /// [`cut`] have been applied.
+    /// `d_z` is the gradient of the output; where ReLU gave zero is seen from `y`, so with a shortcut `relu` must be false and
+    /// [`mask_by_relu`] have been applied.
     pub(super) fn new(
         affine: &'a Affine,
         statistics: &Statistics,
@@ -50,7 +49,7 @@ impl<'a> NormalizedGradient<'a> {
             .zip(d_z.par_chunks(chunk))
             .map(|(y, d_z)| {
                 let mut sums = [repeat(&vec![0.0; channels]), repeat(&vec![0.0; channels])];
-                dispatch(GradientSums { affine, y, d_z, relu, sums: &mut sums });
+                affine.arch.dispatch(GradientSums { affine, y, d_z, relu, sums: &mut sums });
                 sums.map(|sums| fold(&sums, channels))
             })
             .collect();
@@ -86,13 +85,19 @@ impl<'a> NormalizedGradient<'a> {
 impl Rows for NormalizedGradient<'_> {
     fn row(&self, start: usize, to: &mut [f32]) {
         let part = start..start + to.len();
-        dispatch(GradientRow { gradient: self, y: &self.y[part.clone()], d_z: &self.d_z[part], to });
+        self.affine.arch.dispatch(GradientRow {
+            gradient: self,
+            y: &self.y[part.clone()],
+            d_z: &self.d_z[part],
+            to,
+        });
     }
 }
 
-/// Sets the gradient to zero where the output of ReLU is.
-pub(super) fn cut(d_z: &mut [f32], z: &[f32]) {
-    d_z.par_chunks_mut(CHUNK).zip(z.par_chunks(CHUNK)).for_each(|(d_z, z)| dispatch(Cut { d_z, z }));
+/// Sets the gradient to zero where the output of ReLU is zero.
+pub(super) fn mask_by_relu(arch: Arch, d_z: &mut [f32], z: &[f32]) {
+    let chunks = d_z.par_chunks_mut(CHUNK).zip(z.par_chunks(CHUNK));
+    chunks.for_each(|(d_z, z)| arch.dispatch(ReluMask { d_z, z }));
 }
 
 struct GradientSums<'a> {
@@ -156,12 +161,12 @@ impl WithSimd for GradientRow<'_> {
     }
 }
 
-struct Cut<'a> {
+struct ReluMask<'a> {
     d_z: &'a mut [f32],
     z: &'a [f32],
 }
 
-impl WithSimd for Cut<'_> {
+impl WithSimd for ReluMask<'_> {
     type Output = ();
 
     #[inline(always)]

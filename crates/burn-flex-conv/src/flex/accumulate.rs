@@ -1,9 +1,9 @@
 //! The inner loop of weight gradients: outer products of source values and gradients, summed over pixels in registers.
 
-use pulp::{Simd, WithSimd};
+use pulp::{Arch, Simd, WithSimd};
 
 use super::geometry::Plan;
-use super::simd::{ACROSS, Strip, dispatch};
+use super::lanes::{ACROSS, Strip};
 
 /// `gradient[k, c] += sum over p of source[p, k] * d_target[p, c]`, for a group of images.
 pub(super) struct Accumulate<'a> {
@@ -20,8 +20,8 @@ pub(super) struct Accumulate<'a> {
 }
 
 impl Accumulate<'_> {
-    pub(super) fn run(self) {
-        dispatch(self);
+    pub(super) fn run(self, arch: Arch) {
+        arch.dispatch(self);
     }
 
     #[inline(always)]

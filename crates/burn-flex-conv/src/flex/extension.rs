@@ -12,7 +12,9 @@ use burn::backend::{
 };
 use burn::tensor::Shape;
 
-use super::layer::{After, Convolution, Flat, NormalizedConvolution, Steps, recycle, vector};
+use super::context::Context;
+use super::normalized::{ConvParams, Convolution, Epilogue, NormalizedConvolution};
+use super::tensors::{FlexTensor, recycle, vector};
 
 /// What is added before ReLU.
 #[derive(ExtensionType)]
@@ -24,18 +26,25 @@ pub(crate) enum Shortcut<B: Backend> {
 /// Operations on activations `[n, h, w, channels]` with weights `[channels_out, channels_in, k, k]`.
 #[backend_extension(Flex, Autodiff)]
 pub(crate) trait ChannelsLast: Backend {
-    fn convolve(input: FloatTensor<Self>, weight: FloatTensor<Self>, steps: Steps) -> FloatTensor<Self>;
+    fn convolve(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        params: ConvParams,
+        context: Context,
+    ) -> FloatTensor<Self>;
 
     /// Convolution, batch norm with the statistics of the batch, shortcut, ReLU. Returns the activations, and the mean and
     /// the biased variance of the convolution's output, which carry no gradient.
+    #[allow(clippy::too_many_arguments)]
     fn convolve_normalize(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
         #[extension_type] shortcut: Shortcut<Self>,
-        steps: Steps,
-        after: After,
+        params: ConvParams,
+        epilogue: Epilogue,
+        context: Context,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
     /// The same with given statistics.
@@ -48,8 +57,9 @@ pub(crate) trait ChannelsLast: Backend {
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
         #[extension_type] shortcut: Shortcut<Self>,
-        steps: Steps,
-        after: After,
+        params: ConvParams,
+        epilogue: Epilogue,
+        context: Context,
     ) -> FloatTensor<Self>;
 }
 
@@ -63,47 +73,54 @@ impl<B: Backend> Shortcut<B> {
 }
 
 impl ChannelsLast for Flex {
-    fn convolve(input: Flat, weight: Flat, steps: Steps) -> Flat {
-        Convolution::new(input, weight, steps).forward()
+    fn convolve(input: FlexTensor, weight: FlexTensor, params: ConvParams, context: Context) -> FlexTensor {
+        Convolution::new(input, weight, params, context).forward()
     }
 
     fn convolve_normalize(
-        input: Flat,
-        weight: Flat,
-        gamma: Flat,
-        beta: Flat,
+        input: FlexTensor,
+        weight: FlexTensor,
+        gamma: FlexTensor,
+        beta: FlexTensor,
         shortcut: Shortcut<Self>,
-        steps: Steps,
-        after: After,
-    ) -> (Flat, Flat, Flat) {
-        let convolution = Convolution::new(input, weight, steps);
+        params: ConvParams,
+        epilogue: Epilogue,
+        context: Context,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        let convolution = Convolution::new(input, weight, params, context);
         let (layer, output) =
-            NormalizedConvolution::new(convolution, [gamma, beta], shortcut.tensor(), after);
+            NormalizedConvolution::new(convolution, [gamma, beta], shortcut.tensor(), epilogue);
         let statistics = layer.statistics().clone();
         (output, vector(statistics.mean), vector(statistics.variance))
     }
 
     fn convolve_affine(
-        input: Flat,
-        weight: Flat,
-        gamma: Flat,
-        beta: Flat,
-        mean: Flat,
-        variance: Flat,
+        input: FlexTensor,
+        weight: FlexTensor,
+        gamma: FlexTensor,
+        beta: FlexTensor,
+        mean: FlexTensor,
+        variance: FlexTensor,
         shortcut: Shortcut<Self>,
-        steps: Steps,
-        after: After,
-    ) -> Flat {
-        let convolution = Convolution::new(input, weight, steps);
-        convolution.forward_affine([mean, variance], [gamma, beta], shortcut.tensor(), after)
+        params: ConvParams,
+        epilogue: Epilogue,
+        context: Context,
+    ) -> FlexTensor {
+        let convolution = Convolution::new(input, weight, params, context);
+        convolution.forward_affine([mean, variance], [gamma, beta], shortcut.tensor(), epilogue)
     }
 }
 
 impl<C: CheckpointStrategy> ChannelsLast for Autodiff<Flex, C> {
-    fn convolve(input: FloatTensor<Self>, weight: FloatTensor<Self>, steps: Steps) -> FloatTensor<Self> {
+    fn convolve(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        params: ConvParams,
+        context: Context,
+    ) -> FloatTensor<Self> {
         let (input, input_node) = input.into_parts();
         let (weight, weight_node) = weight.into_parts();
-        let convolution = Convolution::new(input, weight, steps);
+        let convolution = Convolution::new(input, weight, params, context);
         let output = convolution.forward();
         match Convolve.prepare::<C>([input_node, weight_node]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(convolution, output),
@@ -117,8 +134,9 @@ impl<C: CheckpointStrategy> ChannelsLast for Autodiff<Flex, C> {
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
         shortcut: Shortcut<Self>,
-        steps: Steps,
-        after: After,
+        params: ConvParams,
+        epilogue: Epilogue,
+        context: Context,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let (input, input_node) = input.into_parts();
         let (weight, weight_node) = weight.into_parts();
@@ -126,8 +144,8 @@ impl<C: CheckpointStrategy> ChannelsLast for Autodiff<Flex, C> {
         let (beta, beta_node) = beta.into_parts();
         let (shortcut, shortcut_node) = shortcut.tensor().map(FloatTensor::<Self>::into_parts).unzip();
 
-        let convolution = Convolution::new(input, weight, steps);
-        let (layer, output) = NormalizedConvolution::new(convolution, [gamma, beta], shortcut, after);
+        let convolution = Convolution::new(input, weight, params, context);
+        let (layer, output) = NormalizedConvolution::new(convolution, [gamma, beta], shortcut, epilogue);
         let statistics = layer.statistics().clone();
         let output = if let Some(shortcut_node) = shortcut_node {
             let nodes = [input_node, weight_node, gamma_node, beta_node, shortcut_node];
@@ -155,20 +173,21 @@ impl<C: CheckpointStrategy> ChannelsLast for Autodiff<Flex, C> {
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
         shortcut: Shortcut<Self>,
-        steps: Steps,
-        after: After,
+        params: ConvParams,
+        epilogue: Epilogue,
+        context: Context,
     ) -> FloatTensor<Self> {
-        let convolved = Self::convolve(input, weight, steps);
+        let convolved = Self::convolve(input, weight, params, context);
         let channels = gamma.shape().num_elements();
         let [gamma, beta, mean, variance] = [gamma, beta, mean, variance]
             .map(|tensor| Self::float_reshape(tensor, Shape::new([1, 1, 1, channels])));
-        let deviation = Self::float_sqrt(Self::float_add_scalar(variance, after.epsilon.into()));
+        let deviation = Self::float_sqrt(Self::float_add_scalar(variance, epilogue.epsilon.into()));
         let scaled = Self::float_mul(Self::float_sub(convolved, mean), Self::float_div(gamma, deviation));
         let mut output = Self::float_add(scaled, beta);
         if let Shortcut::Add(shortcut) = shortcut {
             output = Self::float_add(output, shortcut);
         }
-        if after.relu { Self::relu(output) } else { output }
+        if epilogue.relu { Self::relu(output) } else { output }
     }
 }
 
@@ -198,9 +217,10 @@ impl Backward<Flex, 4> for ConvolveNormalize {
         let d_output = grads.consume::<Flex>(&ops.node);
         let parents = ops.parents.map(|node| node.map(|node| node.id));
         let wanted = [parents[0].is_some(), parents[1].is_some()];
+        let pool = ops.state.pool().clone();
         let (gradients, d_output) = ops.state.backward(d_output, wanted);
         register(grads, parents.into_iter().zip(gradients));
-        recycle(d_output);
+        recycle(&pool, d_output);
     }
 }
 
@@ -220,7 +240,7 @@ impl Backward<Flex, 5> for ConvolveNormalizeAdd {
     }
 }
 
-fn register(grads: &mut Gradients, gradients: impl Iterator<Item = (Option<NodeId>, Option<Flat>)>) {
+fn register(grads: &mut Gradients, gradients: impl Iterator<Item = (Option<NodeId>, Option<FlexTensor>)>) {
     for (node, gradient) in gradients {
         if let (Some(node), Some(gradient)) = (node, gradient) {
             grads.register::<Flex>(node, gradient);

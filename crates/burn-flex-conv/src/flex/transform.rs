@@ -9,24 +9,29 @@
 
 use std::ops::Range;
 
-use pulp::{Simd, WithSimd};
+use pulp::{Arch, Simd, WithSimd};
 
-use super::simd::{Strip, dispatch};
-use super::winograd::{ELEMENTS, Places, Tiling};
+use super::lanes::Strip;
+use super::tiling::{ELEMENTS, TileOrigins, Tiling};
 
 /// `G g G^T`: weights packed per strip as `[9, sources, width]` -> `[16]` times per strip `[sources, width]`.
-pub(super) fn transform_weights(strips: &[Strip], sources: usize, packed: &[f32]) -> Vec<f32> {
+pub(super) fn transform_weights(arch: Arch, strips: &[Strip], sources: usize, packed: &[f32]) -> Vec<f32> {
     let mut transformed = vec![0.0; packed.len() / 9 * ELEMENTS];
     let of_element = packed.len() / 9;
-    dispatch(Weights { strips, sources, packed, to: &mut transformed, of_element });
+    arch.dispatch(Weights { strips, sources, packed, to: &mut transformed, of_element });
     transformed
 }
 
 /// `G^T u G`, the other way round.
-pub(super) fn gradient_of_weights(strips: &[Strip], sources: usize, gradient: &[f32]) -> Vec<f32> {
+pub(super) fn gradient_of_weights(
+    arch: Arch,
+    strips: &[Strip],
+    sources: usize,
+    gradient: &[f32],
+) -> Vec<f32> {
     let of_element = gradient.len() / ELEMENTS;
     let mut packed = vec![0.0; of_element * 9];
-    dispatch(WeightsGradient { strips, sources, gradient, to: &mut packed, of_element });
+    arch.dispatch(WeightsGradient { strips, sources, gradient, to: &mut packed, of_element });
     packed
 }
 
@@ -99,7 +104,7 @@ fn store<V: Copy>(to: &mut [V], of_element: usize, at: usize, values: [[V; 4]; 4
 pub(super) fn transform_source<S: Simd>(
     simd: S,
     tiling: &Tiling,
-    places: Places,
+    origins: TileOrigins,
     planes: &[f32],
     to: &mut [f32],
 ) {
@@ -109,7 +114,7 @@ pub(super) fn transform_source<S: Simd>(
     let (image_len, row_len) =
         (tiling.source.len() / S::F32_LANES, tiling.source.offset(1, 0) / S::F32_LANES);
     let of_element = to.len() / ELEMENTS;
-    for (index, [image, y, x]) in (0..of_element).step_by(vectors).zip(places) {
+    for (index, [image, y, x]) in (0..of_element).step_by(vectors).zip(origins) {
         let start = image * image_len + y * row_len + x * vectors;
         for c in 0..vectors {
             let d = core::array::from_fn(|r| {
@@ -126,7 +131,7 @@ pub(super) fn transform_source<S: Simd>(
 pub(super) fn transform_products<S: Simd>(
     simd: S,
     tiling: &Tiling,
-    places: Places,
+    origins: TileOrigins,
     products: &[f32],
     target: &mut [f32],
 ) {
@@ -135,7 +140,7 @@ pub(super) fn transform_products<S: Simd>(
     let vectors = tiling.channels_target / S::F32_LANES;
     let of_element = products.len() / ELEMENTS;
     let [height, width] = tiling.target;
-    for (index, [image, y, x]) in (0..of_element).step_by(vectors).zip(places) {
+    for (index, [image, y, x]) in (0..of_element).step_by(vectors).zip(origins) {
         let start = ((image * height + y) * width + x) * vectors;
         let (two_rows, two_columns) = (y + 1 < height, x + 1 < width);
         for c in 0..vectors {
@@ -162,7 +167,7 @@ pub(super) fn transform_products<S: Simd>(
 pub(super) fn transform_target_gradient<S: Simd>(
     simd: S,
     tiling: &Tiling,
-    places: Places,
+    origins: TileOrigins,
     d_target: &[f32],
     channels: Range<usize>,
     to: &mut [f32],
@@ -174,7 +179,7 @@ pub(super) fn transform_target_gradient<S: Simd>(
     let of_element = to.len() / ELEMENTS;
     let [height, width] = tiling.target;
     let zero = simd.splat_f32s(0.0);
-    for (index, [image, y, x]) in (0..of_element).step_by(vectors).zip(places) {
+    for (index, [image, y, x]) in (0..of_element).step_by(vectors).zip(origins) {
         let start = ((image * height + y) * width + x) * all + channels.start / S::F32_LANES;
         let (two_rows, two_columns) = (y + 1 < height, x + 1 < width);
         for c in 0..vectors {

@@ -9,118 +9,27 @@
 //! or [channels, tiles] and [tiles, channels] for the weight gradient, by the loops of `correlate.rs` and `accumulate.rs`. All coefficients are 0,
 //! 1 or 1/2: the error grows little.
 
-use pulp::{Simd, WithSimd};
+use pulp::{Arch, Simd, WithSimd};
 
 use super::accumulate::Accumulate;
 use super::correlate::Correlate;
-use super::geometry::{Geometry, Padded, Plan};
-use super::simd::{Strip, dispatch, lanes};
+use super::geometry::Plan;
+use super::lanes::Strip;
+use super::tiling::{ELEMENTS, Tiling};
 use super::transform::{transform_products, transform_source, transform_target_gradient};
 
-/// Elements of a transformed tile.
-pub(super) const ELEMENTS: usize = 16;
 /// Values of transformed input and output tiles that are worked on at a time: what a first-level cache holds.
 const BLOCK_VALUES: usize = 8 * 1024;
 /// Tiles worked on at a time for the weight gradient, at least: its sums are read and written once for each such block.
 const GRADIENT_BLOCK: usize = 64;
-/// Channels must be a multiple of this: whole vectors on any machine.
-const CHANNELS: usize = 16;
-/// With fewer channels the transformations cost more than the multiplications saved.
-const LEAST_CHANNELS: usize = 32;
-
-/// Whether this convolution can be done this way.
-pub(super) fn applies(g: &Geometry) -> bool {
-    g.kernel == 3
-        && g.stride == 1
-        && g.padding <= 2
-        && [g.channels_in, g.channels_out]
-            .iter()
-            .all(|&channels| channels >= LEAST_CHANNELS && channels.is_multiple_of(CHANNELS))
-        && g.size_out.iter().all(|&size| size > 1)
-}
-
-/// 2 x 2 tiles of the target of a correlation with a padded source.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Tiling {
-    /// Padded source; its plane has two rows and columns more than the tiles.
-    pub(super) source: Padded,
-    pub(super) channels_source: usize,
-    pub(super) channels_target: usize,
-    pub(super) target: [usize; 2],
-}
-
-impl Tiling {
-    pub(super) fn forward(g: &Geometry) -> Self {
-        Self::new(g.size_in, g.channels_in, g.padding, g.size_out, g.channels_out)
-    }
-
-    pub(super) fn input_gradient(g: &Geometry) -> Self {
-        Self::new(g.size_out, g.channels_out, 2 - g.padding, g.size_in, g.channels_in)
-    }
-
-    fn new(
-        source: [usize; 2],
-        channels_source: usize,
-        before: usize,
-        target: [usize; 2],
-        channels_target: usize,
-    ) -> Self {
-        let after = [0, 1].map(|axis| 2 * target[axis].div_ceil(2) + 2 - before - source[axis]);
-        let source = Padded::new(source, channels_source, before, after);
-        Self { source, channels_source, channels_target, target }
-    }
-
-    fn tiles(&self) -> [usize; 2] {
-        self.target.map(|size| size.div_ceil(2))
-    }
-
-    /// Tiles of an image.
-    fn per_image(&self) -> usize {
-        self.tiles().iter().product()
-    }
-
-    /// Where the tiles of a group of images are, in order.
-    fn places(&self) -> Places {
-        let [height, width] = self.tiles().map(|tiles| 2 * tiles);
-        Places { height, width, image: 0, y: 0, x: 0 }
-    }
-}
-
-/// Image, row and column of the first target pixel of each tile, image by image and row by row.
-#[derive(Debug, Clone)]
-pub(super) struct Places {
-    height: usize,
-    width: usize,
-    image: usize,
-    y: usize,
-    x: usize,
-}
-
-impl Iterator for Places {
-    type Item = [usize; 3];
-
-    #[inline(always)]
-    fn next(&mut self) -> Option<[usize; 3]> {
-        let place = [self.image, self.y, self.x];
-        self.x += 2;
-        if self.x == self.width {
-            (self.x, self.y) = (0, self.y + 2);
-            if self.y == self.height {
-                (self.y, self.image) = (0, self.image + 1);
-            }
-        }
-        Some(place)
-    }
-}
-
 /// What a thread needs besides: transformed tiles of a block.
 #[derive(Default)]
-pub(super) struct Scratch {
+pub(super) struct TileScratch {
     source: Vec<f32>,
     target: Vec<f32>,
 }
 
-impl Scratch {
+impl TileScratch {
     fn of(&mut self, source: usize, target: usize) -> [&mut [f32]; 2] {
         self.source.resize(self.source.len().max(source), 0.0);
         self.target.resize(self.target.len().max(target), 0.0);
@@ -135,12 +44,12 @@ pub(super) struct CorrelateTiles<'a> {
     pub(super) planes: &'a [f32],
     pub(super) weights: &'a [f32],
     pub(super) target: &'a mut [f32],
-    pub(super) scratch: &'a mut Scratch,
+    pub(super) scratch: &'a mut TileScratch,
 }
 
 impl CorrelateTiles<'_> {
-    pub(super) fn run(self) {
-        dispatch(self);
+    pub(super) fn run(self, arch: Arch) {
+        arch.dispatch(self);
     }
 }
 
@@ -153,13 +62,13 @@ impl WithSimd for CorrelateTiles<'_> {
         let (sources, targets) = (tiling.channels_source, tiling.channels_target);
         let total = planes.len() / tiling.source.len() * tiling.per_image();
         let block = (BLOCK_VALUES / ELEMENTS / (sources + targets)).max(16).min(total);
-        let mut places = tiling.places();
+        let mut origins = tiling.origins();
         let mut plan = Plan::rows_of(block, sources, targets);
         for first in (0..total).step_by(block) {
             let count = block.min(total - first);
             plan.truncate(count);
             let [source, products] = scratch.of(ELEMENTS * count * sources, ELEMENTS * count * targets);
-            transform_source(simd, tiling, places.clone(), planes, source);
+            transform_source(simd, tiling, origins.clone(), planes, source);
             let elements =
                 source.chunks_exact(count * sources).zip(products.chunks_exact_mut(count * targets));
             for ((source, products), weights) in elements.zip(weights.chunks_exact(weights.len() / ELEMENTS))
@@ -177,8 +86,8 @@ impl WithSimd for CorrelateTiles<'_> {
                 };
                 product.with_simd(simd);
             }
-            transform_products(simd, tiling, places.clone(), products, target);
-            places.nth(count - 1);
+            transform_products(simd, tiling, origins.clone(), products, target);
+            origins.nth(count - 1);
         }
     }
 }
@@ -192,12 +101,12 @@ pub(super) struct AccumulateTiles<'a> {
     /// Gradients of the output, `[images, h, w, channels_target]`.
     pub(super) d_target: &'a [f32],
     pub(super) gradient: &'a mut [f32],
-    pub(super) scratch: &'a mut Scratch,
+    pub(super) scratch: &'a mut TileScratch,
 }
 
 impl AccumulateTiles<'_> {
-    pub(super) fn run(self) {
-        dispatch(self);
+    pub(super) fn run(self, arch: Arch) {
+        arch.dispatch(self);
     }
 }
 
@@ -215,14 +124,14 @@ impl WithSimd for AccumulateTiles<'_> {
         let total = planes.len() / tiling.source.len() * tiling.per_image();
         let block = (BLOCK_VALUES / ELEMENTS / (sources + targets)).max(GRADIENT_BLOCK).min(total);
         let of_element = gradient.len() / ELEMENTS;
-        let mut places = tiling.places();
+        let mut origins = tiling.origins();
         let mut plan = Plan::rows_of(block, sources, targets);
         for first in (0..total).step_by(block) {
             let count = block.min(total - first);
             plan.truncate(count);
             let [source, d_products] = scratch.of(ELEMENTS * count * sources, ELEMENTS * count * targets);
-            transform_source(simd, tiling, places.clone(), planes, source);
-            transform_target_gradient(simd, tiling, places.clone(), d_target, channels.clone(), d_products);
+            transform_source(simd, tiling, origins.clone(), planes, source);
+            transform_target_gradient(simd, tiling, origins.clone(), d_target, channels.clone(), d_products);
             let elements = source.chunks_exact(count * sources).zip(d_products.chunks_exact(count * targets));
             for ((source, d_target), gradient) in elements.zip(gradient.chunks_exact_mut(of_element)) {
                 let accumulate = Accumulate {
@@ -236,12 +145,12 @@ impl WithSimd for AccumulateTiles<'_> {
                 };
                 accumulate.with_simd(simd);
             }
-            places.nth(count - 1);
+            origins.nth(count - 1);
         }
     }
 }
 
 /// Length of transformed weights of some strips.
-pub(super) fn transformed_len(strips: &[Strip], sources: usize) -> usize {
-    strips.iter().map(|strip| ELEMENTS * sources * strip.vectors * lanes()).sum()
+pub(super) fn transformed_len(strips: &[Strip], sources: usize, lanes: usize) -> usize {
+    strips.iter().map(|strip| ELEMENTS * sources * strip.width(lanes)).sum()
 }

@@ -1,11 +1,10 @@
 //! Mean and variance of each channel, in one pass over memory: of each group of images while it is in cache, then merged.
 
-use pulp::{Simd, WithSimd};
-
-use super::simd::dispatch;
+use pulp::{Arch, Simd, WithSimd};
 
 /// Values per channel are repeated to about this length: inner loops run over it rather than over few channels.
 const REPEATED: usize = 256;
+
 /// Values per channel, several times over.
 pub(super) fn repeat(channels: &[f32]) -> Vec<f32> {
     channels.repeat(REPEATED.div_ceil(channels.len().max(1)).max(1))
@@ -38,15 +37,15 @@ pub(super) struct Moments {
 
 impl Moments {
     /// Of `[pixels, channels]`, read twice: to be called while it is in cache.
-    pub(super) fn of(values: &[f32], channels: usize) -> Self {
+    pub(super) fn of(arch: Arch, values: &[f32], channels: usize) -> Self {
         let count = (values.len() / channels) as f64;
         let mut sums = repeat(&vec![0.0; channels]);
-        dispatch(AddUp { values, sums: &mut sums });
+        arch.dispatch(ChannelSums { values, sums: &mut sums });
         let mean: Vec<f64> = fold(&sums, channels).iter().map(|sum| sum / count).collect();
         // The deviations are from the rounded mean: corrected for in the end.
         let rounded: Vec<f32> = mean.iter().map(|&mean| mean as f32).collect();
         let mut squares = repeat(&vec![0.0; channels]);
-        dispatch(AddUpSquares { values, mean: &repeat(&rounded), sums: &mut squares });
+        arch.dispatch(ChannelSquares { values, mean: &repeat(&rounded), sums: &mut squares });
         let deviation = fold(&squares, channels)
             .iter()
             .zip(mean.iter().zip(&rounded))
@@ -77,12 +76,12 @@ impl Statistics {
     }
 }
 
-struct AddUp<'a> {
+struct ChannelSums<'a> {
     values: &'a [f32],
     sums: &'a mut [f32],
 }
 
-impl WithSimd for AddUp<'_> {
+impl WithSimd for ChannelSums<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -95,13 +94,13 @@ impl WithSimd for AddUp<'_> {
     }
 }
 
-struct AddUpSquares<'a> {
+struct ChannelSquares<'a> {
     values: &'a [f32],
     mean: &'a [f32],
     sums: &'a mut [f32],
 }
 
-impl WithSimd for AddUpSquares<'_> {
+impl WithSimd for ChannelSquares<'_> {
     type Output = ();
 
     #[inline(always)]

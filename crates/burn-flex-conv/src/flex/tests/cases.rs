@@ -6,7 +6,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use super::super::Steps;
+use super::super::ConvParams;
 
 /// Relative to the largest value.
 pub(super) const TOLERANCE: f64 = 1e-5;
@@ -17,11 +17,11 @@ pub(super) struct Case {
     pub(super) input: [usize; 4],
     pub(super) channels_out: usize,
     pub(super) kernel: usize,
-    pub(super) steps: Steps,
+    pub(super) params: ConvParams,
 }
 
 pub(super) fn case(input: [usize; 4], channels_out: usize, kernel: usize, stride: usize) -> Case {
-    Case { input, channels_out, kernel, steps: Steps { stride, padding: kernel / 2 } }
+    Case { input, channels_out, kernel, params: ConvParams { stride, padding: kernel / 2 } }
 }
 
 impl Case {
@@ -31,12 +31,12 @@ impl Case {
 
     pub(super) fn output(&self) -> [usize; 4] {
         let [n, _, h, w] = self.input;
-        let out = |size: usize| (size + 2 * self.steps.padding - self.kernel) / self.steps.stride + 1;
+        let out = |size: usize| (size + 2 * self.params.padding - self.kernel) / self.params.stride + 1;
         [n, self.channels_out, out(h), out(w)]
     }
 
     pub(super) fn options(&self) -> ConvOptions<2> {
-        ConvOptions::new([self.steps.stride; 2], [self.steps.padding; 2], [1, 1], 1)
+        ConvOptions::new([self.params.stride; 2], [self.params.padding; 2], [1, 1], 1)
     }
 }
 
@@ -59,12 +59,37 @@ pub(super) fn cases() -> Vec<Case> {
         case([3, 32, 5, 7], 48, 3, 1),
         case([2, 256, 6, 5], 128, 3, 1),
         case([20, 64, 8, 8], 64, 3, 1),
-        Case { input: [2, 32, 7, 8], channels_out: 32, kernel: 3, steps: Steps { stride: 1, padding: 0 } },
-        Case { input: [2, 32, 3, 1], channels_out: 32, kernel: 3, steps: Steps { stride: 1, padding: 2 } },
+        Case {
+            input: [2, 32, 7, 8],
+            channels_out: 32,
+            kernel: 3,
+            params: ConvParams { stride: 1, padding: 0 },
+        },
+        Case {
+            input: [2, 32, 3, 1],
+            channels_out: 32,
+            kernel: 3,
+            params: ConvParams { stride: 1, padding: 2 },
+        },
         // Other kernels and paddings than the networks have.
-        Case { input: [2, 6, 9, 9], channels_out: 10, kernel: 3, steps: Steps { stride: 3, padding: 0 } },
-        Case { input: [2, 6, 10, 8], channels_out: 10, kernel: 2, steps: Steps { stride: 2, padding: 1 } },
-        Case { input: [2, 6, 10, 8], channels_out: 10, kernel: 1, steps: Steps { stride: 1, padding: 1 } },
+        Case {
+            input: [2, 6, 9, 9],
+            channels_out: 10,
+            kernel: 3,
+            params: ConvParams { stride: 3, padding: 0 },
+        },
+        Case {
+            input: [2, 6, 10, 8],
+            channels_out: 10,
+            kernel: 2,
+            params: ConvParams { stride: 2, padding: 1 },
+        },
+        Case {
+            input: [2, 6, 10, 8],
+            channels_out: 10,
+            kernel: 1,
+            params: ConvParams { stride: 1, padding: 1 },
+        },
     ]
 }
 

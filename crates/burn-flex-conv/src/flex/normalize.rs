@@ -5,11 +5,10 @@
 //! v = gamma * (y - mean) / sqrt(variance + epsilon) + beta + shortcut,    z = relu(v)
 //! ```
 
-use pulp::{Simd, WithSimd};
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::buffers;
-use super::simd::dispatch;
+use super::pool::Pool;
 use super::statistics::{Statistics, repeat};
 
 /// Values that one task handles in a pass over whole activations.
@@ -17,6 +16,7 @@ pub(super) const CHUNK: usize = 64 * 1024;
 
 /// `v = (y - mean) * scale + beta`, per channel.
 pub(super) struct Affine {
+    pub(super) arch: Arch,
     pub(super) channels: usize,
     // Repeated.
     pub(super) mean: Vec<f32>,
@@ -25,13 +25,20 @@ pub(super) struct Affine {
 }
 
 impl Affine {
-    pub(super) fn new(statistics: &Statistics, gamma: &[f32], beta: &[f32], epsilon: f64) -> Self {
+    pub(super) fn new(
+        arch: Arch,
+        statistics: &Statistics,
+        gamma: &[f32],
+        beta: &[f32],
+        epsilon: f64,
+    ) -> Self {
         let scale: Vec<f32> = gamma
             .iter()
             .zip(&statistics.variance)
             .map(|(gamma, &variance)| gamma * inverse(variance, epsilon))
             .collect();
         Self {
+            arch,
             channels: gamma.len(),
             mean: repeat(&statistics.mean),
             scale: repeat(&scale),
@@ -41,17 +48,29 @@ impl Affine {
 
     /// In place on `[pixels, channels]`.
     pub(super) fn apply_in_place(&self, values: &mut [f32], shortcut: Option<&[f32]>, relu: bool) {
-        dispatch(Apply { affine: self, values: Values::InPlace, shortcut, relu, to: values });
+        self.arch.dispatch(Apply { affine: self, values: Values::InPlace, shortcut, relu, to: values });
     }
 
     /// Whole activations, over all threads.
-    pub(super) fn apply(&self, values: &[f32], shortcut: Option<&[f32]>, relu: bool) -> Vec<f32> {
-        let mut output = buffers::take(values.len());
+    pub(super) fn apply(
+        &self,
+        pool: &Pool,
+        values: &[f32],
+        shortcut: Option<&[f32]>,
+        relu: bool,
+    ) -> Vec<f32> {
+        let mut output = pool.take(values.len());
         let chunk = self.chunk();
         output.par_chunks_mut(chunk).enumerate().for_each(|(index, to)| {
             let part = index * chunk..index * chunk + to.len();
             let shortcut = shortcut.map(|shortcut| &shortcut[part.clone()]);
-            dispatch(Apply { affine: self, values: Values::From(&values[part]), shortcut, relu, to });
+            self.arch.dispatch(Apply {
+                affine: self,
+                values: Values::From(&values[part]),
+                shortcut,
+                relu,
+                to,
+            });
         });
         output
     }

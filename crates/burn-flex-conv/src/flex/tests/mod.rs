@@ -1,30 +1,55 @@
 //! Against the composition of Burn's own operations, against finite differences, and against itself on other threads.
 
-use burn::module::{Module, Param};
+use burn::module::{Module, Param, RunningState};
 use burn::nn::{BatchNorm, BatchNormConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::module::conv2d;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use proptest::prelude::*;
+use pulp::Arch;
 
+use super::pool::Pool;
 use super::*;
 use cases::*;
 
 mod cases;
-mod network;
 
-fn assert_convolves_as_burn(case: &Case) {
+/// With [`Layer`]'s arguments in a row.
+fn layer(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    norm: &BatchNorm,
+    shortcut: Option<Tensor<4>>,
+    params: ConvParams,
+    relu: bool,
+    context: &Context,
+) -> Tensor<4> {
+    Layer { weight, bias: None, params, norm, relu }.forward(x, shortcut, context)
+}
+
+/// The widest vectors of this machine, and all narrower ones.
+fn contexts() -> Vec<Context> {
+    let mut archs = vec![Arch::new(), Arch::Scalar];
+    #[cfg(target_arch = "x86_64")]
+    archs.extend(pulp::x86::V3::try_new().map(Arch::V3));
+    archs.into_iter().map(|arch| Context { arch, ..Context::training() }).collect()
+}
+
+fn assert_convolves_as_burn(case: &Case, context: &Context) {
     let inputs = || [random(case.input, 1, &device()), random(case.weight(), 2, &device())];
     // The input is not contiguous in this layout, and neither is the gradient that comes back.
-    let found = run(inputs(), |[x, w]| to_first(convolve(to_last(x.clone()), w.clone(), case.steps)));
+    let found =
+        run(inputs(), |[x, w]| to_first(convolve(to_last(x.clone()), w.clone(), case.params, context)));
     let expected = run(inputs(), |[x, w]| conv2d(x.clone(), w.clone(), None, case.options()));
     assert_close(&found, &expected, TOLERANCE, case);
 }
 
 #[test]
 fn convolution_is_burns() {
-    for case in cases() {
-        assert_convolves_as_burn(&case);
+    for context in contexts() {
+        for case in cases() {
+            assert_convolves_as_burn(&case, &context);
+        }
     }
 }
 
@@ -41,8 +66,9 @@ proptest! {
         kernel in 1usize..5, stride in 1usize..4, padding in 0usize..3,
     ) {
         prop_assume!(h + 2 * padding >= kernel && w + 2 * padding >= kernel);
-        let steps = Steps { stride, padding };
-        assert_convolves_as_burn(&Case { input: [n, channels, h, w], channels_out, kernel, steps });
+        let params = ConvParams { stride, padding };
+        let case = Case { input: [n, channels, h, w], channels_out, kernel, params };
+        assert_convolves_as_burn(&case, &Context::training());
     }
 }
 
@@ -60,7 +86,7 @@ fn batch_norm(channels: usize, device: &Device) -> BatchNorm {
 fn run_layer(
     case: &Case,
     norm: &BatchNorm,
-    ours: bool,
+    ours: Option<&Context>,
     with_shortcut: bool,
     with_relu: bool,
 ) -> Vec<TensorData> {
@@ -72,9 +98,9 @@ fn run_layer(
     ];
     let inputs = inputs.map(Tensor::require_grad);
     let [x, w, s] = inputs.clone();
-    let output = if ours {
+    let output = if let Some(context) = ours {
         let s = with_shortcut.then(|| to_last(s));
-        to_first(layer(to_last(x), w, norm, s, case.steps, with_relu))
+        to_first(layer(to_last(x), w, norm, s, case.params, with_relu, context))
     } else {
         let mut y = norm.forward(conv2d(x, w, None, case.options()));
         if with_shortcut {
@@ -99,10 +125,12 @@ fn layer_is_convolution_batch_norm_shortcut_and_relu() {
         }
         for (shortcut, relu) in [(false, false), (false, true), (true, false), (true, true)] {
             let norm = || batch_norm(case.channels_out, &device());
-            let found = run_layer(&case, &norm(), true, shortcut, relu);
-            let expected = run_layer(&case, &norm(), false, shortcut, relu);
-            assert_eq!(found.len(), if shortcut { 8 } else { 7 });
-            assert_close(&found, &expected, 2.0 * TOLERANCE, (case, shortcut, relu));
+            let expected = run_layer(&case, &norm(), None, shortcut, relu);
+            for context in contexts() {
+                let found = run_layer(&case, &norm(), Some(&context), shortcut, relu);
+                assert_eq!(found.len(), if shortcut { 8 } else { 7 });
+                assert_close(&found, &expected, 2.0 * TOLERANCE, (case, shortcut, relu, context.arch));
+            }
         }
     }
 }
@@ -118,7 +146,8 @@ fn a_frozen_batch_norm_keeps_its_statistics_and_passes_gradients() {
                 let (x, w) = (x.clone(), w.clone());
                 let s = shortcut.then(|| random(case.output(), 7, &device()));
                 if ours {
-                    return to_first(layer(to_last(x), w, norm, s.map(to_last), case.steps, true));
+                    let s = s.map(to_last);
+                    return to_first(layer(to_last(x), w, norm, s, case.params, true, &Context::training()));
                 }
                 let y = norm.forward(conv2d(x, w, None, case.options()));
                 relu(s.map_or(y.clone(), |s| y + s))
@@ -142,17 +171,61 @@ fn evaluation_uses_the_running_statistics() {
             let norm = batch_norm(case.channels_out, &plain);
             let [x, w, s] = [(case.input, 1), (case.weight(), 2), (case.output(), 7)]
                 .map(|(shape, seed)| random(shape, seed, &plain));
-            let ours_shortcut = shortcut.then(|| to_last(s.clone()));
-            let found =
-                to_first(layer(to_last(x.clone()), w.clone(), &norm, ours_shortcut, case.steps, with_relu));
-            let mut y = norm.forward(conv2d(x, w, None, case.options()));
+            let mut y = norm.forward(conv2d(x.clone(), w.clone(), None, case.options()));
             if shortcut {
-                y = y + s;
+                y = y + s.clone();
             }
-            let expected = if with_relu { relu(y) } else { y };
-            assert_close(&[found.into_data()], &[expected.into_data()], TOLERANCE, case);
+            let expected = (if with_relu { relu(y) } else { y }).into_data();
+            for context in contexts() {
+                let context = Context { arch: context.arch, ..Context::evaluation() };
+                let shortcut = || shortcut.then(|| to_last(s.clone()));
+                // The second time with the weights that are packed already.
+                let [first, second] = [(); 2].map(|()| {
+                    let x = to_last(x.clone());
+                    let y = layer(x, w.clone(), &norm, shortcut(), case.params, with_relu, &context);
+                    to_first(y).into_data()
+                });
+                assert_close(std::slice::from_ref(&first), &[expected.clone()], TOLERANCE, case);
+                assert_eq!(first, second);
+            }
         }
     }
+}
+
+#[test]
+fn weights_changed_after_evaluation_are_seen() {
+    let plain = Device::flex();
+    for case in [case([2, 32, 6, 6], 32, 3, 1), case([2, 5, 6, 6], 7, 3, 2)] {
+        let norm = batch_norm(case.channels_out, &plain);
+        let run = |w: &Tensor<4>| {
+            let x = to_last(random(case.input, 1, &plain));
+            layer(x, w.clone(), &norm, None, case.params, false, &Context::evaluation()).into_data()
+        };
+        let mut weight = random(case.weight(), 2, &plain);
+        for step in 0..3 {
+            let first = run(&weight);
+            // In place wherever the backend can.
+            weight = weight.mul_scalar(-2.0);
+            let fresh = Tensor::from_data(weight.clone().into_data(), &plain);
+            assert_eq!(run(&weight), run(&fresh), "step {step}");
+            assert_ne!(run(&weight), first, "step {step}");
+        }
+    }
+}
+
+#[test]
+fn evaluation_leaves_no_memory_to_training() {
+    let case = case([8, 48, 24, 24], 48, 3, 1);
+    let plain = Device::flex();
+    let norm = batch_norm(48, &plain);
+    let weight = random(case.weight(), 2, &plain);
+    let context = Context::evaluation();
+    let mut x = to_last(random(case.input, 1, &plain));
+    for _ in 0..3 {
+        x = layer(x, weight.clone(), &norm, None, case.params, true, &context);
+    }
+    assert_eq!(context.pool.len(), 8 * 24 * 24 * 48, "the layer before the last gave back its memory");
+    assert!(!Pool::of_training().has(8 * 24 * 24 * 48));
 }
 
 #[test]
@@ -163,7 +236,8 @@ fn gradients_are_the_slopes() {
     let shapes = [case.input, case.weight(), case.output()];
     let loss = |inputs: &[Tensor<4>; 3]| {
         let [x, w, s] = inputs.clone();
-        let y = layer(to_last(x), w, &batch_norm(8, &device), Some(to_last(s)), case.steps, true);
+        let norm = batch_norm(8, &device);
+        let y = layer(to_last(x), w, &norm, Some(to_last(s)), case.params, true, &Context::training());
         (y.clone() * random(y.dims(), 99, &device)).sum()
     };
     let inputs: [Tensor<4>; 3] = std::array::from_fn(|i| random(shapes[i], i as u64, &device).require_grad());
@@ -193,7 +267,10 @@ fn threads_do_not_change_a_bit() {
     {
         let on = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| run_layer(&case, &batch_norm(case.channels_out, &device()), true, true, true))
+            pool.install(|| {
+                let norm = batch_norm(case.channels_out, &device());
+                run_layer(&case, &norm, Some(&Context::training()), true, true)
+            })
         };
         let one = on(1);
         assert_eq!(one, on(2));
@@ -202,27 +279,14 @@ fn threads_do_not_change_a_bit() {
 }
 
 #[test]
-fn narrower_vectors_do_not_matter() {
-    for vectors in ["avx2", "none"] {
-        let tests = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["convolution_is_burns", "layer_is_", "evaluation_uses_", "--test-threads", "1"])
-            .env(simd::NARROWER, vectors)
-            .output()
-            .unwrap();
-        let report = String::from_utf8_lossy(&tests.stdout);
-        assert!(tests.status.success() && report.contains("4 passed"), "{vectors}: {report}");
-    }
-}
-
-#[test]
 fn values_of_earlier_steps_are_not_seen() {
     let case = case([8, 32, 16, 16], 32, 1, 2);
-    let step = || run_layer(&case, &batch_norm(32, &device()), true, true, true);
+    let step = || run_layer(&case, &batch_norm(32, &device()), Some(&Context::training()), true, true);
     let first = step();
     // Lengths of the activations before and after.
     for len in [8 * 32 * 16 * 16, 8 * 32 * 8 * 8] {
         for _ in 0..4 {
-            buffers::give_back(vec![f32::NAN; len]);
+            Pool::of_training().give_back(vec![f32::NAN; len]);
         }
     }
     assert_eq!(first, step());
@@ -234,7 +298,10 @@ fn layers_train_with_gradient_checkpointing() {
     let gradient = |device: Device| {
         let x = random(case.input, 1, &device);
         let w = random(case.weight(), 2, &device).require_grad();
-        let y = layer(to_last(x * 2.0), w.clone(), &batch_norm(16, &device), None, case.steps, true);
+        let y = {
+            let norm = batch_norm(16, &device);
+            layer(to_last(x * 2.0), w.clone(), &norm, None, case.params, true, &Context::training())
+        };
         w.grad(&(y * 3.0).sum().backward()).unwrap().into_data()
     };
     assert_eq!(gradient(device()), gradient(device().gradient_checkpointing()));
@@ -246,7 +313,8 @@ fn inputs_without_gradient_get_none() {
     let x = random(case.input, 1, &device());
     let w = random(case.weight(), 2, &device()).require_grad();
     let norm = batch_norm(16, &device());
-    let grads = layer(to_last(x.clone()), w.clone(), &norm, None, case.steps, true).sum().backward();
+    let y = layer(to_last(x.clone()), w.clone(), &norm, None, case.params, true, &Context::training());
+    let grads = y.sum().backward();
     assert!(x.grad(&grads).is_none());
     assert!(w.grad(&grads).is_some());
 }
@@ -257,7 +325,8 @@ fn statistics_are_right_far_from_zero() {
     let x = random([64, 1, 16, 16], 1, &device()) + 1000.0;
     let w = Tensor::<4>::ones([1, 1, 1, 1], &device());
     let norm = BatchNormConfig::new(1).with_momentum(1.0).init(&device());
-    let y = layer(to_last(x.clone()), w, &norm, None, Steps { stride: 1, padding: 0 }, false);
+    let params = ConvParams { stride: 1, padding: 0 };
+    let y = layer(to_last(x.clone()), w, &norm, None, params, false, &Context::training());
     let values: Vec<f64> = x.into_data().iter::<f64>().collect();
     let mean = values.iter().sum::<f64>() / values.len() as f64;
     let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len() as f64;
