@@ -2,7 +2,7 @@
 
     pip install torch torchvision safetensors
     python tools/reference/torchvision_resnets.py target/torchvision
-    cargo run --release --workspace --example check_torchvision -- target/torchvision
+    cargo run --release -p mcl-model --example check_torchvision -- target/torchvision
 
 For resnet18, resnet34 and resnet50 at full width, with the ImageNet stem: weights.pth (torch.save of the state dict, classifier
 included, as torchvision's ImageNet files), weights.safetensors (the same), and outputs.safetensors (images of 224 pixels, and

@@ -1,4 +1,5 @@
-//! A layer of a ResNet, `relu(norm(conv(x)))`, by this crate and by burn-nn's own modules: training step and evaluation.
+//! A layer of a ResNet, `relu(norm(conv(x)))`, by this crate and by burn-nn's own modules: training step and
+//! evaluation.
 //!
 //! ```text
 //! cargo bench --workspace --bench layers

@@ -7,8 +7,9 @@ use crate::flex::{Context, supports};
 
 /// Activations of a batch: channels last in memory on the flex backend in f32, channels first elsewhere.
 ///
-/// Make one of the images, pass it from layer to layer, and take the tensor out at the end. On a plain device (not
-/// autodiff) the layers of one call use each other's memory; that memory is freed with the last `FeatureMap` of the call.
+/// Make one of the images, pass it from layer to layer, and take the tensor out at the end. On a plain device
+/// (not autodiff) the layers of one call use each other's memory; that memory is freed with the last
+/// `FeatureMap` of the call.
 #[derive(Debug, Clone)]
 pub struct FeatureMap(pub(crate) Layout);
 
@@ -60,8 +61,8 @@ impl FeatureMap {
         }
     }
 
-    /// Applies a function of single values, such as an activation. `f` sees the values in either layout and must keep
-    /// the shape.
+    /// Applies a function of single values, such as an activation. `f` sees the values in either layout and
+    /// must keep the shape.
     #[must_use]
     pub fn map(self, f: impl FnOnce(Tensor<4>) -> Tensor<4>) -> Self {
         Self(match self.0 {

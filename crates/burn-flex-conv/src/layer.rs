@@ -1,5 +1,6 @@
 //! The layers, on burn-nn's own modules.
 
+use burn::module::Param;
 use burn::nn::conv::Conv2d;
 use burn::nn::{BatchNorm, PaddingConfig2d};
 use burn::tensor::Tensor;
@@ -33,8 +34,8 @@ pub fn conv(x: FeatureMap, conv: &Conv2d) -> FeatureMap {
 
 /// `norm(conv(x))`
 ///
-/// The batch norm behaves as [`BatchNorm::forward`]: on an autodiff device, unless the batch norm is frozen, it takes the
-/// statistics of the batch and moves the running statistics.
+/// The batch norm behaves as [`BatchNorm::forward`]: on an autodiff device, unless the batch norm is frozen,
+/// it takes the statistics of the batch and moves the running statistics.
 ///
 /// Shapes and panics are those of [`conv()`].
 pub fn conv_norm(x: FeatureMap, conv: &Conv2d, norm: &BatchNorm) -> FeatureMap {
@@ -70,7 +71,7 @@ fn run(
 ) -> FeatureMap {
     match (x.0, params(conv)) {
         (Layout::ChannelsLast(x, context), Some(params)) => {
-            let (weight, bias) = (conv.weight.val(), conv.bias.as_ref().map(|bias| bias.val()));
+            let (weight, bias) = (conv.weight.val(), conv.bias.as_ref().map(Param::val));
             let layer = Layer { weight, bias, params, norm, relu: with_relu };
             let shortcut = shortcut.map(FeatureMap::into_channels_last);
             let y = layer.forward(x, shortcut, &context);

@@ -1,4 +1,5 @@
-//! The public layers against the same network of burn-nn's own layers: outputs, gradients, running statistics.
+//! The public layers against the same network of burn-nn's own layers: outputs, gradients, running
+//! statistics.
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
@@ -145,7 +146,8 @@ impl ModuleVisitor for Found {
 #[track_caller]
 fn assert_close(name: &str, found: &TensorData, expected: &TensorData) {
     assert_eq!(found.shape(), expected.shape(), "{name}");
-    // Gradients that batch norm cancels are rounding in burn-nn's layers: 1e-4 is the scale of all others here.
+    // Gradients that batch norm cancels are rounding in burn-nn's layers: 1e-4 is the scale of all others
+    // here.
     let largest = expected.iter::<f64>().map(f64::abs).fold(0.1, f64::max);
     for (found, expected) in found.iter::<f64>().zip(expected.iter::<f64>()) {
         let error = (found - expected).abs();
@@ -158,7 +160,8 @@ fn a_training_step_is_burns() {
     let device = Device::flex().autodiff();
     let (found, expected) = (step(true, &device), step(false, &device));
     assert_eq!(found.len(), expected.len());
-    // The output; six layers of weight, gamma, beta and two statistics; four biases of them; the last weight and bias.
+    // The output; six layers of weight, gamma, beta and two statistics; four biases of them; the last weight
+    // and bias.
     assert_eq!(found.len(), 1 + 6 * 5 + 4 + 2);
     for ((name, found), (same_name, expected)) in found.iter().zip(&expected) {
         assert_eq!(name, same_name);

@@ -1,8 +1,8 @@
-//! Features of torchvision's ResNets, from weights that `tools/reference/torchvision_resnets.py` wrote, compared with
-//! torchvision's own features.
+//! Features of torchvision's ResNets, from weights that `tools/reference/torchvision_resnets.py` wrote,
+//! compared with torchvision's own features.
 //!
 //! ```text
-//! cargo run --release --workspace --example check_torchvision -- target/torchvision
+//! cargo run --release -p mcl-model --example check_torchvision -- target/torchvision
 //! ```
 
 use std::error::Error;

@@ -1,5 +1,5 @@
-//! The architecture: which convolutions a network has, in their order. The modules are built from these shapes, and
-//! parameters are counted from them.
+//! The architecture: which convolutions a network has, in their order. The modules are built from these
+//! shapes, and parameters are counted from them.
 //!
 //! ```text
 //! stem -> layer1 (width) -> layer2 (2 width, /2) -> layer3 (4 width, /2) -> layer4 (8 width, /2)
@@ -35,7 +35,8 @@ impl ConvShape {
 pub(crate) struct BlockShape {
     /// The convolutions of the residual, one after the other.
     pub(crate) residual: Vec<ConvShape>,
-    /// The convolution of the shortcut, where the block changes the shape; otherwise the shortcut is the identity.
+    /// The convolution of the shortcut, where the block changes the shape; otherwise the shortcut is the
+    /// identity.
     pub(crate) downsample: Option<ConvShape>,
 }
 

@@ -4,8 +4,8 @@
 //! y = relu(residual(x) + shortcut(x))
 //! ```
 //!
-//! The shortcut is the identity, or a strided 1x1 convolution with batch norm where the shape changes. A bottleneck has
-//! its stride on the 3x3 convolution, as torchvision's (known as "v1.5").
+//! The shortcut is the identity, or a strided 1x1 convolution with batch norm where the shape changes. A
+//! bottleneck has its stride on the 3x3 convolution, as torchvision's (known as "v1.5").
 
 use burn::module::Module;
 use burn::nn::conv::Conv2d;

@@ -1,5 +1,5 @@
-//! The projection head: `z = W2 relu(W1 h + b1) + b2`, from the features of the encoder to the space in which the
-//! contrastive loss compares views and the Gaussians of each class are fitted.
+//! The projection head: `z = W2 relu(W1 h + b1) + b2`, from the features of the encoder to the space in which
+//! the contrastive loss compares views and the Gaussians of each class are fitted.
 
 use burn::config::Config;
 use burn::module::Module;
@@ -47,8 +47,8 @@ impl ProjectionHeadConfig {
 
     /// The head with random weights: PyTorch's default for linear layers.
     ///
-    /// Weights are drawn from the device's own generator, lazily, at their first use. For weights that depend on a
-    /// seed alone take [`try_init_seeded`](Self::try_init_seeded).
+    /// Weights are drawn from the device's own generator, lazily, at their first use. For weights that depend
+    /// on a seed alone take [`try_init_seeded`](Self::try_init_seeded).
     ///
     /// # Errors
     ///

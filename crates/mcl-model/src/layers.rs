@@ -17,7 +17,8 @@ pub(crate) use burns::{FeatureMap, conv_norm, conv_norm_add_relu, conv_norm_relu
 
 /// A convolution without bias (a batch norm follows), with padding that keeps the size at stride 1.
 ///
-/// Weights are drawn from `N(0, 2 / fan_out)`, `fan_out = channels_out * kernel^2` (Kaiming, fan-out, for ReLU).
+/// Weights are drawn from `N(0, 2 / fan_out)`, `fan_out = channels_out * kernel^2` (Kaiming, fan-out, for
+/// ReLU).
 pub(crate) fn conv(shape: &ConvShape, device: &Device) -> Conv2d {
     let &ConvShape { channels, kernel, stride } = shape;
     let pad = kernel / 2;
@@ -30,12 +31,12 @@ pub(crate) fn conv(shape: &ConvShape, device: &Device) -> Conv2d {
         .init(device)
 }
 
-/// Frees the memory that the feature `flex` keeps: of activations from one training step for the next, and of weights
-/// that are packed for evaluation.
+/// Frees the memory that the feature `flex` keeps: of activations from one training step for the next, and of
+/// weights that are packed for evaluation.
 ///
-/// That memory belongs to the process, not to a network. The activations of a step take gigabytes for large batches: call
-/// this after training. Tensors in use are not touched, and networks still run: the next step takes memory anew. Without
-/// the feature this function does nothing.
+/// That memory belongs to the process, not to a network. The activations of a step take gigabytes for large
+/// batches: call this after training. Tensors in use are not touched, and networks still run: the next step
+/// takes memory anew. Without the feature this function does nothing.
 pub fn release_memory() {
     #[cfg(feature = "flex")]
     burn_flex_conv::release_memory();

@@ -1,12 +1,12 @@
-//! The network of masked contrastive learning (MCL; Cho, Seol and Lee, IJCAI 2021) on the Burn framework: a ResNet
-//! encoder and a two-layer projection head.
+//! The network of masked contrastive learning (MCL; Cho, Seol and Lee, IJCAI 2021) on the Burn framework: a
+//! ResNet encoder and a two-layer projection head.
 //!
 //! ```text
 //! images [n, c, h, w] -> ResNet -> features [n, 8 * width * expansion] -> Linear, ReLU, Linear -> projections [n, d]
 //! ```
 //!
-//! The loss and the class-conditional Gaussians of the paper work on the projections; the features are what one
-//! would give to a linear classifier.
+//! The loss and the class-conditional Gaussians of the paper work on the projections; the features are what
+//! one would give to a linear classifier.
 //!
 //! | item | what |
 //! |---|---|
@@ -18,9 +18,9 @@
 //!
 //! # Features
 //!
-//! - `flex`: the layers of `burn-flex-conv` on Burn's CPU backend, in f32; several times faster than Burn's own. Other
-//!   backends and precisions run Burn's own layers, as do all without the feature. Training keeps the memory of
-//!   activations from step to step: [`release_memory`] frees it after training.
+//! - `flex`: the layers of `burn-flex-conv` on Burn's CPU backend, in f32; several times faster than Burn's
+//!   own. Other backends and precisions run Burn's own layers, as do all without the feature. Training keeps
+//!   the memory of activations from step to step: [`release_memory`] frees it after training.
 //! - `pytorch` (default): reads checkpoints of `torch.save`.
 //!
 //! # Example

@@ -40,9 +40,9 @@ pub struct Embedding {
 
 /// ResNet encoder and projection head. Made by [`MclModelConfig`].
 ///
-/// Train it on an autodiff device; for evaluation take [`Module::valid`], which makes batch norm use its running
-/// statistics. Those follow Burn's convention: the running variance gathers the biased variance of each batch, where
-/// PyTorch gathers the unbiased one.
+/// Train it on an autodiff device; for evaluation take [`Module::valid`], which makes batch norm use its
+/// running statistics. Those follow Burn's convention: the running variance gathers the biased variance of
+/// each batch, where PyTorch gathers the unbiased one.
 #[derive(Module, Debug)]
 pub struct MclModel {
     pub(crate) encoder: ResNet,
@@ -66,10 +66,11 @@ impl MclModelConfig {
         }
     }
 
-    /// The network with random weights: Kaiming fan-out for convolutions, PyTorch's default for linear layers.
+    /// The network with random weights: Kaiming fan-out for convolutions, PyTorch's default for linear
+    /// layers.
     ///
-    /// Weights are drawn from the device's own generator, lazily, at their first use. For weights that depend on a
-    /// seed alone take [`init_seeded`](Self::init_seeded).
+    /// Weights are drawn from the device's own generator, lazily, at their first use. For weights that depend
+    /// on a seed alone take [`init_seeded`](Self::init_seeded).
     ///
     /// # Errors
     ///
@@ -108,7 +109,8 @@ impl Embedding {
 }
 
 impl MclModel {
-    /// Puts an encoder and a projection head together: an encoder with pretrained weights and a new head, for example.
+    /// Puts an encoder and a projection head together: an encoder with pretrained weights and a new head, for
+    /// example.
     ///
     /// ```
     /// # use burn::tensor::Device;
@@ -141,7 +143,8 @@ impl MclModel {
     ///
     /// # Shapes
     ///
-    /// - `images`: `[n, in_channels, h, w]`, any `h` and `w` of at least 1; the released weights expect RGB in `[0, 1]`
+    /// - `images`: `[n, in_channels, h, w]`, any `h` and `w` of at least 1; the released weights expect RGB
+    ///   in `[0, 1]`
     /// - output: features `[n, feature_dim]` and projections `[n, projection_dim]`
     ///
     /// # Panics

@@ -1,8 +1,8 @@
-//! Every weight of the network under the name that PyTorch gives it: torchvision's names for the encoder, under `enc.` in
-//! a whole model, and `projector.0`, `projector.2` for the two linear layers.
+//! Every weight of the network under the name that PyTorch gives it: torchvision's names for the encoder,
+//! under `enc.` in a whole model, and `projector.0`, `projector.2` for the two linear layers.
 //!
-//! The list is written out rather than derived from the field names: it is a file format, and must not change when a
-//! field is renamed.
+//! The list is written out rather than derived from the field names: it is a file format, and must not change
+//! when a field is renamed.
 
 use burn::module::{Param, RunningState};
 use burn::nn::conv::Conv2d;

@@ -1,4 +1,5 @@
-//! The encoder: ResNet (He et al., 2016) of any width, without its classifier, as in Section 4 of the MCL paper.
+//! The encoder: ResNet (He et al., 2016) of any width, without its classifier, as in Section 4 of the MCL
+//! paper.
 //!
 //! ```text
 //! stem -> layer1 (width) -> layer2 (2 width, /2) -> layer3 (4 width, /2) -> layer4 (8 width, /2) -> mean over h, w
@@ -39,7 +40,8 @@ pub struct ResNetConfig {
     pub in_channels: usize,
 }
 
-/// A residual network without classifier. Made by [`ResNetConfig`], or part of an [`MclModel`](crate::MclModel).
+/// A residual network without classifier. Made by [`ResNetConfig`], or part of an
+/// [`MclModel`](crate::MclModel).
 #[derive(Module, Debug)]
 pub struct ResNet {
     pub(crate) conv1: Conv2d,
@@ -68,8 +70,8 @@ impl ResNetConfig {
 
     /// The network alone, with random weights: Kaiming fan-out.
     ///
-    /// Weights are drawn from the device's own generator, lazily, at their first use. For weights that depend on a
-    /// seed alone take [`init_seeded`](Self::init_seeded).
+    /// Weights are drawn from the device's own generator, lazily, at their first use. For weights that depend
+    /// on a seed alone take [`init_seeded`](Self::init_seeded).
     ///
     /// ```
     /// # use burn::tensor::{Device, Tensor};
@@ -176,7 +178,8 @@ mod tests {
 
     #[test]
     fn sizes_are_torchvisions() {
-        // Parameters of torchvision's networks, without the 1000-class layer: 512 * 1000 + 1000, 2048 * 1000 + 1000.
+        // Parameters of torchvision's networks, without the 1000-class layer: 512 * 1000 + 1000, 2048 * 1000
+        // + 1000.
         let cases = [
             (ResNetDepth::ResNet18, 11_689_512 - 513_000, 512),
             (ResNetDepth::ResNet34, 21_797_672 - 513_000, 512),

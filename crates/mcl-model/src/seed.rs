@@ -1,8 +1,8 @@
 //! Initial weights that depend on a seed alone.
 //!
-//! A device draws from a generator that all threads of the process share, and draws when a weight is first used: two
-//! runs of the same program may differ. Here the weights are drawn on the host, in the order of the network, by a
-//! ChaCha8 generator that belongs to the call.
+//! A device draws from a generator that all threads of the process share, and draws when a weight is first
+//! used: two runs of the same program may differ. Here the weights are drawn on the host, in the order of the
+//! network, by a ChaCha8 generator that belongs to the call.
 
 use burn::module::Param;
 use burn::tensor::{Device, Shape, Tensor, TensorData};
@@ -17,8 +17,9 @@ use crate::parameters::{Named, Weight, encoder_weights, head_weights, named_weig
 use crate::resnet::{ResNet, ResNetConfig};
 
 impl MclModelConfig {
-    /// The network with random weights from the same distributions as [`try_init`](Self::try_init), drawn on the host
-    /// by a generator of its own: the same seed gives the same weights on every device, whatever other threads draw.
+    /// The network with random weights from the same distributions as [`try_init`](Self::try_init), drawn on
+    /// the host by a generator of its own: the same seed gives the same weights on every device, whatever
+    /// other threads draw.
     ///
     /// # Errors
     ///
@@ -40,8 +41,8 @@ impl MclModelConfig {
 }
 
 impl ResNetConfig {
-    /// The network alone, with random weights drawn on the host by a generator of its own: those of the encoder that
-    /// [`MclModelConfig::try_init_seeded`] makes of the same seed.
+    /// The network alone, with random weights drawn on the host by a generator of its own: those of the
+    /// encoder that [`MclModelConfig::try_init_seeded`] makes of the same seed.
     ///
     /// # Errors
     ///
@@ -63,8 +64,8 @@ impl ResNetConfig {
 }
 
 impl ProjectionHeadConfig {
-    /// The head with random weights from the same distributions as [`try_init`](Self::try_init), drawn on the host by a
-    /// generator of its own.
+    /// The head with random weights from the same distributions as [`try_init`](Self::try_init), drawn on the
+    /// host by a generator of its own.
     ///
     /// # Errors
     ///
@@ -78,8 +79,8 @@ impl ProjectionHeadConfig {
 
 /// Replaces what is random in the weights of a new network, in their order.
 ///
-/// Convolutions get `N(0, 2 / fan_out)`, weights and biases of linear layers `U(-1, 1) / sqrt(fan_in)`. Batch norm starts as
-/// the identity and stays as it is.
+/// Convolutions get `N(0, 2 / fan_out)`, weights and biases of linear layers `U(-1, 1) / sqrt(fan_in)`. Batch
+/// norm starts as the identity and stays as it is.
 fn draw_weights(weights: Vec<Named<'_>>, seed: u64) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     for named in weights {

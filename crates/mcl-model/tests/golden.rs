@@ -51,8 +51,8 @@ fn networks_in_training_mode_are_pytorchs() {
     }
 }
 
-// "resnet50-w8" is compared in f64 only (golden_f64.rs): some of its activations are so close to zero that PyTorch's own
-// gradients in f32 and in f64 differ by up to 0.8 %.
+// "resnet50-w8" is compared in f64 only (golden_f64.rs): some of its activations are so close to zero that
+// PyTorch's own gradients in f32 and in f64 differ by up to 0.8 %.
 #[test]
 fn gradients_are_pytorchs() {
     for name in ["resnet18-w8", "resnet50-w4", "resnet34-w2-imagenet"] {

@@ -1,5 +1,5 @@
-//! Gradients against PyTorch in double precision, where rounding does not decide which side of zero an activation of
-//! the deep networks falls on: the arithmetic itself must agree.
+//! Gradients against PyTorch in double precision, where rounding does not decide which side of zero an
+//! activation of the deep networks falls on: the arithmetic itself must agree.
 
 mod common;
 

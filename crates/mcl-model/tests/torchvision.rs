@@ -1,4 +1,5 @@
-//! An encoder alone loads files with torchvision's names, in the formats in which torchvision's ImageNet weights come.
+//! An encoder alone loads files with torchvision's names, in the formats in which torchvision's ImageNet
+//! weights come.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -64,7 +65,8 @@ fn write_safetensors(stored: &Stored, directory: &Path) -> PathBuf {
     file
 }
 
-/// As `torch.save` wrote before PyTorch 1.6, the format of torchvision's older files: five pickles, then the storages.
+/// As `torch.save` wrote before PyTorch 1.6, the format of torchvision's older files: five pickles, then the
+/// storages.
 fn write_pth(stored: &Stored, directory: &Path) -> PathBuf {
     const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
     let text = |text: &str| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();

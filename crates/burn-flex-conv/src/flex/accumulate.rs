@@ -1,4 +1,5 @@
-//! The inner loop of weight gradients: outer products of source values and gradients, summed over pixels in registers.
+//! The inner loop of weight gradients: outer products of source values and gradients, summed over pixels in
+//! registers.
 
 use pulp::{Arch, Simd, WithSimd};
 

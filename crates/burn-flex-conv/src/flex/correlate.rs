@@ -1,8 +1,8 @@
 //! The inner loop of convolutions and of the gradients of their inputs.
 //!
-//! Channels are innermost in memory: a vector holds neighbouring output channels, and every source value is broadcast to all
-//! of its lanes. Borders, strides and image sizes do not matter to the arithmetic, and a tile of pixels times channels stays in
-//! registers over the whole sum.
+//! Channels are innermost in memory: a vector holds neighbouring output channels, and every source value is
+//! broadcast to all of its lanes. Borders, strides and image sizes do not matter to the arithmetic, and a
+//! tile of pixels times channels stays in registers over the whole sum.
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -12,7 +12,8 @@ use super::lanes::{ACROSS, Strip};
 /// Steps of a sum between checks of bounds.
 const UNROLLED: usize = 4;
 
-/// `target[p, c] = sum over k of source[p, k] * weights[k, c]`, `k` and `p` by the plan, for a group of images.
+/// `target[p, c] = sum over k of source[p, k] * weights[k, c]`, `k` and `p` by the plan, for a group of
+/// images.
 pub(super) struct Correlate<'a> {
     /// Padded images.
     pub(super) source: &'a [f32],
@@ -55,7 +56,8 @@ impl WithSimd for Correlate<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        // As many pixels as leave registers for the weights and the broadcast value: AVX2 has 16, AVX-512 and NEON 32.
+        // As many pixels as leave registers for the weights and the broadcast value: AVX2 has 16, AVX-512 and
+        // NEON 32.
         if S::REGISTER_COUNT >= 32 { self.tiles::<S, 8>(simd) } else { self.tiles::<S, 4>(simd) }
     }
 }

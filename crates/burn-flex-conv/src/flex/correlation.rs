@@ -1,4 +1,5 @@
-//! Convolutions and the gradients of their inputs over a batch: images in groups that stay in cache, groups over threads.
+//! Convolutions and the gradients of their inputs over a batch: images in groups that stay in cache, groups
+//! over threads.
 //!
 //! The partition depends on the sizes alone: results have the same bits whatever the number of threads.
 
@@ -103,8 +104,9 @@ impl<'a> Correlation<'a> {
         }
     }
 
-    /// Of a batch, over all threads. `row` writes a row of source values, given the image, the row and where its values go; `finish`
-    /// sees the target values of each group, with their range, while they are in cache.
+    /// Of a batch, over all threads. `row` writes a row of source values, given the image, the row and where
+    /// its values go; `finish` sees the target values of each group, with their range, while they are in
+    /// cache.
     fn run_batch<R: Send>(
         &self,
         images: usize,
@@ -142,8 +144,8 @@ pub(super) fn pack(arch: Arch, g: &Geometry, weight: &[f32]) -> Vec<f32> {
 
 /// `[n, h, w, channels_in] -> [n, oh, ow, channels_out]`, with weights of [`pack`].
 ///
-/// `finish` sees each group of images, with the range of its values, while it is in cache; the results of `finish` come
-/// back in order.
+/// `finish` sees each group of images, with the range of its values, while it is in cache; the results of
+/// `finish` come back in order.
 pub(super) fn forward<R: Send>(
     context: &Context,
     g: &Geometry,

@@ -33,8 +33,8 @@ pub(crate) trait ChannelsLast: Backend {
         context: Context,
     ) -> FloatTensor<Self>;
 
-    /// Convolution, batch norm with the statistics of the batch, shortcut, ReLU. Returns the activations, and the mean and
-    /// the biased variance of the convolution's output, which carry no gradient.
+    /// Convolution, batch norm with the statistics of the batch, shortcut, ReLU. Returns the activations, and
+    /// the mean and the biased variance of the convolution's output, which carry no gradient.
     #[allow(clippy::too_many_arguments)]
     fn convolve_normalize(
         input: FloatTensor<Self>,
@@ -164,7 +164,8 @@ impl<C: CheckpointStrategy> ChannelsLast for Autodiff<Flex, C> {
         (output, constant(statistics.mean), constant(statistics.variance))
     }
 
-    /// With gradients through every part, for a batch norm that is frozen while others train: composed, rather than fast.
+    /// With gradients through every part, for a batch norm that is frozen while others train: composed,
+    /// rather than fast.
     fn convolve_affine(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,

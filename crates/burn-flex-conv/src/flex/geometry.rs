@@ -1,6 +1,8 @@
-//! Which source values meet which weights: sizes of a convolution, and its reading plan over a zero-padded image.
+//! Which source values meet which weights: sizes of a convolution, and its reading plan over a zero-padded
+//! image.
 
-/// Sizes of a convolution with a square kernel, one group, no dilation. Activations are `[images, height, width, channels]`.
+/// Sizes of a convolution with a square kernel, one group, no dilation. Activations are
+/// `[images, height, width, channels]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Geometry {
     pub(super) images: usize,
@@ -86,8 +88,8 @@ impl Padded {
         (y * self.plane[1] + x) * self.channels
     }
 
-    /// Writes the rows of images into their planes: `row` gets the image, the row and where its values go, `[width, channels]`.
-    /// The border of `planes` must be zero and stays so.
+    /// Writes the rows of images into their planes: `row` gets the image, the row and where its values go,
+    /// `[width, channels]`. The border of `planes` must be zero and stays so.
     pub(super) fn fill(&self, planes: &mut [f32], mut row: impl FnMut(usize, usize, &mut [f32])) {
         for (image, plane) in planes.chunks_exact_mut(self.len()).enumerate() {
             for y in 0..self.size[0] {
@@ -98,8 +100,8 @@ impl Padded {
     }
 }
 
-/// Reading plan of a correlation: target pixel `p` sums, over `runs`, the products of `run_len` neighbouring source values
-/// (some pixels of one row, all channels) from `source[p] + run` with the weights.
+/// Reading plan of a correlation: target pixel `p` sums, over `runs`, the products of `run_len` neighbouring
+/// source values (some pixels of one row, all channels) from `source[p] + run` with the weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Plan {
     /// Per target pixel of an image, where its receptive field starts in the padded source.
@@ -151,9 +153,10 @@ pub(super) fn forward_plan(g: &Geometry) -> (Padded, Plan) {
     (padded, plan)
 }
 
-/// The gradient with respect to the input: a plan per residue of (row, column) modulo the stride, over the padded gradient
-/// of the output. `d_input[y] = sum over ky, with y + padding - ky a multiple of the stride, of
-/// weight[ky]^T d_output[(y + padding - ky) / stride]`. Residues that no tap reaches have no plan: their gradient is zero.
+/// The gradient with respect to the input: a plan per residue of (row, column) modulo the stride, over the
+/// padded gradient of the output.
+/// `d_input[y] = sum over ky, with y + padding - ky a multiple of the stride, of weight[ky]^T d_output[(y + padding - ky) / stride]`.
+/// Residues that no tap reaches have no plan: their gradient is zero.
 pub(super) fn data_gradient_plans(g: &Geometry) -> (Padded, Vec<Plan>) {
     // Furthest output row that an input row reaches: before the first, and after the last.
     let before = (g.kernel - 1).saturating_sub(g.padding).div_ceil(g.stride);

@@ -1,8 +1,9 @@
-//! Convolution with batch norm, shortcut and ReLU for Burn's CPU backend, flex, several times faster than its generic layers.
+//! Convolution with batch norm, shortcut and ReLU for Burn's CPU backend, flex, several times faster than its
+//! generic layers.
 //!
-//! Activations are channels last, `[n, h, w, channels]`: a vector register then holds neighbouring channels of one pixel.
-//! Convolutions of any kernel, stride and padding, their gradients and the batch norm all run at full width without moving
-//! values around first.
+//! Activations are channels last, `[n, h, w, channels]`: a vector register then holds neighbouring channels
+//! of one pixel. Convolutions of any kernel, stride and padding, their gradients and the batch norm all run
+//! at full width without moving values around first.
 //!
 //! | file | what |
 //! |---|---|

@@ -1,5 +1,5 @@
-//! Batch normalisation, addition of a shortcut and ReLU in one pass over memory, which is what they cost: the arithmetic is
-//! small.
+//! Batch normalisation, addition of a shortcut and ReLU in one pass over memory, which is what they cost: the
+//! arithmetic is small.
 //!
 //! ```text
 //! v = gamma * (y - mean) / sqrt(variance + epsilon) + beta + shortcut,    z = relu(v)

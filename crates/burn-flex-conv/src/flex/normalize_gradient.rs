@@ -1,14 +1,14 @@
 //! The gradients of batch normalisation and ReLU.
 //!
-//! With `g` the gradient of `v` (see `normalize.rs`), `x = (y - mean) / sqrt(variance + epsilon)` and means over images and
-//! positions:
+//! With `g` the gradient of `v` (see `normalize.rs`), `x = (y - mean) / sqrt(variance + epsilon)` and means
+//! over images and positions:
 //!
 //! ```text
 //! d_gamma = sum(g x),   d_beta = sum(g),   d_y = gamma / sqrt(variance + epsilon) (g - mean(g) - x mean(g x))
 //! ```
 //!
-//! The first pass over memory takes the sums. The second one, `d_y`, is not written: the convolution's gradients ask for it
-//! row by row.
+//! The first pass over memory takes the sums. The second one, `d_y`, is not written: the convolution's
+//! gradients ask for it row by row.
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -17,7 +17,8 @@ use super::normalize::{Affine, CHUNK, inverse};
 use super::rows::Rows;
 use super::statistics::{Statistics, fold, repeat};
 
-/// `gamma / sqrt(variance + epsilon) (g - mean(g) - x mean(g x))`, row by row, and the gradients of gamma and beta.
+/// `gamma / sqrt(variance + epsilon) (g - mean(g) - x mean(g x))`, row by row, and the gradients of gamma and
+/// beta.
 pub(super) struct NormalizedGradient<'a> {
     pub(super) d_gamma: Vec<f32>,
     pub(super) d_beta: Vec<f32>,
@@ -32,8 +33,8 @@ pub(super) struct NormalizedGradient<'a> {
 }
 
 impl<'a> NormalizedGradient<'a> {
-    /// `d_z` is the gradient of the output; where ReLU gave zero is seen from `y`, so with a shortcut `relu` must be false and
-    /// [`mask_by_relu`] have been applied.
+    /// `d_z` is the gradient of the output; where ReLU gave zero is seen from `y`, so with a shortcut `relu`
+    /// must be false and [`mask_by_relu`] have been applied.
     pub(super) fn new(
         affine: &'a Affine,
         statistics: &Statistics,

@@ -116,7 +116,8 @@ impl Convolution {
     }
 }
 
-/// A convolution with batch norm by the statistics of the batch, shortcut and ReLU. What it holds is what the gradients need.
+/// A convolution with batch norm by the statistics of the batch, shortcut and ReLU. What it holds is what the
+/// gradients need.
 #[derive(Debug, Clone)]
 pub(super) struct NormalizedConvolution {
     convolution: Convolution,

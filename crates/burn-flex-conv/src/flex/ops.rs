@@ -35,8 +35,8 @@ pub(crate) fn convolve(
 
 /// A convolution and what follows it: batch norm, and ReLU if asked for.
 ///
-/// The batch norm does what its own forward does: on an autodiff device, unless it is frozen, it takes the statistics of
-/// the batch and moves the running ones.
+/// The batch norm does what its own forward does: on an autodiff device, unless it is frozen, it takes the
+/// statistics of the batch and moves the running ones.
 pub(crate) struct Layer<'a> {
     /// `[channels_out, channels_in, k, k]`
     pub(crate) weight: Tensor<4>,

@@ -1,9 +1,9 @@
 //! Weights packed once for evaluation, rather than at each call of the network.
 //!
-//! Packed weights are found again by the memory of the weights that they were packed from. An entry holds that memory, so
-//! it cannot be handed out again, and flex copies shared memory before it writes: while an entry lives, its weights do not
-//! change. Packed weights are therefore never stale. Entries whose weights no one else holds are dropped when other
-//! weights come.
+//! Packed weights are found again by the memory of the weights that they were packed from. An entry holds
+//! that memory, so it cannot be handed out again, and flex copies shared memory before it writes: while an
+//! entry lives, its weights do not change. Packed weights are therefore never stale. Entries whose weights no
+//! one else holds are dropped when other weights come.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

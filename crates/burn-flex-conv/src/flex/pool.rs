@@ -1,8 +1,8 @@
-//! Memory of activations, kept for the next layer or the next training step: fresh memory costs as much as a pass over it,
-//! or more, as the operating system hands it out page by page and zeroed.
+//! Memory of activations, kept for the next layer or the next training step: fresh memory costs as much as a
+//! pass over it, or more, as the operating system hands it out page by page and zeroed.
 //!
-//! A buffer that no request has taken for a long time is freed. When a request finds no buffer of its length, the oldest
-//! buffers of that total length are freed: when sizes change, unused buffers do not pile up.
+//! A buffer that no request has taken for a long time is freed. When a request finds no buffer of its length,
+//! the oldest buffers of that total length are freed: when sizes change, unused buffers do not pile up.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};

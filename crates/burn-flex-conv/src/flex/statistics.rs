@@ -1,8 +1,10 @@
-//! Mean and variance of each channel, in one pass over memory: of each group of images while it is in cache, then merged.
+//! Mean and variance of each channel, in one pass over memory: of each group of images while it is in cache,
+//! then merged.
 
 use pulp::{Arch, Simd, WithSimd};
 
-/// Values per channel are repeated to about this length: inner loops run over it rather than over few channels.
+/// Values per channel are repeated to about this length: inner loops run over it rather than over few
+/// channels.
 const REPEATED: usize = 256;
 
 /// Values per channel, several times over.

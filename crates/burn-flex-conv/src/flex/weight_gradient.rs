@@ -1,7 +1,7 @@
 //! Weight gradients over a batch: tasks for parts of the images and of the channels out, over threads.
 //!
-//! The partition depends on the sizes alone and sums are reduced in a fixed order: results have the same bits whatever the
-//! number of threads.
+//! The partition depends on the sizes alone and sums are reduced in a fixed order: results have the same bits
+//! whatever the number of threads.
 
 use std::ops::Range;
 

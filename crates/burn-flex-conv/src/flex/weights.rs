@@ -10,8 +10,8 @@ pub(super) fn packed_len(plan: &Plan, strips: &[Strip], lanes: usize) -> usize {
     strips.iter().map(|strip| plan.rows() * strip.width(lanes)).sum()
 }
 
-/// `[channels_out, channels_in, kernel, kernel]` -> per strip of output channels `[rows, channels of the strip]`, where rows
-/// are (tap, input channel).
+/// `[channels_out, channels_in, kernel, kernel]` -> per strip of output channels
+/// `[rows, channels of the strip]`, where rows are (tap, input channel).
 pub(super) fn pack_forward(
     g: &Geometry,
     plan: &Plan,
@@ -72,8 +72,8 @@ fn pack(
     packed
 }
 
-/// The sum of packed weight gradients, in the layout of the weights. Each of `parts` is in chunks of `strips_of_chunk`
-/// strips; the sum is taken in their order.
+/// The sum of packed weight gradients, in the layout of the weights. Each of `parts` is in chunks of
+/// `strips_of_chunk` strips; the sum is taken in their order.
 pub(super) fn unpack(
     g: &Geometry,
     plan: &Plan,

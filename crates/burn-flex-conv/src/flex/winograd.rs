@@ -1,13 +1,14 @@
-//! 3x3 convolutions of stride 1 with 4/9 of the multiplications: Winograd's F(2x2, 3x3) (Lavin and Gray, CVPR 2016).
+//! 3x3 convolutions of stride 1 with 4/9 of the multiplications: Winograd's F(2x2, 3x3) (Lavin and Gray, CVPR
+//! 2016).
 //!
 //! ```text
 //! Y = A^T [ sum over channels of (G g G^T) * (B^T d B) ] A,   d: 4 x 4 of the input, Y: 2 x 2 of the output
 //! d_g = G^T [ sum over tiles of (A d_Y A^T) * (B^T d B) ] G
 //! ```
 //!
-//! `*` is element by element: for each of the 16 elements a product of matrices [tiles, channels] and [channels, channels],
-//! or [channels, tiles] and [tiles, channels] for the weight gradient, by the loops of `correlate.rs` and `accumulate.rs`. All coefficients are 0,
-//! 1 or 1/2: the error grows little.
+//! `*` is element by element: for each of the 16 elements a product of matrices [tiles, channels] and
+//! [channels, channels], or [channels, tiles] and [tiles, channels] for the weight gradient, by the loops of
+//! `correlate.rs` and `accumulate.rs`. All coefficients are 0, 1 or 1/2: the error grows little.
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -20,8 +21,10 @@ use super::transform::{transform_products, transform_source, transform_target_gr
 
 /// Values of transformed input and output tiles that are worked on at a time: what a first-level cache holds.
 const BLOCK_VALUES: usize = 8 * 1024;
-/// Tiles worked on at a time for the weight gradient, at least: its sums are read and written once for each such block.
+/// Tiles worked on at a time for the weight gradient, at least: its sums are read and written once for each
+/// such block.
 const GRADIENT_BLOCK: usize = 64;
+
 /// What a thread needs besides: transformed tiles of a block.
 #[derive(Default)]
 pub(super) struct TileScratch {

@@ -134,8 +134,8 @@ fn set(weight: Weight<'_>, values: Vec<f32>) {
             let shape = param.lazy_shape();
             replace(param, TensorData::new(values, shape));
         }
-        // A new state rather than new values: clones of a module share theirs, and an update that is not yet folded
-        // in would undo the load.
+        // A new state rather than new values: clones of a module share theirs, and an update that is not yet
+        // folded in would undo the load.
         Weight::Running(state) => {
             let device = state.value().device();
             let length = values.len();

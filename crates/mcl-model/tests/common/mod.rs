@@ -136,7 +136,8 @@ impl ModuleVisitor for GradientVisitor {
     }
 }
 
-/// From the path of a field. Checkpoints name weights by these paths: a failure here is a break of their format.
+/// From the path of a field. Checkpoints name weights by these paths: a failure here is a break of their
+/// format.
 fn pytorch_name(path: &str) -> String {
     let renames = [
         ("encoder.", "enc."),

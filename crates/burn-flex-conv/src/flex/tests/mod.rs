@@ -1,4 +1,5 @@
-//! Against the composition of Burn's own operations, against finite differences, and against itself on other threads.
+//! Against the composition of Burn's own operations, against finite differences, and against itself on other
+//! threads.
 
 use burn::module::{Module, Param, RunningState};
 use burn::nn::{BatchNorm, BatchNormConfig};
@@ -82,7 +83,8 @@ fn batch_norm(channels: usize, device: &Device) -> BatchNorm {
     norm
 }
 
-/// Output, the gradients of everything that has one, and the running statistics after it, as `[1, 1, 1, n]` where flat.
+/// Output, the gradients of everything that has one, and the running statistics after it, as `[1, 1, 1, n]`
+/// where flat.
 fn run_layer(
     case: &Case,
     norm: &BatchNorm,
@@ -175,7 +177,7 @@ fn evaluation_uses_the_running_statistics() {
             if shortcut {
                 y = y + s.clone();
             }
-            let expected = (if with_relu { relu(y) } else { y }).into_data();
+            let expected = [(if with_relu { relu(y) } else { y }).into_data()];
             for context in contexts() {
                 let context = Context { arch: context.arch, ..Context::evaluation() };
                 let shortcut = || shortcut.then(|| to_last(s.clone()));
@@ -185,8 +187,8 @@ fn evaluation_uses_the_running_statistics() {
                     let y = layer(x, w.clone(), &norm, shortcut(), case.params, with_relu, &context);
                     to_first(y).into_data()
                 });
-                assert_close(std::slice::from_ref(&first), &[expected.clone()], TOLERANCE, case);
                 assert_eq!(first, second);
+                assert_close(&[first], &expected, TOLERANCE, case);
             }
         }
     }
@@ -321,7 +323,8 @@ fn inputs_without_gradient_get_none() {
 
 #[test]
 fn statistics_are_right_far_from_zero() {
-    // Input 1000 +- 1 through a 1x1 convolution of weight 1: a sum of squares in f32 would have no digit left.
+    // Input 1000 +- 1 through a 1x1 convolution of weight 1: a sum of squares in f32 would have no digit
+    // left.
     let x = random([64, 1, 16, 16], 1, &device()) + 1000.0;
     let w = Tensor::<4>::ones([1, 1, 1, 1], &device());
     let norm = BatchNormConfig::new(1).with_momentum(1.0).init(&device());
