@@ -4,14 +4,18 @@
     cargo run --release -p mcl-model --example export_weights -- target/weights
     python tools/check_weights.py check target/weights
     python tools/check_weights.py golden crates/mcl-model/tests/golden
+    python tools/check_weights.py gradients crates/mcl-model/tests/golden
 
 `check` takes what the example wrote for each network (config.json, weights.safetensors, outputs.safetensors), builds
 the same network in PyTorch, loads the weights with strict=True and compares its outputs. Where torchvision is
 installed, names and shapes of the reference network are compared with torchvision's own as well.
 
 `golden` writes the smallest network that the tests of mcl-model load (resnet34-w2-imagenet: weights as DataParallel
-saves them, outputs in evaluation and in training mode, a running statistic after one step), a small ResNet-50 for its
-gradients, and, in float64, the norms of the gradients of all networks there.
+saves them, outputs in evaluation and in training mode, a running statistic after one step) and a small ResNet-50 for its
+gradients, then does what `gradients` does.
+
+`gradients` writes the gradients of all networks there, in float64, as two numbers for each parameter: the norm, and the
+probe, the sum of gradient[i] * cos(i) over the flattened gradient, which sees the sign and the order of the values.
 """
 
 import argparse
@@ -154,16 +158,43 @@ def check(directory):
 
 
 def training_step(model, images):
-    """Projections in training mode and the norm of each gradient of their mean square, in float64."""
+    """Projections in training mode, and norm and probe of each gradient of their mean square, in float64."""
     model = model.double().train()
     _, projections = model(images.double())
     (projections**2).mean().backward()
-    norms = {name: value.grad.norm().item() for name, value in model.named_parameters()}
-    return projections.detach(), norms
+    gradients = {}
+    for name, value in model.named_parameters():
+        flat = value.grad.flatten()
+        probe = torch.dot(flat, torch.cos(torch.arange(flat.numel(), dtype=torch.float64)))
+        gradients[name] = {"norm": flat.norm().item(), "probe": probe.item()}
+    return projections.detach(), gradients
 
 
-def write_norms(directory, name, norms):
-    (directory / f"{name}.gradients.json").write_text(json.dumps(norms, indent=1) + "\n")
+# Each network with its settings and where its state dict is.
+NETWORKS = {
+    "resnet18-w8": ("ResNet18", "Cifar", 8, 3, 32, 16),
+    "resnet50-w8": ("ResNet50", "Cifar", 8, 3, 32, 16),
+    "resnet50-w4": ("ResNet50", "Cifar", 4, 3, 32, 16),
+    "resnet34-w2-imagenet": ("ResNet34", "ImageNet", 2, 1, 8, 4),
+}
+
+
+def state_dict(directory, name):
+    if (directory / f"{name}.safetensors").exists():
+        return load_file(directory / f"{name}.safetensors")
+    state = torch.load(directory / f"{name}.pt", weights_only=True)
+    return {key.removeprefix("module."): value for key, value in state.get("net", state).items()}
+
+
+def gradients(directory):
+    directory = pathlib.Path(directory)
+    for name, (depth, stem, width, in_channels, hidden, projection_dim) in NETWORKS.items():
+        resnet = {"depth": depth, "stem": stem, "width": width, "in_channels": in_channels}
+        model = Model({"resnet": resnet, "hidden": hidden, "projection_dim": projection_dim})
+        model.load_state_dict(state_dict(directory, name), strict=True)
+        _, found = training_step(model, load_file(directory / f"{name}.golden.safetensors")["train_images"])
+        (directory / f"{name}.gradients.json").write_text(json.dumps(found, indent=1) + "\n")
+    return 0
 
 
 def golden(directory):
@@ -183,8 +214,7 @@ def golden(directory):
     torch.save({f"module.{key}": value for key, value in model.state_dict().items()}, directory / f"{name}.pt")
     with torch.no_grad():
         features, projections = model.eval()(images)
-    train_projections, norms = training_step(model, train_images)
-    write_norms(directory, name, norms)
+    train_projections, _ = training_step(model, train_images)
     tensors = {
         "images": images,
         "features": features,
@@ -207,28 +237,16 @@ def golden(directory):
     torch.manual_seed(147)
     train_images = torch.rand(8, 3, 8, 8)
     save_file(model.state_dict(), directory / f"{name}.safetensors")
-    train_projections, norms = training_step(model, train_images)
-    write_norms(directory, name, norms)
+    train_projections, _ = training_step(model, train_images)
     tensors = {"train_images": train_images, "train_projections": train_projections.float()}
     save_file(tensors, directory / f"{name}.golden.safetensors")
 
-    # The other two: their weights and images are given, the gradients follow.
-    weights = {
-        "resnet18-w8": ("ResNet18", torch.load(directory / "resnet18-w8.pt", weights_only=True)["net"]),
-        "resnet50-w8": ("ResNet50", load_file(directory / "resnet50-w8.safetensors")),
-    }
-    for name, (depth, state) in weights.items():
-        resnet = {"depth": depth, "stem": "Cifar", "width": 8, "in_channels": 3}
-        model = Model({"resnet": resnet, "hidden": 32, "projection_dim": 16})
-        model.load_state_dict(state, strict=True)
-        _, norms = training_step(model, load_file(directory / f"{name}.golden.safetensors")["train_images"])
-        write_norms(directory, name, norms)
-    return 0
+    return gradients(directory)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["check", "golden"])
+    parser.add_argument("command", choices=["check", "golden", "gradients"])
     parser.add_argument("directory")
     arguments = parser.parse_args()
-    sys.exit({"check": check, "golden": golden}[arguments.command](arguments.directory))
+    sys.exit({"check": check, "golden": golden, "gradients": gradients}[arguments.command](arguments.directory))

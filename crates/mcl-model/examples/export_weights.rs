@@ -1,4 +1,5 @@
-//! Writes networks for `tools/check_weights.py check`: configuration, weights, and what the network makes of images.
+//! Writes networks for `tools/check_weights.py check`: configuration, weights, and what the network makes of
+//! images.
 //!
 //! ```text
 //! cargo run --release -p mcl-model --example export_weights -- target/weights

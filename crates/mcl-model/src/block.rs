@@ -4,15 +4,16 @@
 //! y = relu(residual(x) + shortcut(x))
 //! ```
 //!
-//! The shortcut is the identity, or a strided 1x1 convolution with batch norm where the shape changes. A bottleneck has
-//! its stride on the 3x3 convolution, as torchvision's (known as "v1.5").
+//! The shortcut is the identity, or a strided 1x1 convolution with batch norm where the shape changes. A
+//! bottleneck has its stride on the 3x3 convolution, as torchvision's (known as "v1.5").
 
 use burn::module::Module;
+use burn::nn::conv::Conv2d;
 use burn::nn::{BatchNorm, BatchNormConfig};
 use burn::tensor::Device;
 
-use crate::conv::{Conv2d, conv1x1, conv3x3};
-use crate::feature_map::FeatureMap;
+use crate::architecture::{BlockShape, ConvShape};
+use crate::layers::{FeatureMap, conv, conv_norm, conv_norm_add_relu, conv_norm_relu};
 
 /// Two 3x3 convolutions.
 #[derive(Module, Debug)]
@@ -25,23 +26,10 @@ pub(crate) struct BasicBlock {
 }
 
 impl BasicBlock {
-    /// Channels out per unit of width.
-    pub(crate) const EXPANSION: usize = 1;
-
-    fn new(channels_in: usize, width: usize, stride: usize, device: &Device) -> Self {
-        Self {
-            conv1: conv3x3([channels_in, width], stride, device),
-            bn1: BatchNormConfig::new(width).init(device),
-            conv2: conv3x3([width, width], 1, device),
-            bn2: BatchNormConfig::new(width).init(device),
-            downsample: Downsample::where_needed([channels_in, width], stride, device),
-        }
-    }
-
     fn forward(&self, input: FeatureMap) -> FeatureMap {
-        let hidden = self.conv1.norm_relu(input.clone(), &self.bn1);
+        let hidden = conv_norm_relu(input.clone(), &self.conv1, &self.bn1);
         let shortcut = shortcut(self.downsample.as_ref(), input);
-        self.conv2.norm_add_relu(hidden, &self.bn2, shortcut)
+        conv_norm_add_relu(hidden, &self.conv2, &self.bn2, shortcut)
     }
 }
 
@@ -58,27 +46,11 @@ pub(crate) struct Bottleneck {
 }
 
 impl Bottleneck {
-    /// Channels out per unit of width.
-    pub(crate) const EXPANSION: usize = 4;
-
-    fn new(channels_in: usize, width: usize, stride: usize, device: &Device) -> Self {
-        let channels_out = width * Self::EXPANSION;
-        Self {
-            conv1: conv1x1([channels_in, width], 1, device),
-            bn1: BatchNormConfig::new(width).init(device),
-            conv2: conv3x3([width, width], stride, device),
-            bn2: BatchNormConfig::new(width).init(device),
-            conv3: conv1x1([width, channels_out], 1, device),
-            bn3: BatchNormConfig::new(channels_out).init(device),
-            downsample: Downsample::where_needed([channels_in, channels_out], stride, device),
-        }
-    }
-
     fn forward(&self, input: FeatureMap) -> FeatureMap {
-        let hidden = self.conv1.norm_relu(input.clone(), &self.bn1);
-        let hidden = self.conv2.norm_relu(hidden, &self.bn2);
+        let hidden = conv_norm_relu(input.clone(), &self.conv1, &self.bn1);
+        let hidden = conv_norm_relu(hidden, &self.conv2, &self.bn2);
         let shortcut = shortcut(self.downsample.as_ref(), input);
-        self.conv3.norm_add_relu(hidden, &self.bn3, shortcut)
+        conv_norm_add_relu(hidden, &self.conv3, &self.bn3, shortcut)
     }
 }
 
@@ -89,45 +61,10 @@ pub(crate) struct Downsample {
     pub(crate) bn: BatchNorm,
 }
 
-impl Downsample {
-    fn where_needed(channels: [usize; 2], stride: usize, device: &Device) -> Option<Self> {
-        let [channels_in, channels_out] = channels;
-        (stride != 1 || channels_in != channels_out).then(|| Self {
-            conv: conv1x1(channels, stride, device),
-            bn: BatchNormConfig::new(channels_out).init(device),
-        })
-    }
-}
-
 fn shortcut(downsample: Option<&Downsample>, input: FeatureMap) -> FeatureMap {
     match downsample {
-        Some(downsample) => downsample.conv.norm(input, &downsample.bn),
+        Some(downsample) => conv_norm(input, &downsample.conv, &downsample.bn),
         None => input,
-    }
-}
-
-/// Which of the two blocks a ResNet is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BlockKind {
-    Basic,
-    Bottleneck,
-}
-
-impl BlockKind {
-    /// Channels out per unit of width.
-    pub(crate) fn expansion(self) -> usize {
-        match self {
-            Self::Basic => BasicBlock::EXPANSION,
-            Self::Bottleneck => Bottleneck::EXPANSION,
-        }
-    }
-
-    /// A block from `channels_in` to `width * expansion` channels.
-    pub(crate) fn build(self, channels_in: usize, width: usize, stride: usize, device: &Device) -> Block {
-        match self {
-            Self::Basic => Block::Basic(BasicBlock::new(channels_in, width, stride, device)),
-            Self::Bottleneck => Block::Bottleneck(Bottleneck::new(channels_in, width, stride, device)),
-        }
     }
 }
 
@@ -140,11 +77,36 @@ pub(crate) enum Block {
 }
 
 impl Block {
-    /// `[n, channels_in, h, w] -> [n, width * expansion, ceil(h / stride), ceil(w / stride)]`
+    /// The kind of block follows from the number of its convolutions.
+    pub(crate) fn new(shape: &BlockShape, device: &Device) -> Self {
+        let layer = |shape: &ConvShape| (conv(shape, device), norm(shape, device));
+        let downsample = shape.downsample.as_ref().map(|shape| {
+            let (conv, bn) = layer(shape);
+            Downsample { conv, bn }
+        });
+        match &shape.residual[..] {
+            [first, second] => {
+                let ((conv1, bn1), (conv2, bn2)) = (layer(first), layer(second));
+                Self::Basic(BasicBlock { conv1, bn1, conv2, bn2, downsample })
+            }
+            [first, second, third] => {
+                let ((conv1, bn1), (conv2, bn2), (conv3, bn3)) = (layer(first), layer(second), layer(third));
+                Self::Bottleneck(Bottleneck { conv1, bn1, conv2, bn2, conv3, bn3, downsample })
+            }
+            other => unreachable!("a residual of {} convolutions", other.len()),
+        }
+    }
+
+    /// `[n, channels_in, h, w] -> [n, channels_out, ceil(h / stride), ceil(w / stride)]`
     pub(crate) fn forward(&self, input: FeatureMap) -> FeatureMap {
         match self {
             Self::Basic(block) => block.forward(input),
             Self::Bottleneck(block) => block.forward(input),
         }
     }
+}
+
+/// The batch norm after a convolution.
+pub(crate) fn norm(shape: &ConvShape, device: &Device) -> BatchNorm {
+    BatchNormConfig::new(shape.channels[1]).init(device)
 }

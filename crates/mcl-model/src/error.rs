@@ -23,4 +23,32 @@ pub enum ModelError {
         /// The most that are allowed.
         limit: u128,
     },
+    /// The projection head takes another number of features than the encoder gives.
+    #[error(
+        "the encoder gives {features} features, but the projection head takes {expected}: \
+         make the head with feature_dim {features}"
+    )]
+    Parts {
+        /// Features of the encoder.
+        features: usize,
+        /// Features that the head takes.
+        expected: usize,
+    },
+}
+
+/// The most parameters a network may have: 2^31, which is 8 GiB of f32 weights.
+pub(crate) const MAX_PARAMETERS: u128 = 1 << 31;
+
+/// Whether a network may have so many.
+pub(crate) fn check_parameters(parameters: u128) -> Result<(), ModelError> {
+    let limit = MAX_PARAMETERS;
+    if parameters > limit { Err(ModelError::TooLarge { parameters, limit }) } else { Ok(()) }
+}
+
+/// Whether all sizes, by the name of their field, are at least 1.
+pub(crate) fn check_sizes<const N: usize>(sizes: [(&'static str, usize); N]) -> Result<(), ModelError> {
+    match sizes.into_iter().find(|&(_, size)| size == 0) {
+        Some((field, _)) => Err(ModelError::ZeroSize { field }),
+        None => Ok(()),
+    }
 }

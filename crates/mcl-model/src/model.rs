@@ -4,9 +4,8 @@ use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use crate::error::ModelError;
-use crate::head::ProjectionHead;
-use crate::parameters::named_weights;
+use crate::error::{MAX_PARAMETERS, ModelError, check_parameters};
+use crate::head::{ProjectionHead, ProjectionHeadConfig};
 use crate::resnet::{ResNet, ResNetConfig};
 
 /// Configuration of an [`MclModel`].
@@ -48,9 +47,9 @@ impl Embedding {
 
 /// ResNet encoder and projection head. Made by [`MclModelConfig`].
 ///
-/// Train it on an autodiff device; for evaluation take [`Module::valid`], which makes batch norm use its running
-/// statistics. Those follow Burn's convention: the running variance gathers the biased variance of each batch, where
-/// PyTorch gathers the unbiased one.
+/// Train it on an autodiff device; for evaluation take [`Module::valid`], which makes batch norm use its
+/// running statistics. Those follow Burn's convention: the running variance gathers the biased variance of
+/// each batch, where PyTorch gathers the unbiased one.
 #[derive(Module, Debug)]
 pub struct MclModel {
     pub(crate) encoder: ResNet,
@@ -59,29 +58,33 @@ pub struct MclModel {
 
 impl MclModelConfig {
     /// The most parameters a network may have: 2^31, which is 8 GiB of f32 weights.
-    pub const MAX_PARAMETERS: u128 = 1 << 31;
+    pub const MAX_PARAMETERS: u128 = MAX_PARAMETERS;
 
     /// Number of trainable parameters of encoder and head (saturating).
     pub fn parameters(&self) -> u128 {
-        let linear = |d_in: usize, d_out: usize| (d_in as u128 + 1).saturating_mul(d_out as u128);
-        self.resnet
-            .parameters()
-            .saturating_add(linear(self.resnet.feature_dim(), self.hidden))
-            .saturating_add(linear(self.hidden, self.projection_dim))
+        self.resnet.parameters().saturating_add(self.head().parameters())
     }
 
-    /// The network with random weights: Kaiming fan-out for convolutions, PyTorch's default for linear layers.
+    fn head(&self) -> ProjectionHeadConfig {
+        ProjectionHeadConfig {
+            feature_dim: self.resnet.feature_dim(),
+            hidden: self.hidden,
+            projection_dim: self.projection_dim,
+        }
+    }
+
+    /// The network with random weights: Kaiming fan-out for convolutions, PyTorch's default for linear
+    /// layers.
     ///
-    /// Weights are drawn from the device's own generator, lazily, at their first use. For weights that depend on a
-    /// seed alone take [`init_seeded`](Self::init_seeded).
+    /// Weights are drawn from the device's own generator, lazily, at their first use. For weights that depend
+    /// on a seed alone take [`init_seeded`](Self::init_seeded).
     ///
     /// # Errors
     ///
     /// [`ModelError`] when a size is 0 or the network too large.
     pub fn try_init(&self, device: &Device) -> Result<MclModel, ModelError> {
         self.check()?;
-        let dims = [self.resnet.feature_dim(), self.hidden, self.projection_dim];
-        Ok(MclModel { encoder: self.resnet.build(device), projector: ProjectionHead::new(dims, device) })
+        Ok(MclModel { encoder: self.resnet.build(device), projector: self.head().build(device) })
     }
 
     /// [`try_init`](Self::try_init) for a configuration known to be right.
@@ -93,50 +96,62 @@ impl MclModelConfig {
         self.try_init(device).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// The network with random weights from the same distributions as [`try_init`](Self::try_init), drawn on the host
-    /// by a generator of its own: the same seed gives the same weights on every device, whatever other threads draw.
-    ///
-    /// # Errors
-    ///
-    /// [`ModelError`] when a size is 0 or the network too large.
-    pub fn try_init_seeded(&self, seed: u64, device: &Device) -> Result<MclModel, ModelError> {
-        let mut model = self.try_init(device)?;
-        crate::seed::draw_weights(named_weights(&mut model), seed);
-        Ok(model)
-    }
-
-    /// [`try_init_seeded`](Self::try_init_seeded) for a configuration known to be right.
-    ///
-    /// # Panics
-    ///
-    /// When a size is 0 or the network too large.
-    pub fn init_seeded(&self, seed: u64, device: &Device) -> MclModel {
-        self.try_init_seeded(seed, device).unwrap_or_else(|error| panic!("{error}"))
-    }
-
     fn check(&self) -> Result<(), ModelError> {
         self.resnet.check_sizes()?;
-        for (field, value) in [("hidden", self.hidden), ("projection_dim", self.projection_dim)] {
-            if value == 0 {
-                return Err(ModelError::ZeroSize { field });
-            }
-        }
+        self.head().check_sizes()?;
         check_parameters(self.parameters())
     }
 }
 
-/// Whether a network may have so many.
-pub(crate) fn check_parameters(parameters: u128) -> Result<(), ModelError> {
-    let limit = MclModelConfig::MAX_PARAMETERS;
-    if parameters > limit { Err(ModelError::TooLarge { parameters, limit }) } else { Ok(()) }
+impl Embedding {
+    /// What a network of one's own says about a batch of images.
+    ///
+    /// # Shapes
+    ///
+    /// - `features`: `[n, feature_dim]`
+    /// - `projections`: `[n, projection_dim]`
+    pub fn new(features: Tensor<2>, projections: Tensor<2>) -> Self {
+        Self { features, projections }
+    }
 }
 
 impl MclModel {
+    /// Puts an encoder and a projection head together: an encoder with pretrained weights and a new head, for
+    /// example.
+    ///
+    /// ```
+    /// # use burn::tensor::Device;
+    /// # use mcl_model::{MclModel, ProjectionHeadConfig, ResNetConfig, ResNetDepth};
+    /// # let device = Device::flex();
+    /// let encoder = ResNetConfig::new(ResNetDepth::ResNet18).with_width(8).try_init(&device)?;
+    /// let head = ProjectionHeadConfig::new(encoder.feature_dim()).try_init(&device)?;
+    /// let model = MclModel::from_parts(encoder, head)?;
+    /// # Ok::<(), mcl_model::ModelError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Parts`] when the head takes another number of features than the encoder gives.
+    pub fn from_parts(encoder: ResNet, projector: ProjectionHead) -> Result<Self, ModelError> {
+        let (features, expected) = (encoder.feature_dim(), projector.feature_dim());
+        if features == expected {
+            Ok(Self { encoder, projector })
+        } else {
+            Err(ModelError::Parts { features, expected })
+        }
+    }
+
+    /// Takes the network apart, to change a part: [`from_parts`](Self::from_parts) puts it together again.
+    pub fn into_parts(self) -> (ResNet, ProjectionHead) {
+        (self.encoder, self.projector)
+    }
+
     /// Features and projections of a batch of images.
     ///
     /// # Shapes
     ///
-    /// - `images`: `[n, in_channels, h, w]`, any `h` and `w` of at least 1; the released weights expect RGB in `[0, 1]`
+    /// - `images`: `[n, in_channels, h, w]`, any `h` and `w` of at least 1; the released weights expect RGB
+    ///   in `[0, 1]`
     /// - output: features `[n, feature_dim]` and projections `[n, projection_dim]`
     ///
     /// # Panics
@@ -145,7 +160,7 @@ impl MclModel {
     pub fn forward(&self, images: Tensor<4>) -> Embedding {
         let features = self.encoder.forward(images);
         let projections = self.projector.forward(features.clone());
-        Embedding { features, projections }
+        Embedding::new(features, projections)
     }
 
     /// The same network with the encoder frozen: training changes the projection head alone, and the encoder's batch norms
@@ -175,6 +190,7 @@ impl MclModel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parameters::named_weights;
     use crate::variant::{ResNetDepth, Stem};
 
     fn small() -> MclModelConfig {
@@ -229,6 +245,24 @@ mod tests {
                 assert_eq!(config.parameters(), trainable as u128, "{depth:?} {stem:?}");
             }
         }
+    }
+
+    #[test]
+    fn parts_make_the_same_network() {
+        let device = Device::flex();
+        let model = small().init_seeded(3, &device);
+        let images = Tensor::<4>::ones([1, 3, 8, 8], &device);
+        let expected = model.forward(images.clone()).projections.into_data();
+        let (encoder, head) = model.into_parts();
+        assert_eq!((head.feature_dim(), head.projection_dim()), (32, 128));
+        let again = MclModel::from_parts(encoder.clone(), head).unwrap();
+        assert_eq!(again.forward(images).projections.into_data(), expected);
+
+        let other = ProjectionHeadConfig::new(31).with_hidden(8).init(&device);
+        let error = MclModel::from_parts(encoder, other).unwrap_err();
+        assert_eq!(error, ModelError::Parts { features: 32, expected: 31 });
+        let error = ProjectionHeadConfig::new(0).try_init(&device).unwrap_err();
+        assert_eq!(error, ModelError::ZeroSize { field: "feature_dim" });
     }
 
     #[test]

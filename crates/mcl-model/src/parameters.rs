@@ -1,15 +1,16 @@
-//! Every weight of the network under the name that PyTorch gives it: torchvision's names under `enc.`, and
-//! `projector.0`, `projector.2` for the two linear layers.
+//! Every weight of the network under the name that PyTorch gives it: torchvision's names for the encoder,
+//! under `enc.` in a whole model, and `projector.0`, `projector.2` for the two linear layers.
 //!
-//! The list is written out rather than derived from the field names: it is a file format, and must not change when a
-//! field is renamed.
+//! The list is written out rather than derived from the field names: it is a file format, and must not change
+//! when a field is renamed.
 
 use burn::module::{Param, RunningState};
+use burn::nn::conv::Conv2d;
 use burn::nn::{BatchNorm, Linear};
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 
 use crate::block::{Block, Downsample};
-use crate::conv::Conv2d;
+use crate::head::ProjectionHead;
 use crate::model::MclModel;
 use crate::resnet::ResNet;
 
@@ -47,24 +48,37 @@ pub(crate) struct Named<'a> {
 
 /// All weights of a model, in the order of PyTorch's `state_dict`.
 pub(crate) fn named_weights(model: &mut MclModel) -> Vec<Named<'_>> {
-    let mut list = List(encoder_weights(&mut model.encoder));
-    list.linear("projector.0", &mut model.projector.linear1);
-    list.linear("projector.2", &mut model.projector.linear2);
-    list.0
+    let mut list = encoder_weights("enc.", &mut model.encoder);
+    list.extend(head_weights("projector.", &mut model.projector));
+    list
 }
 
-/// Those of its encoder, the first.
-pub(crate) fn encoder_weights(encoder: &mut ResNet) -> Vec<Named<'_>> {
+/// The weights of an encoder; names begin with `prefix`.
+pub(crate) fn encoder_weights<'a>(prefix: &str, encoder: &'a mut ResNet) -> Vec<Named<'a>> {
     let mut list = List(Vec::new());
-    list.conv("enc.conv1", &mut encoder.conv1);
-    list.norm("enc.bn1", &mut encoder.bn1);
+    list.conv(&format!("{prefix}conv1"), &mut encoder.conv1);
+    list.norm(&format!("{prefix}bn1"), &mut encoder.bn1);
     let layers = [&mut encoder.layer1, &mut encoder.layer2, &mut encoder.layer3, &mut encoder.layer4];
     for (layer, blocks) in layers.into_iter().enumerate() {
         for (index, block) in blocks.iter_mut().enumerate() {
-            list.block(&format!("enc.layer{}.{index}", layer + 1), block);
+            list.block(&format!("{prefix}layer{}.{index}", layer + 1), block);
         }
     }
     list.0
+}
+
+/// The weights of a projection head; names begin with `prefix`. `1` is the ReLU.
+pub(crate) fn head_weights<'a>(prefix: &str, head: &'a mut ProjectionHead) -> Vec<Named<'a>> {
+    let mut list = List(Vec::new());
+    list.linear(&format!("{prefix}0"), &mut head.linear1);
+    list.linear(&format!("{prefix}2"), &mut head.linear2);
+    list.0
+}
+
+/// Gives a parameter new values; its identity, device and whether it is trained stay.
+pub(crate) fn replace<const D: usize>(param: &mut Param<Tensor<D>>, values: TensorData) {
+    let tensor = Tensor::from_data(values, &param.lazy_device());
+    *param = param.clone().transform_for_load(tensor, param.id);
 }
 
 struct List<'a>(Vec<Named<'a>>);

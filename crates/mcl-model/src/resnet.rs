@@ -1,4 +1,5 @@
-//! The encoder: ResNet (He et al., 2016) of any width, without its classifier, as in Section 4 of the MCL paper.
+//! The encoder: ResNet (He et al., 2016) of any width, without its classifier, as in Section 4 of the MCL
+//! paper.
 //!
 //! ```text
 //! stem -> layer1 (width) -> layer2 (2 width, /2) -> layer3 (4 width, /2) -> layer4 (8 width, /2) -> mean over h, w
@@ -6,17 +7,15 @@
 
 use burn::config::Config;
 use burn::module::Module;
+use burn::nn::conv::Conv2d;
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
-use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
+use burn::nn::{BatchNorm, PaddingConfig2d};
 use burn::tensor::{Device, Tensor, assert_shape};
 
-use crate::block::{Block, BlockKind};
-use crate::conv::{Conv2d, conv3x3, conv7x7};
-use crate::error::ModelError;
-use crate::feature_map::FeatureMap;
-use crate::model::check_parameters;
-use crate::parameters::encoder_weights;
-use crate::seed::draw_weights;
+use crate::architecture::{self, BlockShape, ConvShape};
+use crate::block::{Block, norm};
+use crate::error::{ModelError, check_parameters, check_sizes};
+use crate::layers::{FeatureMap, conv, conv_norm_relu};
 use crate::variant::{ResNetDepth, Stem};
 
 /// Configuration of a [`ResNet`].
@@ -41,7 +40,8 @@ pub struct ResNetConfig {
     pub in_channels: usize,
 }
 
-/// A residual network without classifier. Made by [`ResNetConfig`], or part of [`MclModel`](crate::MclModel).
+/// A residual network without classifier. Made by [`ResNetConfig`], or part of an
+/// [`MclModel`](crate::MclModel).
 #[derive(Module, Debug)]
 pub struct ResNet {
     pub(crate) conv1: Conv2d,
@@ -62,39 +62,16 @@ impl ResNetConfig {
 
     /// Number of trainable parameters (saturating).
     pub fn parameters(&self) -> u128 {
-        let conv_bn = |channels_in: u128, channels_out: u128, kernel: u128| {
-            let weights = channels_in.saturating_mul(channels_out).saturating_mul(kernel * kernel);
-            weights.saturating_add(channels_out.saturating_mul(2))
-        };
-        let kind = self.depth.block_kind();
-        let width = self.width as u128;
-        let stem_kernel = if self.stem == Stem::Cifar { 3 } else { 7 };
-        let mut total = conv_bn(self.in_channels as u128, width, stem_kernel);
-        let mut channels = width;
-        for (layer, blocks) in self.depth.blocks().into_iter().enumerate() {
-            let width = width.saturating_mul(1 << layer);
-            let channels_out = width.saturating_mul(kind.expansion() as u128);
-            for block in 0..blocks {
-                let convolutions = match kind {
-                    BlockKind::Basic => conv_bn(channels, width, 3).saturating_add(conv_bn(width, width, 3)),
-                    BlockKind::Bottleneck => conv_bn(channels, width, 1)
-                        .saturating_add(conv_bn(width, width, 3))
-                        .saturating_add(conv_bn(width, channels_out, 1)),
-                };
-                total = total.saturating_add(convolutions);
-                if block == 0 && (layer > 0 || channels != channels_out) {
-                    total = total.saturating_add(conv_bn(channels, channels_out, 1));
-                }
-                channels = channels_out;
-            }
-        }
-        total
+        let stem = architecture::stem(self.stem, self.in_channels, self.width);
+        let layers = architecture::layers(self.depth, self.width);
+        let blocks = layers.iter().flatten().flat_map(BlockShape::convolutions);
+        blocks.map(ConvShape::parameters).fold(stem.parameters(), u128::saturating_add)
     }
 
     /// The network alone, with random weights: Kaiming fan-out.
     ///
-    /// Weights are drawn from the device's own generator, lazily, at their first use. For weights that depend on a
-    /// seed alone take [`init_seeded`](Self::init_seeded).
+    /// Weights are drawn from the device's own generator, lazily, at their first use. For weights that depend
+    /// on a seed alone take [`init_seeded`](Self::init_seeded).
     ///
     /// ```
     /// # use burn::tensor::{Device, Tensor};
@@ -124,69 +101,33 @@ impl ResNetConfig {
         self.try_init(device).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// The network alone, with random weights drawn on the host by a generator of its own: those of the encoder that
-    /// [`MclModelConfig::try_init_seeded`](crate::MclModelConfig::try_init_seeded) makes of the same seed.
-    ///
-    /// # Errors
-    ///
-    /// As [`try_init`](Self::try_init).
-    pub fn try_init_seeded(&self, seed: u64, device: &Device) -> Result<ResNet, ModelError> {
-        let mut encoder = self.try_init(device)?;
-        draw_weights(encoder_weights(&mut encoder), seed);
-        Ok(encoder)
-    }
-
-    /// [`try_init_seeded`](Self::try_init_seeded) for a configuration known to be right.
-    ///
-    /// # Panics
-    ///
-    /// When a size is 0 or the network too large.
-    pub fn init_seeded(&self, seed: u64, device: &Device) -> ResNet {
-        self.try_init_seeded(seed, device).unwrap_or_else(|error| panic!("{error}"))
-    }
-
     pub(crate) fn check_sizes(&self) -> Result<(), ModelError> {
-        for (field, value) in [("width", self.width), ("in_channels", self.in_channels)] {
-            if value == 0 {
-                return Err(ModelError::ZeroSize { field });
-            }
-        }
-        Ok(())
+        check_sizes([("width", self.width), ("in_channels", self.in_channels)])
     }
 
     /// The network; sizes have been checked.
     pub(crate) fn build(&self, device: &Device) -> ResNet {
-        let kind = self.depth.block_kind();
-        let (conv1, max_pool) = match self.stem {
-            Stem::Cifar => (conv3x3([self.in_channels, self.width], 1, device), None),
+        let stem = architecture::stem(self.stem, self.in_channels, self.width);
+        let max_pool = match self.stem {
+            Stem::Cifar => None,
             Stem::ImageNet => {
                 let max_pool = MaxPool2dConfig::new([3, 3])
                     .with_strides([2, 2])
                     .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1));
-                (conv7x7([self.in_channels, self.width], 2, device), Some(max_pool.init()))
+                Some(max_pool.init())
             }
         };
-        let mut channels = self.width;
-        let mut layer = |index: usize| -> Vec<Block> {
-            let width = self.width << index;
-            let first_stride = if index == 0 { 1 } else { 2 };
-            (0..self.depth.blocks()[index])
-                .map(|block| {
-                    let stride = if block == 0 { first_stride } else { 1 };
-                    let block = kind.build(channels, width, stride, device);
-                    channels = width * kind.expansion();
-                    block
-                })
-                .collect()
-        };
+        let layers = architecture::layers(self.depth, self.width);
+        let [layer1, layer2, layer3, layer4] =
+            layers.map(|blocks| blocks.iter().map(|block| Block::new(block, device)).collect::<Vec<_>>());
         ResNet {
-            conv1,
-            bn1: BatchNormConfig::new(self.width).init(device),
+            conv1: conv(&stem, device),
+            bn1: norm(&stem, device),
             max_pool,
-            layer1: layer(0),
-            layer2: layer(1),
-            layer3: layer(2),
-            layer4: layer(3),
+            layer1,
+            layer2,
+            layer3,
+            layer4,
             in_channels: self.in_channels,
         }
     }
@@ -206,7 +147,7 @@ impl ResNet {
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let in_channels = self.in_channels;
         assert_shape!(images, [_, in_channels, _, _]);
-        let mut x = self.conv1.norm_relu(FeatureMap::from_images(images), &self.bn1);
+        let mut x = conv_norm_relu(FeatureMap::new(images), &self.conv1, &self.bn1);
         if let Some(max_pool) = &self.max_pool {
             x = x.max_pool(max_pool);
         }
@@ -214,6 +155,16 @@ impl ResNet {
             x = block.forward(x);
         }
         x.mean()
+    }
+
+    /// Number of features that [`forward`](Self::forward) gives.
+    pub fn feature_dim(&self) -> usize {
+        let [last, _, _, _] = match self.layer4.last() {
+            Some(Block::Basic(block)) => block.conv2.weight.lazy_shape().dims(),
+            Some(Block::Bottleneck(block)) => block.conv3.weight.lazy_shape().dims(),
+            None => unreachable!("each layer has blocks"),
+        };
+        last
     }
 
     fn blocks(&self) -> impl Iterator<Item = &Block> {
@@ -224,11 +175,11 @@ impl ResNet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::MclModelConfig;
 
     #[test]
     fn sizes_are_torchvisions() {
-        // Parameters of torchvision's networks, without the 1000-class layer: 512 * 1000 + 1000, 2048 * 1000 + 1000.
+        // Parameters of torchvision's networks, without the 1000-class layer: 512 * 1000 + 1000, 2048 * 1000
+        // + 1000.
         let cases = [
             (ResNetDepth::ResNet18, 11_689_512 - 513_000, 512),
             (ResNetDepth::ResNet34, 21_797_672 - 513_000, 512),
@@ -247,20 +198,11 @@ mod tests {
         for stem in [Stem::Cifar, Stem::ImageNet] {
             let config =
                 ResNetConfig::new(ResNetDepth::ResNet50).with_stem(stem).with_width(2).with_in_channels(1);
-            let features = config.init(&device).forward(Tensor::ones([2, 1, 1, 1], &device));
+            let encoder = config.init(&device);
+            assert_eq!(encoder.feature_dim(), config.feature_dim());
+            let features = encoder.forward(Tensor::ones([2, 1, 1, 1], &device));
             assert_eq!(features.dims(), [2, config.feature_dim()]);
         }
-    }
-
-    #[test]
-    fn a_seeded_encoder_is_that_of_the_model() {
-        let device = Device::flex();
-        let config = ResNetConfig::new(ResNetDepth::ResNet18).with_width(2);
-        let model = MclModelConfig::new(config.clone()).with_hidden(4).init_seeded(5, &device);
-        let images = Tensor::<4>::ones([1, 3, 8, 8], &device);
-        let features = |encoder: &ResNet| encoder.forward(images.clone()).into_data();
-        assert_eq!(features(&config.init_seeded(5, &device)), features(model.encoder()));
-        assert_ne!(features(&config.init_seeded(6, &device)), features(model.encoder()));
     }
 
     #[test]

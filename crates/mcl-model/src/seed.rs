@@ -1,20 +1,87 @@
 //! Initial weights that depend on a seed alone.
 //!
-//! A device draws from a generator that all threads of the process share, and draws when a weight is first used: two
-//! runs of the same program may differ. Here the weights are drawn on the host, in the order of the network, by a
-//! ChaCha8 generator that belongs to the call.
+//! A device draws from a generator that all threads of the process share, and draws when a weight is first
+//! used: two runs of the same program may differ. Here the weights are drawn on the host, in the order of the
+//! network, by a ChaCha8 generator that belongs to the call.
 
 use burn::module::Param;
-use burn::tensor::{Shape, Tensor, TensorData};
+use burn::tensor::{Device, Shape, Tensor, TensorData};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
-use crate::parameters::{Named, Weight};
+use crate::error::ModelError;
+use crate::head::{ProjectionHead, ProjectionHeadConfig};
+use crate::model::{MclModel, MclModelConfig};
+use crate::parameters::{Named, Weight, encoder_weights, head_weights, named_weights, replace};
+use crate::resnet::{ResNet, ResNetConfig};
 
-/// Replaces what is random in the weights of a new network, in their order: convolutions by `N(0, 2 / fan_out)`, weights and biases of linear layers by
-/// `U(-1, 1) / sqrt(fan_in)`. Batch norm starts as the identity and stays as it is.
-pub(crate) fn draw_weights(weights: Vec<Named<'_>>, seed: u64) {
+impl MclModelConfig {
+    /// The network with random weights from the same distributions as [`try_init`](Self::try_init), drawn on
+    /// the host by a generator of its own: the same seed gives the same weights on every device, whatever
+    /// other threads draw.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError`] when a size is 0 or the network too large.
+    pub fn try_init_seeded(&self, seed: u64, device: &Device) -> Result<MclModel, ModelError> {
+        let mut model = self.try_init(device)?;
+        draw_weights(named_weights(&mut model), seed);
+        Ok(model)
+    }
+
+    /// [`try_init_seeded`](Self::try_init_seeded) for a configuration known to be right.
+    ///
+    /// # Panics
+    ///
+    /// When a size is 0 or the network too large.
+    pub fn init_seeded(&self, seed: u64, device: &Device) -> MclModel {
+        self.try_init_seeded(seed, device).unwrap_or_else(|error| panic!("{error}"))
+    }
+}
+
+impl ResNetConfig {
+    /// The network alone, with random weights drawn on the host by a generator of its own: those of the
+    /// encoder that [`MclModelConfig::try_init_seeded`] makes of the same seed.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_init`](Self::try_init).
+    pub fn try_init_seeded(&self, seed: u64, device: &Device) -> Result<ResNet, ModelError> {
+        let mut encoder = self.try_init(device)?;
+        draw_weights(encoder_weights("", &mut encoder), seed);
+        Ok(encoder)
+    }
+
+    /// [`try_init_seeded`](Self::try_init_seeded) for a configuration known to be right.
+    ///
+    /// # Panics
+    ///
+    /// When a size is 0 or the network too large.
+    pub fn init_seeded(&self, seed: u64, device: &Device) -> ResNet {
+        self.try_init_seeded(seed, device).unwrap_or_else(|error| panic!("{error}"))
+    }
+}
+
+impl ProjectionHeadConfig {
+    /// The head with random weights from the same distributions as [`try_init`](Self::try_init), drawn on the
+    /// host by a generator of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_init`](Self::try_init).
+    pub fn try_init_seeded(&self, seed: u64, device: &Device) -> Result<ProjectionHead, ModelError> {
+        let mut head = self.try_init(device)?;
+        draw_weights(head_weights("", &mut head), seed);
+        Ok(head)
+    }
+}
+
+/// Replaces what is random in the weights of a new network, in their order.
+///
+/// Convolutions get `N(0, 2 / fan_out)`, weights and biases of linear layers `U(-1, 1) / sqrt(fan_in)`. Batch
+/// norm starts as the identity and stays as it is.
+fn draw_weights(weights: Vec<Named<'_>>, seed: u64) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     for named in weights {
         match named.weight {
@@ -44,21 +111,11 @@ fn fill<const D: usize>(param: &mut Param<Tensor<D>>, mut draw: impl FnMut() -> 
     replace(param, TensorData::new(values, shape));
 }
 
-/// Gives a parameter new values; its identity, device and whether it is trained stay.
-pub(crate) fn replace<const D: usize>(param: &mut Param<Tensor<D>>, values: TensorData) {
-    let tensor = Tensor::from_data(values, &param.lazy_device());
-    *param = param.clone().transform_for_load(tensor, param.id);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{MclModel, MclModelConfig};
-    use crate::parameters::named_weights;
-    use crate::resnet::ResNetConfig;
     use crate::variant::ResNetDepth;
     use burn::module::Module;
-    use burn::tensor::Device;
 
     fn config() -> MclModelConfig {
         MclModelConfig::new(ResNetConfig::new(ResNetDepth::ResNet50).with_width(8)).with_hidden(64)
@@ -141,5 +198,25 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_seeded_encoder_is_that_of_the_model() {
+        let device = Device::flex();
+        let config = ResNetConfig::new(ResNetDepth::ResNet18).with_width(2);
+        let model = MclModelConfig::new(config.clone()).with_hidden(4).init_seeded(5, &device);
+        let images = Tensor::<4>::ones([1, 3, 8, 8], &device);
+        let features = |encoder: &ResNet| encoder.forward(images.clone()).into_data();
+        assert_eq!(features(&config.init_seeded(5, &device)), features(model.encoder()));
+        assert_ne!(features(&config.init_seeded(6, &device)), features(model.encoder()));
+    }
+
+    #[test]
+    fn a_seeded_head_is_decided_by_its_seed() {
+        let device = Device::flex();
+        let head = |seed| ProjectionHeadConfig::new(6).with_hidden(4).try_init_seeded(seed, &device).unwrap();
+        let run = |head: &ProjectionHead| head.forward(Tensor::ones([1, 6], &device)).into_data();
+        assert_eq!(run(&head(1)), run(&head(1)));
+        assert_ne!(run(&head(1)), run(&head(2)));
     }
 }

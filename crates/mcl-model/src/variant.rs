@@ -2,8 +2,6 @@
 
 use burn::config::Config;
 
-use crate::block::BlockKind;
-
 /// How many layers the network has, in the names of the original paper.
 #[derive(Config, Debug, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -58,5 +56,24 @@ pub enum Stem {
 impl Default for Stem {
     fn default() -> Self {
         Self::Cifar
+    }
+}
+
+/// Which of the two blocks a ResNet is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BlockKind {
+    /// Two 3x3 convolutions.
+    Basic,
+    /// 1x1, 3x3 and 1x1.
+    Bottleneck,
+}
+
+impl BlockKind {
+    /// Channels out per unit of width.
+    pub(crate) fn expansion(self) -> usize {
+        match self {
+            Self::Basic => 1,
+            Self::Bottleneck => 4,
+        }
     }
 }

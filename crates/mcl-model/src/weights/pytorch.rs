@@ -1,5 +1,5 @@
-//! Checkpoints written by `torch.save`, through the pure-Rust reader that Burn comes with: it interprets the pickle's
-//! tensors and containers and never runs what a pickle asks to call.
+//! Checkpoints written by `torch.save`, through the pure-Rust reader that Burn comes with: it interprets the
+//! pickle's tensors and containers and never runs what a pickle asks to call.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -42,8 +42,8 @@ pub(super) fn read(path: &Path) -> Result<StateDict<'static>, WeightsError> {
     StateDict::new(path, FORMAT, state_dict)
 }
 
-/// Whether the reader would take the file for a tar archive. It reads their members whole, and a sparse member of a file
-/// of 1 kB may say that it has terabytes.
+/// Whether the reader would take the file for a tar archive. It reads their members whole, and a sparse
+/// member of a file of 1 kB may say that it has terabytes.
 fn is_tar(path: &Path) -> io::Result<bool> {
     const MAGIC: &[u8] = b"ustar";
     const OFFSET: usize = 257;

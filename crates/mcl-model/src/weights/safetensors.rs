@@ -14,17 +14,17 @@ use safetensors::{Dtype as StoredType, SafeTensors};
 use super::error::WeightsError;
 use super::state_dict::{StateDict, Stored, transpose};
 use crate::model::MclModel;
-use crate::parameters::{Weight, named_weights};
+use crate::parameters::{Named, Weight, named_weights};
 
 const FORMAT: &str = "safetensors";
 
-/// The whole file, unless it is far larger than f64 weights and a header can be.
-pub(super) fn read(model: &mut MclModel, path: &Path) -> Result<Vec<u8>, WeightsError> {
+/// The whole file, unless it is far larger than these weights as f64 and a header can be.
+pub(super) fn read(weights: &[Named<'_>], path: &Path) -> Result<Vec<u8>, WeightsError> {
     let in_file = |source: io::Error| WeightsError::Read { path: path.into(), source };
     let file = File::open(path).map_err(in_file)?;
     let bytes = file.metadata().map_err(in_file)?.len();
     let values: usize =
-        named_weights(model).iter().map(|named| named.weight.pytorch_shape().iter().product::<usize>()).sum();
+        weights.iter().map(|named| named.weight.pytorch_shape().iter().product::<usize>()).sum();
     let limit = (64 << 20) + 16 * values as u64;
     if bytes > limit {
         return Err(WeightsError::TooLarge { path: path.into(), bytes, limit });

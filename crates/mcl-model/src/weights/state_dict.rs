@@ -8,9 +8,7 @@ use burn::module::RunningState;
 use burn::tensor::{DType, Tensor, TensorData};
 
 use super::error::{WeightProblem, WeightsError};
-use crate::model::MclModel;
-use crate::parameters::{Weight, named_weights};
-use crate::seed::replace;
+use crate::parameters::{Named, Weight, replace};
 
 /// A tensor of a file. Its bytes (contiguous, row-major, native-endian) are fetched only when it is needed.
 pub(super) struct Stored<'a> {
@@ -44,11 +42,22 @@ impl<'a> StateDict<'a> {
         Ok(Self { format, tensors: by_name })
     }
 
-    /// Replaces all weights of the model, or none.
-    pub(super) fn apply_to(mut self, mut model: MclModel, path: &Path) -> Result<MclModel, WeightsError> {
+    /// Without the tensors whose name begins so.
+    pub(super) fn without(mut self, prefix: &str) -> Self {
+        self.tensors.retain(|name, _| !name.starts_with(prefix));
+        self
+    }
+
+    /// Replaces all weights that `named_weights` lists of a network, or none.
+    pub(super) fn apply_to<M>(
+        mut self,
+        mut network: M,
+        named_weights: impl Fn(&mut M) -> Vec<Named<'_>>,
+        path: &Path,
+    ) -> Result<M, WeightsError> {
         let mut problems = Vec::new();
         let mut values = Vec::new();
-        for named in named_weights(&mut model) {
+        for named in named_weights(&mut network) {
             let expected = named.weight.pytorch_shape();
             let stored = self.tensors.remove(&named.name);
             match self.check(named.name, expected, stored, path)? {
@@ -64,10 +73,10 @@ impl<'a> StateDict<'a> {
         if !problems.is_empty() {
             return Err(WeightsError::Mismatch { path: path.into(), problems });
         }
-        for (named, values) in named_weights(&mut model).into_iter().zip(values) {
+        for (named, values) in named_weights(&mut network).into_iter().zip(values) {
             set(named.weight, values);
         }
-        Ok(model)
+        Ok(network)
     }
 
     /// The values of a weight, or what is wrong with them; an error when the file itself is damaged.
@@ -125,8 +134,8 @@ fn set(weight: Weight<'_>, values: Vec<f32>) {
             let shape = param.lazy_shape();
             replace(param, TensorData::new(values, shape));
         }
-        // A new state rather than new values: clones of a module share theirs, and an update that is not yet folded
-        // in would undo the load.
+        // A new state rather than new values: clones of a module share theirs, and an update that is not yet
+        // folded in would undo the load.
         Weight::Running(state) => {
             let device = state.value().device();
             let length = values.len();

@@ -79,28 +79,39 @@ pub fn assert_within(what: &str, found: &TensorData, expected: &TensorData, tole
     assert!(worst <= tolerance, "{what}: off by {worst}, allowed is {tolerance}");
 }
 
-/// Norms of the gradient of `mean(projections^2)` in training mode by PyTorch's name: here, and in PyTorch.
-pub fn gradient_norms(name: &str, device: &Device) -> (BTreeMap<String, f64>, BTreeMap<String, f64>) {
+/// A gradient as two numbers.
+#[derive(Debug, Clone, Copy, serde::Deserialize)]
+pub struct Gradient {
+    pub norm: f64,
+    /// Sum of `gradient[i] * cos(i)` in PyTorch's order: sees the sign and the order of the values.
+    pub probe: f64,
+}
+
+/// Fails when a gradient of `mean(projections^2)` in training mode is not PyTorch's, relative to its norm.
+pub fn assert_gradients(name: &str, device: &Device, tolerance: f64) {
     let golden = Golden::open(name);
     let model = load(name, device);
     let projections = model.forward(golden.tensor("train_images", device)).projections;
     let gradients = (projections.clone() * projections).mean().backward();
-    let mut norms = GradientNorms { gradients, path: Vec::new(), norms: BTreeMap::new() };
-    model.visit(&mut norms);
+    let mut found = GradientVisitor { gradients, path: Vec::new(), found: BTreeMap::new() };
+    model.visit(&mut found);
     let expected = std::fs::read_to_string(path(&format!("{name}.gradients.json"))).unwrap();
-    let expected: BTreeMap<String, f64> = serde_json::from_str(&expected).unwrap();
-    let names: Vec<_> = expected.keys().collect();
-    assert_eq!(norms.norms.keys().collect::<Vec<_>>(), names);
-    (norms.norms, expected)
+    let expected: BTreeMap<String, Gradient> = serde_json::from_str(&expected).unwrap();
+    assert_eq!(found.found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    for (name, expected) in expected {
+        let found = found.found[&name];
+        let error = (found.norm - expected.norm).abs().max((found.probe - expected.probe).abs());
+        assert!(error <= tolerance * expected.norm, "{name}: {found:?}, PyTorch {expected:?}");
+    }
 }
 
-struct GradientNorms {
+struct GradientVisitor {
     gradients: Gradients,
     path: Vec<String>,
-    norms: BTreeMap<String, f64>,
+    found: BTreeMap<String, Gradient>,
 }
 
-impl ModuleVisitor for GradientNorms {
+impl ModuleVisitor for GradientVisitor {
     fn enter_module(&mut self, name: &str, _container: &str) {
         self.path.push(name.to_owned());
     }
@@ -112,12 +123,21 @@ impl ModuleVisitor for GradientNorms {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         // Running statistics have no gradient.
         let Some(gradient) = param.val().grad(&self.gradients) else { return };
-        let sum: f64 = gradient.into_data().iter::<f64>().map(|value| value * value).sum();
-        self.norms.insert(pytorch_name(&self.path.join(".")), sum.sqrt());
+        let (dims, values) =
+            (gradient.dims().to_vec(), gradient.into_data().iter::<f64>().collect::<Vec<_>>());
+        // Burn's linear layers are [in, out], PyTorch's [out, in].
+        let values = match dims[..] {
+            [rows, columns] => (0..rows * columns).map(|i| values[i % rows * columns + i / rows]).collect(),
+            _ => values,
+        };
+        let norm = values.iter().map(|value| value * value).sum::<f64>().sqrt();
+        let probe = values.iter().enumerate().map(|(i, value)| value * (i as f64).cos()).sum();
+        self.found.insert(pytorch_name(&self.path.join(".")), Gradient { norm, probe });
     }
 }
 
-/// From the path of a field. Checkpoints name weights by these paths: a failure here is a break of their format.
+/// From the path of a field. Checkpoints name weights by these paths: a failure here is a break of their
+/// format.
 fn pytorch_name(path: &str) -> String {
     let renames = [
         ("encoder.", "enc."),

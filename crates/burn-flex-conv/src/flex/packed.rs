@@ -1,0 +1,125 @@
+//! Weights packed once for evaluation, rather than at each call of the network.
+//!
+//! Packed weights are found again by the memory of the weights that they were packed from. An entry holds
+//! that memory, so it cannot be handed out again, and flex copies shared memory before it writes: while an
+//! entry lives, its weights do not change. Packed weights are therefore never stale. Entries whose weights no
+//! one else holds are dropped when other weights come.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::tensors::FlexTensor;
+
+static ENTRIES: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
+
+/// Which packing of the same weights: it depends on the length of vectors and on the method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Packing {
+    pub(super) lanes: usize,
+    pub(super) winograd: bool,
+}
+
+struct Entry {
+    weight: FlexTensor,
+    packings: Vec<(Packing, Arc<Vec<f32>>)>,
+}
+
+impl Entry {
+    fn is_of(&self, weight: &FlexTensor) -> bool {
+        std::ptr::eq(self.weight.bytes(), weight.bytes()) && self.weight.layout() == weight.layout()
+    }
+
+    fn find(&self, packing: Packing) -> Option<Arc<Vec<f32>>> {
+        self.packings.iter().find(|(found, _)| *found == packing).map(|(_, packed)| packed.clone())
+    }
+}
+
+/// Returns the packed weights, by `pack` when they are not kept yet.
+///
+/// Weights that only the caller holds are not kept: no later call can have the same ones.
+pub(super) fn once(weight: &FlexTensor, packing: Packing, pack: impl FnOnce() -> Vec<f32>) -> Arc<Vec<f32>> {
+    if weight.is_unique() {
+        return Arc::new(pack());
+    }
+    let found = entries().iter().find(|entry| entry.is_of(weight)).and_then(|entry| entry.find(packing));
+    if let Some(packed) = found {
+        return packed;
+    }
+    // Without the lock: packing uses all threads, and a thread that waits for others may begin another call.
+    let packed = Arc::new(pack());
+    let mut entries = entries();
+    let dropped: Vec<Entry> = entries.extract_if(.., |entry| entry.weight.is_unique()).collect();
+    match entries.iter_mut().find(|entry| entry.is_of(weight)) {
+        Some(entry) if entry.find(packing).is_some() => {}
+        Some(entry) => entry.packings.push((packing, packed.clone())),
+        None => {
+            entries.push(Entry { weight: weight.clone(), packings: vec![(packing, packed.clone())] });
+        }
+    }
+    drop(entries);
+    drop(dropped);
+    packed
+}
+
+/// Frees all packed weights.
+pub(super) fn release() {
+    let _freed = std::mem::take(&mut *entries());
+}
+
+fn entries() -> MutexGuard<'static, Vec<Entry>> {
+    ENTRIES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::TensorData;
+
+    const PACKING: Packing = Packing { lanes: 8, winograd: false };
+
+    fn weight(value: f32) -> FlexTensor {
+        FlexTensor::from_data(TensorData::new(vec![value; 4], [4]))
+    }
+
+    /// Packs to the first value, and says whether it did.
+    fn pack(weight: &FlexTensor, packing: Packing) -> (f32, bool) {
+        let mut packed = false;
+        let values = once(weight, packing, || {
+            packed = true;
+            vec![weight.storage::<f32>()[0]]
+        });
+        (values[0], packed)
+    }
+
+    fn kept(value: f32) -> bool {
+        entries().iter().any(|entry| entry.weight.storage::<f32>()[0] == value)
+    }
+
+    // One test: its parts must not release what another part keeps.
+    #[test]
+    fn weights_are_packed_once_and_never_stale() {
+        let mut mine = weight(101.0);
+        assert_eq!(pack(&mine, PACKING), (101.0, true));
+        assert_eq!(pack(&mine, PACKING), (101.0, true), "only the caller holds them");
+        let mut shared = mine.clone();
+        assert_eq!(pack(&mine, PACKING), (101.0, true));
+        assert_eq!(pack(&shared, PACKING), (101.0, false));
+        let other = Packing { winograd: true, ..PACKING };
+        assert_eq!(pack(&shared, other), (101.0, true));
+        assert_eq!(pack(&shared, other), (101.0, false));
+
+        // An update in place, as an optimiser does, is a copy while the packed weights are kept.
+        mine.storage_mut::<f32>()[0] = 102.0;
+        let updated = mine.clone();
+        assert_eq!(pack(&updated, PACKING), (102.0, true));
+        assert_eq!(pack(&shared, PACKING), (101.0, false));
+        shared.storage_mut::<f32>()[0] = 103.0;
+        assert!(kept(101.0), "no other weights have come");
+        let (next, _held) = (weight(104.0), updated);
+        let _next = next.clone();
+        assert_eq!(pack(&next, PACKING), (104.0, true));
+        assert!(!kept(101.0) && kept(102.0) && kept(104.0));
+
+        release();
+        assert_eq!(pack(&next, PACKING), (104.0, true));
+    }
+}
