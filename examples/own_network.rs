@@ -59,13 +59,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let config =
         TrainConfig::new().with_images_per_batch(32).with_steps(Some(steps)).with_learning_rate(Some(0.05));
-    let trainer = Trainer::with_network(config, network(&device), &device)?;
+    let trainer = Trainer::with_network(config, &network(&device), &device)?;
     let network_trained = trainer.run_dir("runs/own_network").progress(Progress::Terminal).fit(&train)?;
 
     let settings = DetectorConfig::new().with_gaussians(MahalanobisConfig::new().with_ridge(1e-3));
     let detector = Detector::fit_network(&network_trained, &train, &held_out, settings, Progress::Terminal)?;
     detector.save("runs/own_network/detector")?;
-    let detector = Detector::load_network("runs/own_network/detector", network(&device))?;
+    let detector = Detector::load_network("runs/own_network/detector", &network(&device))?;
     let found = detector.detect_set(&held_out)?;
     let right = found.iter().zip(held_out.labels()).filter(|(found, label)| found.label == **label).count();
     println!("accuracy {:.1} %", 100.0 * right as f64 / found.len() as f64);

@@ -53,7 +53,7 @@ fn small(seed: u32) -> Small {
 }
 
 fn trainer<'a>(seed: u32) -> Trainer<'a, Small> {
-    Trainer::with_network(tiny_run(STEPS), small(seed), &Device::flex()).unwrap()
+    Trainer::with_network(tiny_run(STEPS), &small(seed), &Device::flex()).unwrap()
 }
 
 /// Projections of some images, as bits.
@@ -82,7 +82,7 @@ fn a_stopped_run_goes_on_to_the_same_bits() {
         _ => panic!("{error}"),
     }
     assert!(expected == bits(&trainer(1).run_dir(stopped.path()).fit(&images).unwrap()));
-    assert!(expected == bits(&load_network_into(stopped.path(), small(7)).unwrap().1));
+    assert!(expected == bits(&load_network_into(stopped.path(), &small(7)).unwrap().1));
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn a_detector_is_saved_and_read() {
     let (train, held_out) = (corners(40, 0), corners(20, 1));
     let saved = Detector::fit_network(&network, &train, &held_out, config, Progress::Hidden).unwrap();
     saved.save(&path).unwrap();
-    let loaded = Detector::load_network(&path, small(9)).unwrap();
+    let loaded = Detector::load_network(&path, &small(9)).unwrap();
     let scores = |detector: &Detector<Small>| -> Vec<u64> {
         detector.detect_set(&corners(8, 2)).unwrap().iter().map(|found| found.score.to_bits()).collect()
     };
@@ -107,7 +107,7 @@ fn a_detector_is_saved_and_read() {
     }
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/artifact-v1/detector");
     assert!(matches!(
-        Detector::load_network(kept, small(9)),
+        Detector::load_network(kept, &small(9)),
         Err(DetectorError::OtherNetwork { found, .. }) if found.contains("MclModel")
     ));
 }

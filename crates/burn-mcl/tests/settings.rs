@@ -86,10 +86,10 @@ fn other_weights() -> MclModel {
 fn given_weights_are_fine_tuned_and_belong_to_the_run() {
     let config = tiny_run(STEPS);
     let plain = resumed(&config, |trainer| trainer);
-    assert!(plain != resumed(&config, |trainer| trainer.start_from(other_weights()).unwrap()));
+    assert!(plain != resumed(&config, |trainer| trainer.start_from(&other_weights()).unwrap()));
 
     let dir = tempfile::tempdir().unwrap();
-    run(dir.path(), &config, |trainer| trainer.start_from(other_weights()).unwrap(), Some(2)).unwrap_err();
+    run(dir.path(), &config, |trainer| trainer.start_from(&other_weights()).unwrap(), Some(2)).unwrap_err();
     let error = run(dir.path(), &config, |trainer| trainer, None).unwrap_err();
     assert!(matches!(&error, TrainError::OtherRun { setting, .. } if setting.contains("network")), "{error}");
 }
@@ -97,7 +97,7 @@ fn given_weights_are_fine_tuned_and_belong_to_the_run() {
 #[test]
 fn a_frozen_encoder_stays_as_it_is() {
     let config = tiny_run(STEPS);
-    let frozen: Change = |trainer| trainer.start_from(other_weights().freeze_encoder()).unwrap();
+    let frozen: Change = |trainer| trainer.start_from(&other_weights().freeze_encoder()).unwrap();
     resumed(&config, frozen);
     let dir = tempfile::tempdir().unwrap();
     let trained = run(dir.path(), &config, frozen, None).unwrap();
@@ -115,7 +115,7 @@ fn a_frozen_encoder_stays_as_it_is() {
 #[test]
 fn a_network_of_another_shape_is_refused() {
     let other = tiny_run(STEPS).model.with_hidden(9).init_seeded(0, &Device::flex());
-    let error = Trainer::new(tiny_run(STEPS), &Device::flex()).unwrap().start_from(other).err().unwrap();
+    let error = Trainer::new(tiny_run(STEPS), &Device::flex()).unwrap().start_from(&other).err().unwrap();
     match &error {
         TrainError::OtherNetwork { difference } => assert!(difference.contains("linear1"), "{error}"),
         _ => panic!("{error}"),

@@ -38,13 +38,6 @@ pub struct Embedding {
     pub projections: Tensor<2>,
 }
 
-impl Embedding {
-    /// Features `[n, feature_dim]` and projections `[n, projection_dim]` of the same `n` images.
-    pub fn new(features: Tensor<2>, projections: Tensor<2>) -> Self {
-        Self { features, projections }
-    }
-}
-
 /// ResNet encoder and projection head. Made by [`MclModelConfig`].
 ///
 /// Train it on an autodiff device; for evaluation take [`Module::valid`], which makes batch norm use its

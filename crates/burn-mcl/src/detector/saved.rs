@@ -120,12 +120,12 @@ impl<N: Network> Detector<N> {
     }
 
     /// Reads a detector of a network of one's own that [`save`](Self::save) wrote, as [`load`](Detector::load) does.
-    /// `network` is one of the same shape, on the device that the detector is to use; its weights are replaced.
+    /// `network` is one of the same shape, on the device that the detector is to use; the weights are replaced in a copy.
     ///
     /// # Errors
     ///
     /// As [`load`](Detector::load); [`DetectorError::OtherNetwork`] when the detector is of another type of network.
-    pub fn load_network(path: impl AsRef<Path>, network: N) -> Result<Self, DetectorError> {
+    pub fn load_network(path: impl AsRef<Path>, network: &N) -> Result<Self, DetectorError> {
         let (artifact, settings) = open(path.as_ref())?;
         let Some(OtherNetwork { kind: found, projection_dim }) = &settings.network else {
             return Err(DetectorError::OtherNetwork { found: "an MclModel".into(), expected: kind::<N>() });

@@ -33,18 +33,18 @@ pub fn load_network(
 ) -> Result<(TrainConfig, MclModel), TrainError> {
     let config = stored::config(run_dir.as_ref())?;
     let network = config.model.try_init(&device.clone().without_autodiff())?;
-    load_network_into(run_dir, network)
+    load_network_into(run_dir, &network)
 }
 
 /// [`load_network`] for a run of [`Trainer::with_network`](super::Trainer::with_network): `network` is one of the same
-/// shape, whose weights are replaced.
+/// shape; the weights are replaced in a copy.
 ///
 /// # Errors
 ///
 /// As [`load_network`].
 pub fn load_network_into<N: Network>(
     run_dir: impl AsRef<Path>,
-    network: N,
+    network: &N,
 ) -> Result<(TrainConfig, N), TrainError> {
     let root = run_dir.as_ref();
     let config = stored::config(root)?;
@@ -66,7 +66,7 @@ pub fn load_best_network(
     device: &Device,
 ) -> Result<(MclModel, ValidationReport), TrainError> {
     let config = stored::config(run_dir.as_ref())?;
-    load_best(run_dir, config.model.try_init(&device.clone().without_autodiff())?)
+    load_best(run_dir, &config.model.try_init(&device.clone().without_autodiff())?)
 }
 
 /// [`load_best_network`] for a run of [`Trainer::with_network`](super::Trainer::with_network).
@@ -76,7 +76,7 @@ pub fn load_best_network(
 /// As [`load_best_network`].
 pub fn load_best<N: Network>(
     run_dir: impl AsRef<Path>,
-    network: N,
+    network: &N,
 ) -> Result<(N, ValidationReport), TrainError> {
     run_dir::best(run_dir.as_ref(), network.valid())
 }

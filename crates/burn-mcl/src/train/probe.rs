@@ -72,9 +72,7 @@ impl<N: Network> Validation<N> for KnnProbe {
             Ok(found.tensor(0, set.len(), &network.device()).reshape([set.len(), found.dim]))
         };
         let index = NeighbourIndex::new(project(&self.reference)?).map_err(TrainError::validation)?;
-        let nearest = |set: &ImageSet| {
-            Ok::<_, TrainError>(index.search(project(set)?, self.k).map_err(TrainError::validation)?)
-        };
+        let nearest = |set: &ImageSet| index.search(project(set)?, self.k).map_err(TrainError::validation);
         let similarity =
             |found: &[mcl_infer::Neighbour]| found.last().map_or(f64::NAN, |last| last.similarity);
 

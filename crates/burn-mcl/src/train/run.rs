@@ -118,7 +118,7 @@ pub(super) fn run<N: Network>(trainer: Trainer<'_, N>, images: &ImageSet) -> Res
 
         let stop = observer(&report).is_break();
         if let Some(dir) = &mut run_dir {
-            dir.log(LogLine { report: &report, parts: &parts })?;
+            dir.log(&LogLine { report: &report, parts: &parts })?;
         }
         if let Some(watch) = &mut watch
             && done.is_multiple_of(watch.every)

@@ -93,8 +93,8 @@ impl RunDir {
     }
 
     /// Appends a line to the log.
-    pub(super) fn log(&mut self, line: LogLine<'_>) -> Result<(), TrainError> {
-        let mut line = serde_json::to_string(&line).expect("a report is plain data");
+    pub(super) fn log(&mut self, line: &LogLine<'_>) -> Result<(), TrainError> {
+        let mut line = serde_json::to_string(line).expect("a report is plain data");
         line.push('\n');
         let written = self.log.write_all(line.as_bytes());
         Ok(written.map_err(FileError::on("write", &self.root.join(STEPS)))?)

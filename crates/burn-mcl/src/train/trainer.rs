@@ -57,8 +57,8 @@ impl<'a> Trainer<'a, MclModel> {
     /// # Errors
     ///
     /// [`TrainError::OtherNetwork`] when the network is another than the one that `config.model` makes.
-    pub fn start_from(mut self, network: MclModel) -> Result<Self, TrainError> {
-        let (expected, found) = (shapes(&self.network), shapes(&network));
+    pub fn start_from(mut self, network: &MclModel) -> Result<Self, TrainError> {
+        let (expected, found) = (shapes(&self.network), shapes(network));
         if let Some(difference) = first_difference(&expected, &found) {
             return Err(TrainError::OtherNetwork { difference });
         }
@@ -77,7 +77,7 @@ impl<'a, N: Network> Trainer<'a, N> {
     ///
     /// [`TrainError::Config`], [`TrainError::Loss`] or [`TrainError::Data`] when a setting of the run, the loss or the
     /// augmentation is out of range.
-    pub fn with_network(config: TrainConfig, network: N, device: &Device) -> Result<Self, TrainError> {
+    pub fn with_network(config: TrainConfig, network: &N, device: &Device) -> Result<Self, TrainError> {
         config.validate()?;
         let device = device.clone().autodiff();
         let network = on_device(network, &device);
@@ -171,7 +171,7 @@ impl<'a, N: Network> Trainer<'a, N> {
 }
 
 /// The network on the device of the run, ready to be trained: frozen parameters stay frozen.
-fn on_device<N: Network>(network: N, device: &Device) -> N {
+fn on_device<N: Network>(network: &N, device: &Device) -> N {
     network.valid().to_device(&device.clone().without_autodiff()).train()
 }
 

@@ -6,12 +6,15 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
+/// An epoch and its order.
+type Epoch = (usize, Arc<Vec<usize>>);
+
 /// The orders of all epochs; the latest one is kept. Clones share that one.
 #[derive(Debug, Clone)]
 pub(super) struct Order {
     len: usize,
     seed: u64,
-    latest: Arc<Mutex<Option<(usize, Arc<Vec<usize>>)>>>,
+    latest: Arc<Mutex<Option<Epoch>>>,
 }
 
 impl Order {
