@@ -34,7 +34,7 @@ pub(crate) struct Epilogue {
     pub(crate) relu: bool,
 }
 
-/// A convolution alone. What it holds is what the gradients need.
+/// A convolution alone. It holds what the gradients need.
 #[derive(Debug, Clone)]
 pub(super) struct Convolution {
     context: Context,
