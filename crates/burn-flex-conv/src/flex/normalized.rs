@@ -116,7 +116,7 @@ impl Convolution {
     }
 }
 
-/// A convolution with batch norm by the statistics of the batch, shortcut and ReLU. What it holds is what the
+/// A convolution with batch norm by the statistics of the batch, shortcut and ReLU. It holds what the
 /// gradients need.
 #[derive(Debug, Clone)]
 pub(super) struct NormalizedConvolution {
