@@ -1,5 +1,5 @@
-//! Which source values meet which weights: sizes of a convolution, and its reading plan over a zero-padded
-//! image.
+//! Sizes of a convolution, and its reading plan over a zero-padded image: which source values are multiplied
+//! with which weights.
 
 /// Sizes of a convolution with a square kernel, one group, no dilation. Activations are
 /// `[images, height, width, channels]`.

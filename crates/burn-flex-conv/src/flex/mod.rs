@@ -7,7 +7,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `geometry.rs` | which values meet which weights |
+//! | `geometry.rs` | which values are multiplied with which weights |
 //! | `lanes.rs` | vectors of whatever width the machine has |
 //! | `correlate.rs`, `accumulate.rs` | the loops that do all the multiplications: convolution and input gradient, weight gradient |
 //! | `weights.rs` | weights in the order in which these loops read them |

@@ -86,7 +86,7 @@ pub(super) fn inverse(variance: f32, epsilon: f64) -> f32 {
     (1.0 / (f64::from(variance) + epsilon).sqrt()) as f32
 }
 
-/// Where [`Apply`] reads.
+/// The values that [`Apply`] reads.
 #[derive(Clone, Copy)]
 enum Values<'a> {
     InPlace,

@@ -34,7 +34,7 @@ pub(crate) struct Epilogue {
     pub(crate) relu: bool,
 }
 
-/// A convolution alone. What it holds is what the gradients need.
+/// A convolution alone. It holds what the gradients need.
 #[derive(Debug, Clone)]
 pub(super) struct Convolution {
     context: Context,
@@ -116,7 +116,7 @@ impl Convolution {
     }
 }
 
-/// A convolution with batch norm by the statistics of the batch, shortcut and ReLU. What it holds is what the
+/// A convolution with batch norm by the statistics of the batch, shortcut and ReLU. It holds what the
 /// gradients need.
 #[derive(Debug, Clone)]
 pub(super) struct NormalizedConvolution {

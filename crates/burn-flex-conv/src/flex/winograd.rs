@@ -25,7 +25,7 @@ const BLOCK_VALUES: usize = 8 * 1024;
 /// such block.
 const GRADIENT_BLOCK: usize = 64;
 
-/// What a thread needs besides: transformed tiles of a block.
+/// Memory of a thread: the transformed tiles of a block.
 #[derive(Default)]
 pub(super) struct TileScratch {
     source: Vec<f32>,
