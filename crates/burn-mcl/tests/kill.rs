@@ -90,8 +90,10 @@ fn training_child() {
     let mut done = 0;
     let wait = |_: &StepReport| {
         done += 1;
-        while done == LAST_STEP_OF_A_CHILD {
-            thread::sleep(Duration::from_millis(1));
+        if done == LAST_STEP_OF_A_CHILD {
+            loop {
+                thread::park();
+            }
         }
         ControlFlow::Continue(())
     };
