@@ -1,13 +1,15 @@
-//! Looks at new pictures with a saved detector, and says which of them look otherwise than those it learned from.
+//! Looks at new pictures with a saved detector, and says which of them look otherwise than those it learned
+//! from.
 //!
 //! ```text
 //! cargo run --release --example detect -- runs/own/detector PICTURES_DIR --train TRAIN_DIR
 //! ```
 //!
-//! Prints the flagged pictures, the most anomalous first, each with the class whose Gaussian is nearest to it; with
-//! `--train` also the single training pictures whose projections are nearest, which may be of another class. `--json` prints
-//! one line of JSON a picture instead, flagged or not, readable or not. A name that is not UTF-8 is given with `\\xE4` for a
-//! byte, and to the letter in `file_hex`, the bytes of the name in hexadecimal.
+//! Prints the flagged pictures, the most anomalous first, each with the class whose Gaussian is nearest to
+//! it; with `--train` also the single training pictures whose projections are nearest, which may be of
+//! another class. `--json` prints one line of JSON a picture instead, flagged or not, readable or not. A name
+//! that is not UTF-8 is given with `\xE4` for a byte, and to the letter in `file_hex`, the bytes of the name
+//! in hexadecimal.
 
 #[path = "shared/output.rs"]
 mod output;
@@ -39,8 +41,8 @@ pub(crate) struct Settings {
     detector: PathBuf,
     /// The pictures to look at: one folder a class, pictures only, or a single picture
     pictures: PathBuf,
-    /// The training pictures, to name those that a flagged picture resembles most; they may be of another class than the
-    /// nearest one, which is nearest as a whole
+    /// The training pictures, to name those that a flagged picture resembles most; they may be of another
+    /// class than the nearest one, which is nearest as a whole
     #[arg(long)]
     train: Option<PathBuf>,
     /// Share of normal pictures that are to pass, if another than the detector was saved with

@@ -4,9 +4,10 @@
 //! cargo run --release --example own_images -- TRAIN_DIR --normal TEST_DIR --anomalous OTHER_DIR
 //! ```
 //!
-//! Each folder holds one folder a class, or pictures only, which are then one class. TRAIN_DIR holds normal pictures, some
-//! of which are held out to place the threshold; TEST_DIR holds other normal pictures, OTHER_DIR anomalies: both only to
-//! see how well it works. The run folder gets the trained detector and a report. docs/own-images.md goes through it.
+//! Each folder holds one folder a class, or pictures only, which are then one class. TRAIN_DIR holds normal
+//! pictures, some of which are held out to place the threshold; TEST_DIR holds other normal pictures,
+//! OTHER_DIR anomalies: both only to see how well it works. The run folder gets the trained detector and a
+//! report. docs/own-images.md goes through it.
 
 #[path = "own_images/checks.rs"]
 pub(crate) mod checks;
@@ -49,7 +50,8 @@ pub(crate) struct Settings {
     /// Anomalous pictures, to count those found; may be given several times
     #[arg(long, required = true)]
     anomalous: Vec<PathBuf>,
-    /// Folder for checkpoints, detector and report; the same command resumes the run, other settings need another
+    /// Folder for checkpoints, detector and report; the same command resumes the run, other settings need
+    /// another
     #[arg(long, default_value = "runs/own")]
     run: PathBuf,
     /// Folder for the decoded pictures [default: RUN/cache]
@@ -58,7 +60,8 @@ pub(crate) struct Settings {
     /// Pixels a side that pictures are resized to; a multiple of 32
     #[arg(long, default_value_t = 32)]
     size: usize,
-    /// Share of the pictures of a folder that may be unreadable, and are skipped; rounded down to whole pictures
+    /// Share of the pictures of a folder that may be unreadable, and are skipped; rounded down to whole
+    /// pictures
     #[arg(long, default_value_t = 0.05)]
     unreadable: f64,
     /// Share of the training pictures held out to place the threshold
@@ -97,8 +100,9 @@ fn main() -> ExitCode {
     output::end(all().map(|_| ()))
 }
 
-/// Everything from the folders to the report. Training stops with a checkpoint once `stop` is set; `before_training` is
-/// called when it is about to begin, since until then nothing is lost by ending at once. Results go to `out`.
+/// Everything from the folders to the report. Training stops with a checkpoint once `stop` is set;
+/// `before_training` is called when it is about to begin, since until then nothing is lost by ending at once.
+/// Results go to `out`.
 pub(crate) fn run(
     settings: &Settings,
     device: &Device,
@@ -232,7 +236,8 @@ fn train_config(settings: &Settings) -> Result<TrainConfig, Box<dyn Error>> {
         }
     }
     let depth = ResNetDepth::from_layers(settings.depth).ok_or("--depth must be 18, 34 or 50")?;
-    // The stem for small pictures keeps every pixel; the one for large pictures makes them a fourth as wide first.
+    // The stem for small pictures keeps every pixel; the one for large pictures makes them a fourth as wide
+    // first.
     let stem = if settings.size < 96 { Stem::Cifar } else { Stem::ImageNet };
     let resnet = ResNetConfig::new(depth).with_width(settings.width).with_stem(stem);
     let config = TrainConfig::new()

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use super::Settings;
 
-/// What sets of pictures are called: by the names of their folders, with those above as far as it takes to tell them
-/// apart.
+/// What sets of pictures are called: by the names of their folders, with those above as far as it takes to
+/// tell them apart.
 pub(crate) fn names(paths: &[&PathBuf]) -> Result<Vec<String>, String> {
     let mut parts: Vec<Vec<String>> = Vec::new();
     for path in paths {
@@ -32,8 +32,8 @@ pub(crate) fn names(paths: &[&PathBuf]) -> Result<Vec<String>, String> {
     (0..paths.len()).map(name).collect()
 }
 
-/// Refuses folders of which one holds another: their pictures would count on both sides. Also a run directory or a cache
-/// in one of them, which would be a class the next time.
+/// Refuses folders of which one holds another: their pictures would count on both sides. Also a run directory
+/// or a cache in one of them, which would be a class the next time.
 pub(crate) fn places(settings: &Settings) -> Result<(), String> {
     let tested = settings.anomalous.iter().map(|path| ("--anomalous", path));
     let folders: Vec<_> = [("the training folder", &settings.train), ("--normal", &settings.normal)]
@@ -192,8 +192,8 @@ pub(crate) fn numbers(
     }
 }
 
-/// What to say about copies of pictures, which make results look better or worse than they are. `tested` holds the normal
-/// set, then the anomalous ones.
+/// What to say about copies of pictures, which make results look better or worse than they are. `tested`
+/// holds the normal set, then the anomalous ones.
 pub(crate) fn copies(all: &ImageSet, tested: &[(&String, &ImageSet)]) -> Vec<String> {
     let mut said = Vec::new();
     let copies = all.copies();

@@ -1,4 +1,5 @@
-//! Signals that ask a program to end: Ctrl-C, and the SIGTERM and SIGHUP of Unix. Training stops with a checkpoint.
+//! Signals that ask a program to end: Ctrl-C, and the SIGTERM and SIGHUP of Unix. Training stops with a
+//! checkpoint.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -11,10 +12,11 @@ use super::output::say;
 /// Set by a signal, and read after each step.
 pub(crate) static STOP: AtomicBool = AtomicBool::new(false);
 
-/// From now on a signal sets [`STOP`]; a second one, or one after `STOP` was set otherwise, ends the program at once.
+/// From now on a signal sets [`STOP`]; a second one, or one after `STOP` was set otherwise, ends the program
+/// at once.
 ///
-/// A program that was started by `nohup` ignores SIGHUP, and has to go on when the terminal is closed. Signals are left as
-/// they are then: the run resumes from its last checkpoint, whenever it ends.
+/// A program that was started by `nohup` ignores SIGHUP, and has to go on when the terminal is closed.
+/// Signals are left as they are then: the run resumes from its last checkpoint, whenever it ends.
 pub(crate) fn stop_on_signals() {
     if hangup_is_ignored() {
         return say(

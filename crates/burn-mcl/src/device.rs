@@ -24,8 +24,8 @@ pub struct DeviceError {
     pub available: Vec<&'static str>,
 }
 
-/// Returns the device that `BURN_DEVICE` names, or Burn's default device where the variable is not set: a GPU if a feature
-/// for one is on, else the CPU.
+/// Returns the device that `BURN_DEVICE` names, or Burn's default device where the variable is not set: a GPU
+/// if a feature for one is on, else the CPU.
 ///
 /// `Device::default()` does the same and panics where this function returns an error.
 ///

@@ -1,5 +1,5 @@
-//! One judged set of images: its pictures, where they lie, and what was made of them. Reports and evaluations are made of
-//! such sets.
+//! One judged set of images: its pictures, where they lie, and what was made of them. Reports and evaluations
+//! are made of such sets.
 
 use std::path::PathBuf;
 
@@ -41,8 +41,9 @@ impl<'a> Part<'a> {
         Ok(Self::new(name, images, scored).judged(views, aggregation))
     }
 
-    /// Images as `scored` judges them by all its views with the weighted average of the paper. The threshold of a
-    /// detector with other settings says nothing about these scores: take [`of`](Self::of), or [`judged`](Self::judged).
+    /// Images as `scored` judges them by all its views with the weighted average of the paper. The threshold
+    /// of a detector with other settings says nothing about these scores: take [`of`](Self::of), or
+    /// [`judged`](Self::judged).
     pub fn new(name: impl Into<String>, images: &'a ImageSet, scored: ScoredSet) -> Self {
         let part =
             Self { name: name.into(), images, files: &[], predicted: Vec::new(), scores: Vec::new(), scored };
@@ -122,8 +123,8 @@ impl<'a> Part<'a> {
         &self.scores
     }
 
-    /// What image `i` is called: its file, or its number. Bytes of a file name that are not UTF-8 are written `\xE4`;
-    /// [`printable`](mcl_data::printable) makes the name fit for a terminal.
+    /// What image `i` is called: its file, or its number. Bytes of a file name that are not UTF-8 are written
+    /// `\xE4`; [`printable`](mcl_data::printable) makes the name fit for a terminal.
     pub fn image_name(&self, i: usize) -> String {
         match self.files.get(i) {
             Some(path) => utf8_name(path),
@@ -131,8 +132,8 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// The training class of each image, by the names of the classes; `None` when a name is not among them, or there is
-    /// one training class only.
+    /// The training class of each image, by the names of the classes; `None` when a name is not among them,
+    /// or there is one training class only.
     pub(crate) fn classes(&self, training: &[String]) -> Option<Vec<usize>> {
         if training.len() < 2 {
             return None;

@@ -1,4 +1,5 @@
-//! Progress of long work, on standard error: a bar where that is a terminal, a line now and then where it is not.
+//! Progress of long work, on standard error: a bar where that is a terminal, a line now and then where it is
+//! not.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -14,8 +15,8 @@ pub enum Progress {
     /// Nothing is shown.
     #[default]
     Hidden,
-    /// A bar on standard error. Where standard error is a file or a pipe: a line after ten seconds, and then each time
-    /// that ten seconds, and a twentieth of the time so far, have passed.
+    /// A bar on standard error. Where standard error is a file or a pipe: a line after ten seconds, and then
+    /// each time that ten seconds, and a twentieth of the time so far, have passed.
     Terminal,
 }
 
@@ -32,8 +33,8 @@ impl Progress {
         }
     }
 
-    /// Says what a person at the terminal should know; as an event for everyone else. Unlike a bar it is shown even
-    /// when standard error is a file.
+    /// Says what a person at the terminal should know; as an event for everyone else. Unlike a bar it is
+    /// shown even when standard error is a file.
     pub(crate) fn warn(self, message: &str) {
         let message = printable(message);
         tracing::warn!("{message}");

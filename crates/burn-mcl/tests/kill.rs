@@ -1,7 +1,7 @@
 //! kill -9 at any moment of a write, and signals that ask to end: nothing that was whole is lost.
 //!
-//! Where a kill falls depends on the machine: how many fell into a write is printed, and nothing is asked of it. What a kill
-//! can leave behind in each moment of a save is made by hand in saved.rs and checkpoints.rs.
+//! Where a kill falls depends on the machine: how many fell into a write is printed, and nothing is asked of
+//! it. What a kill can leave behind in each moment of a save is made by hand in saved.rs and checkpoints.rs.
 #![cfg(unix)]
 
 mod common;
@@ -78,7 +78,8 @@ fn a_detector_survives_kills_while_it_is_replaced() {
 }
 
 const STEPS: usize = 120;
-/// A child waits in its fifth step to be killed, so that 25 kills come before the end of the run on any machine.
+/// A child waits in its fifth step to be killed, so that 25 kills come before the end of the run on any
+/// machine.
 const LAST_STEP_OF_A_CHILD: usize = 5;
 const KILLS: u64 = 25;
 
@@ -90,8 +91,10 @@ fn training_child() {
     let mut done = 0;
     let wait = |_: &StepReport| {
         done += 1;
-        while done == LAST_STEP_OF_A_CHILD {
-            thread::sleep(Duration::from_millis(1));
+        if done == LAST_STEP_OF_A_CHILD {
+            loop {
+                thread::park();
+            }
         }
         ControlFlow::Continue(())
     };

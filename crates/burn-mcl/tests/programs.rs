@@ -1,4 +1,5 @@
-//! The examples as programs: what they print and how they end when names, files or the terminal are not as hoped.
+//! The examples as programs: what they print and how they end when names, files or the terminal are not as
+//! hoped.
 #![cfg(unix)]
 
 mod common;

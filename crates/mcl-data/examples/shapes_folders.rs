@@ -4,9 +4,9 @@
 //! cargo run --release --example shapes_folders -- pictures
 //! ```
 //!
-//! `pictures/train` and `pictures/normal` hold the same ten signs, one folder a class; `pictures/near` holds signs that
-//! are none of the ten, `pictures/far` textures without a sign. A second argument is the number of training pictures of
-//! a class (100).
+//! `pictures/train` and `pictures/normal` hold the same ten signs, one folder a class; `pictures/near` holds
+//! signs that are none of the ten, `pictures/far` textures without a sign. A second argument is the number of
+//! training pictures of a class (100).
 
 use std::io::{self, Write};
 use std::path::PathBuf;

@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use crate::ImageSet;
 
 impl ImageSet {
-    /// For each image the index of the first image with the same pixels: its own index unless it is a copy of an earlier
-    /// image. Classes do not matter, and pictures that differ in a single pixel are no copies.
+    /// For each image the index of the first image with the same pixels: its own index unless it is a copy of
+    /// an earlier image. Classes do not matter, and pictures that differ in a single pixel are no copies.
     ///
     /// ```
     /// use mcl_data::ImageSet;
@@ -27,7 +27,8 @@ impl ImageSet {
         self.originals().into_iter().enumerate().filter(|(i, original)| i != original).count()
     }
 
-    /// How many images of this set have the same pixels as an image of `other`. Images of another size have none.
+    /// How many images of this set have the same pixels as an image of `other`. Images of another size have
+    /// none.
     #[must_use]
     pub fn copies_of(&self, other: &Self) -> usize {
         let known: HashSet<&[u8]> = other.iter_pixels().collect();

@@ -1,13 +1,14 @@
 //! Names from elsewhere, made safe to print.
 //!
-//! A file name may hold a line break, which forges a line of output, an escape sequence, which steers the terminal, or
-//! bidirectional marks, which reorder the text around them.
+//! A file name may hold a line break, which forges a line of output, an escape sequence, which steers the
+//! terminal, or bidirectional marks, which reorder the text around them.
 
 use std::ffi::OsStr;
 use std::fmt::Write;
 
-/// Returns a name, path or message for a terminal, a log or an error: every control character, bidirectional mark and
-/// line separator as an escape (`\n`, `\u{1b}`), and every byte that is not UTF-8 as `\xE4`. All other characters stay.
+/// Returns a name, path or message for a terminal, a log or an error: every control character, bidirectional
+/// mark and line separator as an escape (`\n`, `\u{1b}`), and every byte that is not UTF-8 as `\xE4`. All
+/// other characters stay.
 ///
 /// Applied twice, the second time changes nothing.
 ///
@@ -22,8 +23,8 @@ pub fn printable(name: impl AsRef<OsStr>) -> String {
     escaped(name.as_ref(), steers)
 }
 
-/// Returns a name or path for a file that is UTF-8 and escapes by its own rules, as JSON does: every byte that is not
-/// UTF-8 as `\xE4`. All characters stay, control characters too.
+/// Returns a name or path for a file that is UTF-8 and escapes by its own rules, as JSON does: every byte
+/// that is not UTF-8 as `\xE4`. All characters stay, control characters too.
 #[must_use]
 pub fn utf8_name(name: impl AsRef<OsStr>) -> String {
     escaped(name.as_ref(), |_| false)

@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::Part;
 
-/// Counts of images: a row for each class of the normal set and for each anomalous set, a column for each training
-/// class.
+/// Counts of images: a row for each class of the normal set and for each anomalous set, a column for each
+/// training class.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Confusion {
     pub(super) rows: Vec<Row>,

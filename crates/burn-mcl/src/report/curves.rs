@@ -8,7 +8,8 @@ const POINTS: usize = 400;
 /// A curve as (x, y) in [0, 1], from left to right.
 pub(super) type Curve = Vec<(f64, f64)>;
 
-/// (anomalies found, normal images flagged) at every threshold, from the strictest; equal scores are one threshold.
+/// (anomalies found, normal images flagged) at every threshold, from the strictest; equal scores are one
+/// threshold.
 fn sweep(normal: &[f64], anomalous: &[f64]) -> Vec<(usize, usize)> {
     // Scores that a report may not draw have no thresholds.
     let Ok(ranking) = Ranking::new(normal, anomalous) else { return Vec::new() };

@@ -1,7 +1,7 @@
 //! Score histograms with densities (Fig. 5 of the paper).
 //!
-//! Distances of anomalies may be a hundred times those of normal images: where all scores are negative the axis is that
-//! of log(-score), turned so that more normal stays to the right.
+//! Distances of anomalies may be a hundred times those of normal images: where all scores are negative the
+//! axis is that of log(-score), turned so that more normal stays to the right.
 
 /// Bins of a histogram.
 const BINS: usize = 36;
@@ -113,8 +113,8 @@ fn histogram(places: &[f64], (low, high): (f64, f64), bins: usize) -> Vec<usize>
     counts
 }
 
-/// A Gaussian kernel density over fine bins. Silverman's width suits one bell; scores of normal images have a peak and a
-/// long tail, which half of it follows.
+/// A Gaussian kernel density over fine bins. Silverman's width suits one bell; scores of normal images have a
+/// peak and a long tail, which half of it follows.
 fn smooth(places: &[f64], (low, high): (f64, f64)) -> Vec<(f64, f64)> {
     let counts = histogram(places, (low, high), FINE);
     let step = (high - low) / FINE as f64;

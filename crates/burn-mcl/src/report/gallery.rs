@@ -1,4 +1,5 @@
-//! The most confident mistakes and the most anomalous images, each with the training images nearest to it (Fig. 4).
+//! The most confident mistakes and the most anomalous images, each with the training images nearest to it
+//! (Fig. 4).
 
 use burn::tensor::{Tensor, TensorData};
 use mcl_infer::{Neighbour, NeighbourIndex};

@@ -1,5 +1,5 @@
-//! Projections in two dimensions (Fig. 1 of the paper): t-SNE from a start on the two principal axes, so that the same
-//! projections give the same map.
+//! Projections in two dimensions (Fig. 1 of the paper): t-SNE from a start on the two principal axes, so that
+//! the same projections give the same map.
 
 use bhtsne::tSNE;
 

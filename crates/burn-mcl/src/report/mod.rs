@@ -83,8 +83,8 @@ pub struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
-    /// A report on how normal images that the network has not seen are judged. `projections` are those of the training
-    /// images, in one view or several, of which the first counts.
+    /// A report on how normal images that the network has not seen are judged. `projections` are those of the
+    /// training images, in one view or several, of which the first counts.
     pub fn new(
         title: impl Into<String>,
         train: &'a ImageSet,
@@ -114,16 +114,16 @@ impl<'a> Report<'a> {
         self
     }
 
-    /// Scores below `threshold` are anomalies, and at least a share `tpr` of normal images was to reach it. The threshold
-    /// of a detector goes with parts that it judged ([`Part::of`]).
+    /// Scores below `threshold` are anomalies, and at least a share `tpr` of normal images was to reach it.
+    /// The threshold of a detector goes with parts that it judged ([`Part::of`]).
     #[must_use]
     pub fn threshold(mut self, threshold: f64, tpr: f64) -> Self {
         (self.threshold, self.tpr) = (Some(threshold), Some(tpr));
         self
     }
 
-    /// Where p-values come from, for `scores.csv`. The calibration of a detector goes with parts that it judged
-    /// ([`Part::of`]).
+    /// Where p-values come from, for `scores.csv`. The calibration of a detector goes with parts that it
+    /// judged ([`Part::of`]).
     #[must_use]
     pub fn calibration(mut self, calibration: &'a Calibration) -> Self {
         self.calibration = Some(calibration);
@@ -167,17 +167,17 @@ impl<'a> Report<'a> {
     ///
     /// # Errors
     ///
-    /// [`ReportError::Empty`] when a set has no images; [`ReportError::SameName`] when two sets have one name;
-    /// [`ReportError::Count`], [`ReportError::Class`] or [`ReportError::NonFinite`] when what was given does not fit
-    /// together.
+    /// [`ReportError::Empty`] when a set has no images; [`ReportError::SameName`] when two sets have one
+    /// name; [`ReportError::Count`], [`ReportError::Class`] or [`ReportError::NonFinite`] when what was given
+    /// does not fit together.
     pub fn summary(&self) -> Result<Summary, ReportError> {
         self.validate()?;
         let classes = self.train.class_names();
         Summary::new(&self.normal, &self.anomalous, classes, self.threshold, self.guarantee())
     }
 
-    /// Writes `index.html`, `results.json` and `scores.csv` into the folder `path` and returns the path of the first.
-    /// Each replaces an earlier one only when it is whole.
+    /// Writes `index.html`, `results.json` and `scores.csv` into the folder `path` and returns the path of
+    /// the first. Each replaces an earlier one only when it is whole.
     ///
     /// # Errors
     ///
@@ -203,8 +203,8 @@ impl<'a> Report<'a> {
         Ok(index)
     }
 
-    /// The share of normal images below the threshold that is not exceeded on average. It is a share of n + 1 ranks, n
-    /// being the number of calibration scores, and so may be less than `1 - tpr`.
+    /// The share of normal images below the threshold that is not exceeded on average. It is a share of n + 1
+    /// ranks, n being the number of calibration scores, and so may be less than `1 - tpr`.
     fn guarantee(&self) -> Option<f64> {
         let (threshold, tpr) = (self.threshold?, self.tpr?);
         Some(match self.calibration {

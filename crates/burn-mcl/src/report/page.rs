@@ -1,4 +1,5 @@
-//! The page: sections, figures, tables and pictures. Every tag is closed, as in XML, so that it can be checked.
+//! The page: sections, figures, tables and pictures. Every tag is closed, as in XML, so that it can be
+//! checked.
 
 use std::fmt::Write;
 

@@ -46,8 +46,9 @@ pub(super) fn json(report: &Report, summary: &Summary, gallery: &[Group]) -> Str
 
 /// One line an image, the most anomalous of each set first.
 ///
-/// Text that a spreadsheet would run as a formula has a `'` before it. Where the cell `image` is not the name of the file to
-/// the letter, for this reason or because the name is not UTF-8, `image_hex` holds the bytes of the name.
+/// Text that a spreadsheet would run as a formula has a `'` before it. Where the cell `image` is not the name
+/// of the file to the letter, for this reason or because the name is not UTF-8, `image_hex` holds the bytes
+/// of the name.
 pub(super) fn csv(report: &Report) -> String {
     let classes = report.train.class_names();
     let mut out = String::from("set,image,class,predicted,score,p_value,is_anomaly,image_hex\n");
@@ -76,7 +77,8 @@ pub(super) fn csv(report: &Report) -> String {
     out
 }
 
-/// A text that no spreadsheet takes for a formula: those begin with one of `= + - @`, a tab or a carriage return.
+/// A text that no spreadsheet takes for a formula: those begin with one of `= + - @`, a tab or a carriage
+/// return.
 fn guarded(text: &str) -> Cow<'_, str> {
     match text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
         true => format!("'{text}").into(),

@@ -16,19 +16,19 @@ pub struct Summary {
     pub normal: String,
     /// Its images.
     pub images: usize,
-    /// Share of them given their class, in [0, 1]; `None` when their classes are not those of training, or there is one
-    /// class only.
+    /// Share of them given their class, in [0, 1]; `None` when their classes are not those of training, or
+    /// there is one class only.
     pub accuracy: Option<f64>,
     /// Scores below this are anomalies.
     pub threshold: Option<f64>,
     /// Share of normal images below the threshold, in [0, 1].
     pub false_alarms: Option<f64>,
-    /// 95% interval of the share of all normal images that lie below the threshold, from those of this set (Wilson's score
-    /// interval).
+    /// 95% interval of the share of all normal images that lie below the threshold, from those of this set
+    /// (Wilson's score interval).
     #[serde(default)]
     pub false_alarms_interval: Option<(f64, f64)>,
-    /// The guarantee of the threshold: at most this share of normal images lies below it, on average over draws of the
-    /// calibration images.
+    /// The guarantee of the threshold: at most this share of normal images lies below it, on average over
+    /// draws of the calibration images.
     pub false_alarms_promised: Option<f64>,
     /// One row for each anomalous set.
     pub anomalous: Vec<SummaryRow>,
@@ -85,7 +85,8 @@ impl Summary {
     }
 }
 
-/// Wilson's score interval at 95%: where the share of all images lies, of which `images` were drawn with this `share`.
+/// Wilson's score interval at 95%: where the share of all images lies, of which `images` were drawn with this
+/// `share`.
 fn interval(share: f64, images: usize) -> (f64, f64) {
     const Z: f64 = 1.959_963_984_540_054; // 97.5% of a normal distribution lies below it
     let (n, z2) = (images as f64, Z * Z);

@@ -1,5 +1,5 @@
-//! Charts as SVG: axes with round ticks, lines, bars and marks. Colours are classes of the page's style sheet, which
-//! knows light and dark.
+//! Charts as SVG: axes with round ticks, lines, bars and marks. Colours are classes of the page's style
+//! sheet, which knows light and dark.
 
 use std::fmt::Write;
 
@@ -183,7 +183,8 @@ impl Chart {
     }
 }
 
-/// The mark at (x, y). Series that share a colour differ in form, so colours are not needed to tell them apart.
+/// The mark at (x, y). Series that share a colour differ in form, so colours are not needed to tell them
+/// apart.
 fn shape(mark: Mark, x: f64, y: f64, inside: &str) -> String {
     let (class, path) = match mark {
         Mark::Class(i) => {

@@ -2,8 +2,8 @@
 
 use mcl_data::printable;
 
-/// With the characters that mean something to HTML replaced, in text and in quoted attributes. Control characters, which
-/// HTML does not allow, and bidirectional marks become escapes; line breaks and tabs stay.
+/// With the characters that mean something to HTML replaced, in text and in quoted attributes. Control
+/// characters, which HTML does not allow, and bidirectional marks become escapes; line breaks and tabs stay.
 pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
