@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use super::error::MetricError;
 use crate::error::Cause;
 
-/// Scores of images, higher = more in-distribution: slices, arrays and vectors of f32 or f64, or a tensor,
+/// Scores of images, higher = more in-distribution: slices and vectors of f32 or f64, arrays of f64, or a tensor,
 /// such as [`Prediction::score`](crate::Prediction::score).
 ///
 /// ```
@@ -30,7 +30,8 @@ impl<T: Copy + Into<f64>> Scores for &[T] {
     }
 }
 
-impl<T: Copy + Into<f64>, const N: usize> Scores for &[T; N] {
+/// For f64 alone, so that the type of `&[]` is known.
+impl<const N: usize> Scores for &[f64; N] {
     fn into_f64(self) -> Result<Vec<f64>, MetricError> {
         self.as_slice().into_f64()
     }
@@ -57,5 +58,16 @@ impl Scores for Tensor<1> {
 impl Scores for &Tensor<1> {
     fn into_f64(self) -> Result<Vec<f64>, MetricError> {
         self.clone().into_f64()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::auroc;
+
+    #[test]
+    fn an_empty_array_needs_no_type() {
+        assert!(matches!(auroc(&[], &[1.0]), Err(MetricError::Empty { .. })));
     }
 }
