@@ -1,6 +1,7 @@
 //! MCL forward and backward for 512, 2048 and 8192 views of dimension 128: 10 classes in 4 rotations.
 //!
-//! `blocks` are the same in f64, by tensor operations in blocks of rows. `naive` writes the equations down as tensor operations on matrices of all pairs, and leaves the gradient to autodiff.
+//! `blocks` are the same in f64, by tensor operations in blocks of rows. `naive` writes the equations down as
+//! tensor operations on matrices of all pairs, and leaves the gradient to autodiff.
 //!
 //! ```text
 //! cargo bench --workspace --bench loss

@@ -1,9 +1,10 @@
 //! A loss from blocks of rows of the matrix of all pairs, in memory that grows as 2N, on any backend.
 //!
-//! Autodiff would keep every intermediate `[2N, 2N]` matrix until the backward pass. Here each block of rows is
-//! reduced to its share of the loss and of the gradient at once, and dropped. Autodiff differentiates the terms of the
-//! rows towards the sums over their pairs; the sums are differentiated by [`Pairs::slope`](crate::pairs::Pairs::slope).
-//! The gradient joins the graph of the caller as a linear function ([`Gradient::attach`]).
+//! Autodiff would keep every intermediate `[2N, 2N]` matrix until the backward pass. Here each block of rows
+//! is reduced to its share of the loss and of the gradient at once, and dropped. Autodiff differentiates the
+//! terms of the rows towards the sums over their pairs; the sums are differentiated by
+//! [`Pairs::slope`](crate::pairs::Pairs::slope). The gradient joins the graph of the caller as a linear
+//! function ([`Gradient::attach`]).
 
 use core::ops::Range;
 
@@ -29,7 +30,8 @@ const BLOCK_BYTES: usize = 8 << 20;
 /// Least rows of a block: each block also adds to a `[2N, dim]` gradient, at a cost that its rows share.
 const LEAST_ROWS: usize = 64;
 
-/// Rows of a block in this batch, or `None` if one matrix of all pairs is small enough; `asked` is the caller's wish.
+/// Rows of a block in this batch, or `None` if one matrix of all pairs is small enough; `asked` is the
+/// caller's wish.
 pub(crate) fn rows_per_block(views: &Views, asked: Option<usize>) -> Option<usize> {
     asked.or_else(|| rows_within_memory(views.len(), views.unit().dtype().size()))
 }
@@ -64,7 +66,8 @@ pub(crate) fn mean(loss: &impl PairLoss<1>, asked: Option<usize>) -> Tensor<1> {
     mean
 }
 
-/// The means of terms and of objectives, which are sums of terms with these weights. Each objective costs a gradient.
+/// The means of terms and of objectives, which are sums of terms with these weights. Each objective costs a
+/// gradient.
 pub(crate) fn means<const TERMS: usize, const OBJECTIVES: usize>(
     loss: &impl PairLoss<TERMS>,
     rows_per_block: usize,

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! over all 2N views `i`, where `j` is the other view of the image of `i` and `m` the mask. In the paper `j`
-//! itself has the weight `alpha` in the sum, for it has the label of `i`; in the released code `1 / temperature`.
+//! itself has the weight `alpha` in the sum, for it has the label of `i`; in the released code `1 /
+//! temperature`.
 
 use burn::tensor::Tensor;
 
@@ -21,6 +22,7 @@ pub(crate) fn per_view(parameters: &Parameters, log_others: &Tensor<2>, siblings
         Formulation::Released => parameters.largest_logit(),
     };
     let log_sum = log_add_exp(log_others.clone(), siblings.clone().mul_scalar(sibling_weight));
-    // Times the inverse, here and in the other losses: the gradient of Burn's division by a scalar is rounded to f32.
+    // Times the inverse, here and in the other losses: the gradient of Burn's division by a scalar is rounded
+    // to f32.
     log_sum - siblings.clone().mul_scalar(1.0 / parameters.temperature)
 }

@@ -31,12 +31,13 @@ pub struct MclLossConfig {
     ///
     /// Set by [`with_temperature`](Self::with_temperature), which takes `beta` along.
     pub temperature: f64,
-    /// Mask weight of views with the same class and auxiliary label (Eq. 4); above 0 and below `beta`. Default: 0.05
+    /// Mask weight of views with the same class and auxiliary label (Eq. 4); above 0 and below `beta`.
+    /// Default: 0.05
     pub alpha: f64,
-    /// Mask weight of views with the same class and another auxiliary label (Eq. 11); above `alpha`, and at most
-    /// `1 / temperature`. Default: half of `1 / temperature`, which is the paper's 2.5 at its temperature. Without
-    /// auxiliary labels it has no effect. Where all views are of one class, these alone repel, and only
-    /// `1 / temperature` keeps the projections apart.
+    /// Mask weight of views with the same class and another auxiliary label (Eq. 11); above `alpha`, and at
+    /// most `1 / temperature`. Default: half of `1 / temperature`, which is the paper's 2.5 at its
+    /// temperature. Without auxiliary labels it has no effect. Where all views are of one class, these alone
+    /// repel, and only `1 / temperature` keeps the projections apart.
     pub beta: f64,
     /// Weight of SPA in the total (Eq. 10); from 0 to 1e6. At 0 the loss is CCM. Default: 1
     pub spa_weight: f64,
@@ -77,8 +78,8 @@ impl MclLossConfig {
         self
     }
 
-    /// Sets the mask weight of views with the same class and another auxiliary label: it follows the temperature no
-    /// longer.
+    /// Sets the mask weight of views with the same class and another auxiliary label: it follows the
+    /// temperature no longer.
     pub fn with_beta(mut self, beta: f64) -> Self {
         (self.beta, self.beta_is_set) = (beta, true);
         self

@@ -49,8 +49,8 @@ pub enum LossError {
     },
 }
 
-/// Temperatures whose logits, at most `1 / temperature`, f32 tells apart from excluded ones (`log_sum_exp.rs`), and whose
-/// gradients it does not lose.
+/// Temperatures whose logits, at most `1 / temperature`, f32 tells apart from excluded ones
+/// (`log_sum_exp.rs`), and whose gradients it does not lose.
 const TEMPERATURES: RangeInclusive<f64> = 1e-6..=1e6;
 
 /// Weights with which neither the loss nor its gradient overflows, whatever the temperature.

@@ -18,7 +18,8 @@ mod tests;
 
 /// Whether [`terms`] may be called.
 ///
-/// The expected SPA of the released code is left to tensor operations: each pair has a denominator of its own.
+/// The expected SPA of the released code is left to tensor operations: each pair has a denominator of its
+/// own.
 pub(crate) fn supports(parameters: &Parameters, batch: &Batch) -> bool {
     let expected_release = parameters.formulation == Formulation::Released && batch.positives.is_none();
     flex::takes(batch.views.unit()) && parameters.largest_logit() <= flex::LARGEST_WEIGHT && !expected_release

@@ -6,10 +6,12 @@ use burn::tensor::{Device, Int, Tensor};
 
 use crate::views::VIEWS;
 
-/// Class labels of a batch and, optionally, auxiliary labels (section 2.4 of the paper: the rotation of each image).
+/// Class labels of a batch and, optionally, auxiliary labels (section 2.4 of the paper: the rotation of each
+/// image).
 ///
-/// Only equality of labels matters: any integers will do. Both tensors have shape `[images]`. Labels on another device
-/// than the projections are copied to theirs at each use; [`to_device`](Self::to_device) copies them once.
+/// Only equality of labels matters: any integers will do. Both tensors have shape `[images]`. Labels on
+/// another device than the projections are copied to theirs at each use; [`to_device`](Self::to_device)
+/// copies them once.
 ///
 /// ```
 /// use burn::tensor::{Int, Tensor};

@@ -1,5 +1,5 @@
-//! Masked contrastive losses for the [Burn](https://burn.dev) framework, after "Masked Contrastive Learning for
-//! Anomaly Detection" (Cho, Seol, Lee; IJCAI 2021).
+//! Masked contrastive losses for the [Burn](https://burn.dev) framework, after "Masked Contrastive Learning
+//! for Anomaly Detection" (Cho, Seol, Lee; IJCAI 2021).
 //!
 //! | loss | equation | type |
 //! |---|---|---|
@@ -9,9 +9,11 @@
 //! | MCL | 10 | [`MclLoss`] |
 //! | `SupCon` | Khosla et al. 2020 | [`SupConLoss`] |
 //!
-//! Each takes projections `[images, 2, dim]`, two augmented views of each image, from any Burn backend, and returns
-//! a differentiable `[1]` tensor. [`Formulation`] selects the published equations or the arithmetic of the code that
-//! was released with the paper.
+//! Each takes projections `[images, 2, dim]`, two augmented views of each image, from any Burn backend, and
+//! returns a differentiable `[1]` tensor. From first views `z1` and second views `z2`, `[images, dim]` each,
+//! make them by `Tensor::stack([z1, z2], 1)`, never by `cat` and `reshape`: that pairs views of different
+//! images without an error. `forward_views` takes `z1` and `z2` as they are. [`Formulation`] selects the
+//! published equations or the arithmetic of the code that was released with the paper.
 //!
 //! ```
 //! use burn::tensor::{Device, Distribution, Int, Tensor};
@@ -31,8 +33,8 @@
 //!
 //! # Features
 //!
-//! - `flex`: MCL in loops of our own on Burn's CPU backend, in f32; several times faster than tensor operations. Other
-//!   backends and precisions are not touched.
+//! - `flex`: MCL in loops of our own on Burn's CPU backend, in f32; several times faster than tensor
+//!   operations. Other backends and precisions are not touched.
 #![forbid(unsafe_code)]
 
 mod attraction;

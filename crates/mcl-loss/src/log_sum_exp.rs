@@ -5,9 +5,11 @@
 
 use burn::tensor::{Bool, Tensor};
 
-/// Distance below the least logit at which a term vanishes from any sum: `exp(-1e4)` is 0 in every float type.
+/// Distance below the least logit at which a term vanishes from any sum: `exp(-1e4)` is 0 in every float
+/// type.
 ///
-/// The least temperature allows logits of 1e6, which f32 rounds by 0.06 and products in TF32 by 1e3: the distance is more.
+/// The least temperature allows logits of 1e6, which f32 rounds by 0.06 and products in TF32 by 1e3: the
+/// distance is more.
 pub(crate) const VANISHING: f64 = 1e4;
 
 /// The sums `sum_k exp(logits[i, k])` of the rows of a matrix, scaled by their largest term.
@@ -24,7 +26,8 @@ pub(crate) struct SumExp {
 impl SumExp {
     /// Sums over the columns that are not `excluded`; `bound` is at least the magnitude of every logit.
     ///
-    /// A row with nothing left has a logarithm of about `-(bound + 1e4)`, which vanishes beside any true logit.
+    /// A row with nothing left has a logarithm of about `-(bound + 1e4)`, which vanishes beside any true
+    /// logit.
     pub(crate) fn new(logits: Tensor<2>, excluded: Tensor<2, Bool>, bound: f64) -> Self {
         let logits = logits.mask_fill(excluded, -(bound + VANISHING));
         let largest = logits.clone().inner().max_dim(1);

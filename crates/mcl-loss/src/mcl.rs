@@ -14,24 +14,25 @@ use crate::{
     masked::Masked, parameters::Parameters, terms::MclTerms, views::stack,
 };
 
-/// The masked contrastive loss, with or without auxiliary labels. Made by [`MclLossConfig`](crate::MclLossConfig).
+/// The masked contrastive loss, with or without auxiliary labels. Made by
+/// [`MclLossConfig`](crate::MclLossConfig).
 ///
-/// The loss is computed on the device of the projections, without loops over samples. Rows need no normalisation:
-/// their scale, from 1e-37 to 1e38, does not change the loss. A row of zeros has similarity 0 to all rows and
-/// gets no gradient. Rows with NaN or infinite values make the loss NaN. 16-bit projections are cast to
-/// f32 first, and the loss is f32. On CUDA, Burn multiplies f32 matrices as TF32: similarities are then exact to about
-/// 1e-3.
+/// The loss is computed on the device of the projections, without loops over samples. Rows need no
+/// normalisation: their scale, from 1e-37 to 1e38, does not change the loss. A row of zeros has similarity 0
+/// to all rows and gets no gradient. Rows with NaN or infinite values make the loss NaN. 16-bit projections
+/// are cast to f32 first, and the loss is f32. On CUDA, Burn multiplies f32 matrices as TF32: similarities
+/// are then exact to about 1e-3.
 ///
 /// # How the loss is computed, and how memory grows
 ///
-/// - In one `[2N, 2N]` matrix of all pairs, while the matrices of autodiff need less than 512 MiB: below 2897 views in
-///   f32, below 2048 views in f64.
-/// - In blocks of rows of that matrix for larger batches, or as [`with_rows_per_block`](Self::with_rows_per_block) asks:
-///   the same loss and gradient in memory that grows as N. The gradient is then computed in `forward`, and only if
-///   the projections are tracked by autodiff.
-/// - With the feature `flex`, f32 projections on Burn's CPU backend take loops of our own at any size, several times
-///   faster and in memory that grows as N, unless the temperature is below 1/64 or SPA is the expectation of
-///   [`Formulation::Released`].
+/// - In one `[2N, 2N]` matrix of all pairs, while the matrices of autodiff need less than 512 MiB: below 2897
+///   views in f32, below 2048 views in f64.
+/// - In blocks of rows of that matrix for larger batches, or as
+///   [`with_rows_per_block`](Self::with_rows_per_block) asks: the same loss and gradient in memory that grows
+///   as N. The gradient is then computed in `forward`, and only if the projections are tracked by autodiff.
+/// - With the feature `flex`, f32 projections on Burn's CPU backend take loops of our own at any size,
+///   several times faster and in memory that grows as N, unless the temperature is below 1/64 or SPA is the
+///   expectation of [`Formulation::Released`].
 ///
 /// ```
 /// use burn::tensor::{Device, Distribution, Int, Tensor};
@@ -78,20 +79,21 @@ impl MclLoss {
         Self { parameters, attraction, rows_per_block: None }
     }
 
-    /// The same loss in blocks of this many views, whatever the batch and the device: smaller blocks take less memory
-    /// and more time. The number is rounded up to an even one of at least 2.
+    /// The same loss in blocks of this many views, whatever the batch and the device: smaller blocks take
+    /// less memory and more time. The number is rounded up to an even one of at least 2.
     pub fn with_rows_per_block(self, rows: usize) -> Self {
         Self { rows_per_block: Some(rows), ..self }
     }
 
     /// The loss with the exact expectation of SPA over the draw of positives: no randomness.
     ///
-    /// Under [`Formulation::Released`] that is the expectation over the released draw; it drops SPA from the loss
-    /// of a batch in which an image has no partner.
+    /// Under [`Formulation::Released`] that is the expectation over the released draw; it drops SPA from the
+    /// loss of a batch in which an image has no partner.
     ///
-    /// Entry `[image, view]` of `projections` is the projection of that view of that image. From the first views `z1` and
-    /// the second views `z2`, `[images, dim]` each, make them by `Tensor::stack([z1, z2], 1)`, never by `cat` and
-    /// `reshape`, which pairs views of different images; [`forward_views`](Self::forward_views) takes `z1` and `z2`.
+    /// Entry `[image, view]` of `projections` is the projection of that view of that image. From the first
+    /// views `z1` and the second views `z2`, `[images, dim]` each, make them by `Tensor::stack([z1, z2], 1)`,
+    /// never by `cat` and `reshape`, which pairs views of different images;
+    /// [`forward_views`](Self::forward_views) takes `z1` and `z2`.
     ///
     /// # Shapes
     ///
@@ -134,9 +136,9 @@ impl MclLoss {
 
     /// The loss with SPA at given positives, usually drawn by [`sample_positives`](Self::sample_positives).
     ///
-    /// `positives[2 * image + view]` is the index, counted the same way, of the view that attracts this one, or
-    /// `None`: then it adds 0 to SPA and still counts in the mean. That positives have the label of their view, and
-    /// are a draw of the loss's [`Formulation`], is up to the caller.
+    /// `positives[2 * image + view]` is the index, counted the same way, of the view that attracts this one,
+    /// or `None`: then it adds 0 to SPA and still counts in the mean. That positives have the label of their
+    /// view, and are a draw of the loss's [`Formulation`], is up to the caller.
     ///
     /// # Shapes
     ///
@@ -144,8 +146,8 @@ impl MclLoss {
     ///
     /// # Panics
     ///
-    /// As [`forward`](Self::forward), and if there is not one entry per view, or an entry is no view or a view
-    /// of the same image.
+    /// As [`forward`](Self::forward), and if there is not one entry per view, or an entry is no view or a
+    /// view of the same image.
     pub fn forward_with_positives(
         &self,
         projections: Tensor<3>,
@@ -157,8 +159,9 @@ impl MclLoss {
 
     /// The loss with its parts for a log: `total` has a gradient, `ccm` and `spa` are constants.
     ///
-    /// With positives, the loss is that of [`forward_with_positives`](Self::forward_with_positives), without that of
-    /// [`forward`](Self::forward), at the same cost. [`terms`](Self::terms) differentiates the parts too.
+    /// With positives, the loss is that of [`forward_with_positives`](Self::forward_with_positives), without
+    /// that of [`forward`](Self::forward), at the same cost. [`terms`](Self::terms) differentiates the parts
+    /// too.
     ///
     /// # Panics
     ///
@@ -176,7 +179,8 @@ impl MclLoss {
     /// The loss and its parts, each with a gradient of its own: with positives as
     /// [`forward_with_positives`](Self::forward_with_positives), without as [`forward`](Self::forward).
     ///
-    /// In blocks, the gradients of the parts take more time than [`forward_with_parts`](Self::forward_with_parts).
+    /// In blocks, the gradients of the parts take more time than
+    /// [`forward_with_parts`](Self::forward_with_parts).
     ///
     /// # Panics
     ///
@@ -193,15 +197,16 @@ impl MclLoss {
     /// Draws the positives of SPA (Eq. 8) as the loss's [`Formulation`] does, for
     /// [`forward_with_positives`](Self::forward_with_positives). `rng` is a generator of `rand` 0.10.
     ///
-    /// `class[image]` and `aux[image]` are the labels of the images on the host: nothing is read off the device. Give
-    /// `aux` if and only if the [`MclLabels`] have auxiliary labels. The result has two entries per image: entry
-    /// `2 * image + view` is the index, counted the same way, of the positive of that view. Equal labels and equal states
-    /// of `rng` give equal positives.
+    /// `class[image]` and `aux[image]` are the labels of the images on the host: nothing is read off the
+    /// device. Give `aux` if and only if the [`MclLabels`] have auxiliary labels. The result has two entries
+    /// per image: entry `2 * image + view` is the index, counted the same way, of the positive of that view.
+    /// Equal labels and equal states of `rng` give equal positives.
     ///
-    /// - [`Formulation::Paper`]: a view of another image with the same label, uniformly; `None` where no other image has
-    ///   the label.
-    /// - [`Formulation::Released`]: each image takes one partner image with the same label, and its first and second view
-    ///   take the first and second view of the partner. If any image has no partner, all entries are `None`, and SPA is 0.
+    /// - [`Formulation::Paper`]: a view of another image with the same label, uniformly; `None` where no
+    ///   other image has the label.
+    /// - [`Formulation::Released`]: each image takes one partner image with the same label, and its first and
+    ///   second view take the first and second view of the partner. If any image has no partner, all entries
+    ///   are `None`, and SPA is 0.
     ///
     /// # Panics
     ///

@@ -57,8 +57,8 @@ impl Default for NtXentLossConfig {
 
 /// The contrastive loss of `SimCLR`. Made by [`NtXentLossConfig`].
 ///
-/// Scale, zeros and 16-bit types are treated as in [`MclLoss`](crate::MclLoss), and so are large batches: in blocks, in
-/// memory that grows as N.
+/// Scale, zeros and 16-bit types are treated as in [`MclLoss`](crate::MclLoss), and so are large batches: in
+/// blocks, in memory that grows as N.
 #[derive(Module, Debug)]
 pub struct NtXentLoss {
     temperature: f64,
@@ -73,8 +73,8 @@ impl NtXentLoss {
         Self { rows_per_block: Some(rows), ..self }
     }
 
-    /// The mean over all views. From first and second views, make `projections` by `Tensor::stack([z1, z2], 1)`, never by
-    /// `cat` and `reshape`, or take [`forward_views`](Self::forward_views).
+    /// The mean over all views. From first and second views, make `projections` by `Tensor::stack([z1, z2],
+    /// 1)`, never by `cat` and `reshape`, or take [`forward_views`](Self::forward_views).
     ///
     /// # Shapes
     ///
@@ -89,8 +89,8 @@ impl NtXentLoss {
         blockwise::mean(&OfViews { views, largest_logit: self.temperature.recip() }, self.rows_per_block)
     }
 
-    /// [`forward`](Self::forward) of first and second views, `[images, dim]` each: row `i` of both is the projection of
-    /// image `i`.
+    /// [`forward`](Self::forward) of first and second views, `[images, dim]` each: row `i` of both is the
+    /// projection of image `i`.
     ///
     /// # Panics
     ///

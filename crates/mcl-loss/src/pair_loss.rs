@@ -1,4 +1,5 @@
-//! What the contrastive losses have in common: the mean over all views of terms that depend on the pairs of a view.
+//! What the contrastive losses have in common: the mean over all views of terms that depend on the pairs of a
+//! view.
 
 use core::ops::Range;
 

@@ -1,4 +1,5 @@
-//! Pairs of some views of a batch, the rows, with all its 2N views, the columns: what the losses take from them.
+//! Pairs of some views of a batch, the rows, with all its 2N views, the columns: what the losses take from
+//! them.
 
 use burn::tensor::{Bool, Gradients, Tensor};
 

@@ -27,8 +27,8 @@ impl Views {
             "projections have shape [{images}, {views}, {dim}]: expected [images, views = {VIEWS}, dim] with at \
              least one image and dimension"
         );
-        // Exponentials of 16-bit logits lose the loss; a cast is differentiable and costs 2N x dim. Flex32 computes like
-        // f16.
+        // Exponentials of 16-bit logits lose the loss; a cast is differentiable and costs 2N x dim. Flex32
+        // computes like f16.
         let projections = match projections.dtype() {
             DType::F16 | DType::BF16 | DType::Flex32 => projections.cast(DType::F32),
             _ => projections,
@@ -111,11 +111,13 @@ fn unit_rows(rows: Tensor<2>) -> Tensor<2> {
         return flex::unit_rows(rows);
     }
     let magnitude = rows.clone().inner().max_abs_dim(1); // [rows, 1]
-    // Below the smallest normal number a row has no direction left worth keeping, and 1 / magnitude overflows.
+    // Below the smallest normal number a row has no direction left worth keeping, and 1 / magnitude
+    // overflows.
     let vanished = magnitude.clone().lower_scalar(f32::MIN_POSITIVE);
     let magnitude = magnitude.mask_fill(vanished.clone(), 1.0);
     let scaled = rows / magnitude;
-    // At least 1 for rows that have not vanished; the floor keeps the square root differentiable for the others.
+    // At least 1 for rows that have not vanished; the floor keeps the square root differentiable for the
+    // others.
     let norm = scaled.clone().square().sum_dim(1).clamp_min(0.25).sqrt();
     let unit = scaled / norm;
     let dims = unit.dims();

@@ -4,8 +4,8 @@
 //! SupCon = mean_i 1 / |P(i)| sum_{p in P(i)} -log( exp(sim(i, p) / temperature) / sum_{k != i} exp(sim(i, k) / temperature) )
 //! ```
 //!
-//! over all 2N views `i`, where `P(i)` are the other views of the class of `i`, its sibling among them. There is no
-//! further factor of temperatures.
+//! over all 2N views `i`, where `P(i)` are the other views of the class of `i`, its sibling among them. There
+//! is no further factor of temperatures.
 
 use core::ops::Range;
 
@@ -63,8 +63,8 @@ impl Default for SupConLossConfig {
 
 /// The supervised contrastive loss. Made by [`SupConLossConfig`].
 ///
-/// Scale, zeros and 16-bit types are treated as in [`MclLoss`](crate::MclLoss), and so are large batches: in blocks, in
-/// memory that grows as N.
+/// Scale, zeros and 16-bit types are treated as in [`MclLoss`](crate::MclLoss), and so are large batches: in
+/// blocks, in memory that grows as N.
 #[derive(Module, Debug)]
 pub struct SupConLoss {
     temperature: f64,
@@ -79,8 +79,8 @@ impl SupConLoss {
         Self { rows_per_block: Some(rows), ..self }
     }
 
-    /// The mean over all views. From first and second views, make `projections` by `Tensor::stack([z1, z2], 1)`, never by
-    /// `cat` and `reshape`, or take [`forward_views`](Self::forward_views).
+    /// The mean over all views. From first and second views, make `projections` by `Tensor::stack([z1, z2],
+    /// 1)`, never by `cat` and `reshape`, or take [`forward_views`](Self::forward_views).
     ///
     /// # Shapes
     ///
@@ -99,8 +99,8 @@ impl SupConLoss {
         blockwise::mean(&loss, self.rows_per_block)
     }
 
-    /// [`forward`](Self::forward) of first and second views, `[images, dim]` each: row `i` of both is the projection of
-    /// image `i`.
+    /// [`forward`](Self::forward) of first and second views, `[images, dim]` each: row `i` of both is the
+    /// projection of image `i`.
     ///
     /// # Panics
     ///

@@ -1,4 +1,5 @@
-//! Inputs at the edge: tiny temperatures, rows of any scale, zeros, lonely classes, 16-bit types, bad arguments.
+//! Inputs at the edge: tiny temperatures, rows of any scale, zeros, lonely classes, 16-bit types, bad
+//! arguments.
 
 mod common;
 
@@ -199,7 +200,8 @@ fn lonely_classes_add_nothing_to_spa() {
             }
         }
     }
-    // A single image has only its own views: CCM is (alpha - 1 / temperature) times their similarity in the paper.
+    // A single image has only its own views: CCM is (alpha - 1 / temperature) times their similarity in the
+    // paper.
     let loss = MclLossConfig::new().init();
     let (value, _) = single.evaluate(DType::F64, |p| loss.forward(p, &single.labels()));
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();

@@ -54,7 +54,8 @@ impl Case {
             .init()
     }
 
-    /// The named loss of the reference as this crate computes it, in blocks of so many rows if they are given.
+    /// The named loss of the reference as this crate computes it, in blocks of so many rows if they are
+    /// given.
     fn loss(&self, name: &str, rows: Option<usize>, projections: Tensor<3>) -> Tensor<1> {
         let labels = self.batch().labels();
         let positives = self.positives();

@@ -291,8 +291,8 @@ proptest! {
     }
 }
 
-/// Every label has three images: each view has the same number of positives, and the mean over all of them, taken
-/// in turn, is the expectation.
+/// Every label has three images: each view has the same number of positives, and the mean over all of them,
+/// taken in turn, is the expectation.
 #[test]
 fn sampled_spa_averages_to_the_expectation() {
     let images = 12;

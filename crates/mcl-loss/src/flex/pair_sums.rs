@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{log_sum_exp::VANISHING, views::VIEWS};
 
-/// Parts of the sums, each of every so many tiles, that are computed side by side and added in order: as many on any
-/// machine, so that the bits of the sums do not depend on it.
+/// Parts of the sums, each of every so many tiles, that are computed side by side and added in order: as many
+/// on any machine, so that the bits of the sums do not depend on it.
 const PARTS: usize = 32;
 
 /// What the gradient needs of the sums: it grows as the number of views.
@@ -31,8 +31,8 @@ pub(super) struct PairSums {
 }
 
 impl PairSums {
-    /// Returns also the terms of each view, `[3, views]`: the logarithm of its sum over other images, its expected SPA
-    /// as published, and its similarity to its sibling.
+    /// Returns also the terms of each view, `[3, views]`: the logarithm of its sum over other images, its
+    /// expected SPA as published, and its similarity to its sibling.
     pub(super) fn new(unit: &Flat, labels: Arc<Labels>, arch: Arch) -> (Self, Flat) {
         let unit = dense(unit);
         let [views, dim] = unit.shape().dims();
@@ -58,7 +58,8 @@ impl PairSums {
             sums.iter_mut().zip(of_part).for_each(|(sums, of_part)| *sums += of_part);
         }
         let terms = sums.iter().zip(&labels.positives).map(|(sums, &positives)| {
-            // Of a single image there are no others: as the logarithm of a sum that vanishes beside any true one.
+            // Of a single image there are no others: as the logarithm of a sum that vanishes beside any true
+            // one.
             let nothing = -f64::from(labels.weights.other_class) - VANISHING;
             let log_others = if sums.others == 0.0 { nothing } else { sums.others.ln() };
             let mean = sums.attraction / f64::from(positives.max(1));

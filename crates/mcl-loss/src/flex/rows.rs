@@ -137,7 +137,8 @@ impl WithSimd for SumTile<'_> {
     }
 }
 
-/// The sums of a row over a block, without the first `earlier` columns; the pairs are added to the sums of the columns.
+/// The sums of a row over a block, without the first `earlier` columns; the pairs are added to the sums of
+/// the columns.
 #[inline(always)]
 fn sum(
     pairs: &mut [f32; DEPTH],
@@ -253,8 +254,8 @@ impl WithSimd for GradientTile<'_> {
     }
 }
 
-/// Turns the similarities of a row into the derivatives towards them, those of the row and of the column together:
-/// masks and similarities are symmetric, and so a pair counts in the sums of both.
+/// Turns the similarities of a row into the derivatives towards them, those of the row and of the column
+/// together: masks and similarities are symmetric, and so a pair counts in the sums of both.
 #[inline(always)]
 fn differentiate(
     pairs: &mut [f32],

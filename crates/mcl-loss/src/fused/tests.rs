@@ -1,4 +1,5 @@
-//! The terms and their gradients against one matrix of all pairs in f64, and against themselves on other threads.
+//! The terms and their gradients against one matrix of all pairs in f64, and against themselves on other
+//! threads.
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use pulp::Arch;

@@ -5,11 +5,11 @@
 //! ```
 //!
 //! over all 2N views `i`, where `p` is drawn uniformly from the views of other images with the label of `i`
-//! (class, and auxiliary label if there is one). A view without such a `p` adds 0. [`sampled`] takes the draw from
-//! outside; [`expected`] averages over all draws in closed form.
+//! (class, and auxiliary label if there is one). A view without such a `p` adds 0. [`sampled`] takes the draw
+//! from outside; [`expected`] averages over all draws in closed form.
 //!
-//! In the released code the sum differs by three terms ([`released`]), and the draw pairs images, first view with
-//! first view.
+//! In the released code the sum differs by three terms ([`released`]), and the draw pairs images, first view
+//! with first view.
 
 pub(crate) mod expected;
 mod released;

@@ -10,8 +10,8 @@ use burn::tensor::Tensor;
 
 use crate::parameters::Parameters;
 
-/// The logarithm of the denominators of some pairs `(i, p)`, from the sum over other images of `i`, `sim(i, p)` and
-/// `m(i, p)`: all tensors have the shape of those pairs.
+/// The logarithm of the denominators of some pairs `(i, p)`, from the sum over other images of `i`, `sim(i,
+/// p)` and `m(i, p)`: all tensors have the shape of those pairs.
 pub(super) fn log_sum(
     parameters: &Parameters,
     log_others: Tensor<2>,

@@ -10,9 +10,9 @@ use crate::{
 
 /// The terms of some views, the rows, `[rows, 1]`.
 ///
-/// `log_others` `[rows, 1]` is the logarithm of the sum over other images; then come the labels of the rows and of all
-/// views; `positives` are those of the rows, and `similarity` `[rows, 1]` the similarities to them, as the formulation
-/// has them.
+/// `log_others` `[rows, 1]` is the logarithm of the sum over other images; then come the labels of the rows
+/// and of all views; `positives` are those of the rows, and `similarity` `[rows, 1]` the similarities to
+/// them, as the formulation has them.
 pub(crate) fn per_view(
     parameters: &Parameters,
     log_others: &Tensor<2>,
