@@ -162,8 +162,15 @@ fn find_cifar10(given: Option<&PathBuf>) -> Option<PathBuf> {
     let there = given.is_some() || root.join("cifar-10-batches-bin").is_dir();
     #[cfg(feature = "download")]
     let there = there || {
-        use data::download::{Published, ensure};
-        let fetched = ensure(Published::Cifar10, &root).and_then(|()| ensure(Published::Cifar100, &root));
+        use data::download::{Event, Published, ensure_observed};
+        let show = |event: Event<'_>| match event {
+            Event::Received { file, bytes, total } => {
+                eprint!("\r{file}: {} of {} MB", bytes / 1_000_000, total / 1_000_000)
+            }
+            _ => eprintln!("another process is downloading: waiting for it"),
+        };
+        let ensure = |set| ensure_observed(set, &root, &show);
+        let fetched = ensure(Published::Cifar10).and_then(|()| ensure(Published::Cifar100));
         fetched.inspect_err(|error| eprintln!("{error}")).is_ok()
     };
     there.then_some(root)
