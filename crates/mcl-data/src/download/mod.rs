@@ -5,6 +5,7 @@
 //! extracted.
 
 mod catalog;
+mod event;
 mod part;
 mod transfer;
 mod verify;
@@ -13,6 +14,7 @@ use std::fs;
 use std::path::Path;
 
 pub use catalog::Published;
+pub use event::Event;
 
 use crate::DataError;
 use crate::files::archive;
@@ -67,26 +69,6 @@ pub fn ensure_observed(
     observer: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<(), DataError> {
     ensure_resource(&set.resource(), root, &Patience::default(), observer)
-}
-
-/// What a download is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Event<'a> {
-    /// Another process is downloading the file.
-    Waiting {
-        /// Name of the file.
-        file: &'a str,
-    },
-    /// So much of the file is on disk, what an earlier run left included. Sent several times a second.
-    Received {
-        /// Name of the file.
-        file: &'a str,
-        /// Bytes on disk.
-        bytes: u64,
-        /// Bytes of the whole file.
-        total: u64,
-    },
 }
 
 fn ensure_resource(

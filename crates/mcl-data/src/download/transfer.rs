@@ -13,8 +13,9 @@ use ureq::Agent;
 use ureq::http::StatusCode;
 
 use super::catalog::Resource;
+use super::event::{Event, Observer};
 use super::part::Part;
-use super::{Event, verify};
+use super::verify;
 use crate::DataError;
 
 /// How to behave towards a server.
@@ -51,9 +52,6 @@ impl From<DataError> for Failure {
         Self::Local(error)
     }
 }
-
-/// Is told how the download goes on.
-pub(super) type Observer<'a> = &'a (dyn Fn(Event<'_>) + Sync);
 
 /// Downloads `resource` into `root`, or waits for another process that does. Returns the path of the verified file.
 pub(super) fn download(
