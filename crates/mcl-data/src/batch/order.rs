@@ -11,7 +11,14 @@ use rand_chacha::ChaCha8Rng;
 pub(super) struct Order {
     len: usize,
     seed: u64,
-    latest: Arc<Mutex<Option<(usize, Arc<Vec<usize>>)>>>,
+    latest: Arc<Mutex<Option<Epoch>>>,
+}
+
+/// The order of one epoch.
+#[derive(Debug)]
+struct Epoch {
+    number: usize,
+    order: Arc<Vec<usize>>,
 }
 
 impl Order {
@@ -24,10 +31,10 @@ impl Order {
         // The value is replaced as a whole: a thread that panicked left a good one.
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         match &*latest {
-            Some((found, order)) if *found == epoch => order.clone(),
+            Some(latest) if latest.number == epoch => latest.order.clone(),
             _ => {
                 let order = Arc::new(shuffled(self.len, self.seed, epoch));
-                *latest = Some((epoch, order.clone()));
+                *latest = Some(Epoch { number: epoch, order: order.clone() });
                 order
             }
         }
