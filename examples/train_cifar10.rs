@@ -122,7 +122,8 @@ fn run() -> Result<(), Box<dyn Error>> {
     let model = trainer.observer(interrupt::unless_stopped(&interrupt::STOP)).fit(&sets.train)?;
     interrupt::STOP.store(true, Relaxed);
 
-    let detector = Detector::fit(&model, config.model.clone(), &sets.train, &sets.held_out, judging, Terminal)?;
+    let detector =
+        Detector::fit(&model, config.model.clone(), &sets.train, &sets.held_out, judging, Terminal)?;
     let detector = detector.with_train_config(config.clone());
     detector.save(settings.run.join("detector"))?;
     let test = Part::of(&detector, "test", &sets.test)?;
@@ -165,8 +166,15 @@ fn find_cifar10(given: Option<&PathBuf>) -> Option<PathBuf> {
     let there = given.is_some() || root.join("cifar-10-batches-bin").is_dir();
     #[cfg(feature = "download")]
     let there = there || {
-        use data::download::{Published, ensure};
-        let fetched = ensure(Published::Cifar10, &root).and_then(|()| ensure(Published::Cifar100, &root));
+        use data::download::{Event, Published, ensure_observed};
+        let show = |event: Event<'_>| match event {
+            Event::Received { file, bytes, total } => {
+                eprint!("\r{file}: {} of {} MB", bytes / 1_000_000, total / 1_000_000)
+            }
+            _ => eprintln!("another process is downloading: waiting for it"),
+        };
+        let ensure = |set| ensure_observed(set, &root, &show);
+        let fetched = ensure(Published::Cifar10).and_then(|()| ensure(Published::Cifar100));
         fetched.inspect_err(|error| eprintln!("{error}")).is_ok()
     };
     there.then_some(root)

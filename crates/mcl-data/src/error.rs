@@ -62,6 +62,20 @@ pub enum DataError {
         hint: &'static str,
     },
 
+    /// A file with fewer or more images than the published set.
+    #[error(
+        "{} has {found} images instead of {expected}: it is a part of the set, or not the set; load_partial takes parts",
+        path.display()
+    )]
+    ImageCount {
+        /// The file.
+        path: PathBuf,
+        /// Images in the file.
+        found: usize,
+        /// Images in the published file.
+        expected: usize,
+    },
+
     /// A label that the data set does not have.
     #[error(
         "{}: label {label} at byte {offset} is out of range, there are {classes} classes",

@@ -1,12 +1,13 @@
 //! The operations against torchvision.
 //!
-//! `golden/augment.json` holds two 32 x 32 images of 8 bits and what torchvision 0.2x made of them as float tensors in [0, 1]
+//! `golden/augment.json` holds two 32 x 32 images of 8 bits and what torchvision made of them as float tensors in [0, 1]
 //! (antialias on), in units of 1e-5.
 
 use mcl_data::augment::ops::{self, Image};
 use serde_json::Value;
 
-const TOLERANCE: f32 = 2e-3;
+/// In f32 the two round differently; the file holds five digits.
+const TOLERANCE: f32 = 2e-5;
 
 fn ints(value: &Value) -> Vec<i64> {
     value.as_array().unwrap().iter().map(|v| v.as_i64().unwrap()).collect()
@@ -39,7 +40,6 @@ fn apply(op: &str, params: &Value, image: &Image) -> Image {
 fn operations_match_torchvision() {
     let golden: Value = serde_json::from_str(include_str!("golden/augment.json")).unwrap();
     let mut compared = 0;
-    let mut worst = 0.0f32;
     for case in golden.as_array().unwrap() {
         let pixels: Vec<u8> =
             ints(&case["image_u8_chw"]).into_iter().map(|v| u8::try_from(v).unwrap()).collect();
@@ -52,11 +52,9 @@ fn operations_match_torchvision() {
             for (i, (found, expected)) in found.pixels().iter().zip(expected).enumerate() {
                 let difference = (found - expected as f32 * 1e-5).abs();
                 assert!(difference <= TOLERANCE, "{op} {params}: value {i} is {found}, not {expected}e-5");
-                worst = worst.max(difference);
             }
             compared += 1;
         }
     }
     assert_eq!(compared, 36);
-    assert!(worst < 2e-5, "within the tolerance, but further away than rounding explains: {worst}");
 }

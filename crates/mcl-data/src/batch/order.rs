@@ -6,15 +6,19 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-/// An epoch and its order.
-type Epoch = (usize, Arc<Vec<usize>>);
-
 /// The orders of all epochs; the latest one is kept. Clones share that one.
 #[derive(Debug, Clone)]
 pub(super) struct Order {
     len: usize,
     seed: u64,
     latest: Arc<Mutex<Option<Epoch>>>,
+}
+
+/// The order of one epoch.
+#[derive(Debug)]
+struct Epoch {
+    number: usize,
+    order: Arc<Vec<usize>>,
 }
 
 impl Order {
@@ -27,10 +31,10 @@ impl Order {
         // The value is replaced as a whole: a thread that panicked left a good one.
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         match &*latest {
-            Some((found, order)) if *found == epoch => order.clone(),
+            Some(latest) if latest.number == epoch => latest.order.clone(),
             _ => {
                 let order = Arc::new(shuffled(self.len, self.seed, epoch));
-                *latest = Some((epoch, order.clone()));
+                *latest = Some(Epoch { number: epoch, order: order.clone() });
                 order
             }
         }

@@ -5,6 +5,8 @@
 //! extracted.
 
 mod catalog;
+mod event;
+mod part;
 mod transfer;
 mod verify;
 
@@ -12,14 +14,16 @@ use std::fs;
 use std::path::Path;
 
 pub use catalog::Published;
+pub use event::Event;
 
 use crate::DataError;
-use crate::files::archive::{self, Staging};
+use crate::files::archive;
+use crate::files::staging::Staging;
 use catalog::Resource;
 use transfer::Patience;
 
 /// Makes sure that a published set is under `root`, where the loaders find it: verifies what is there, downloads and
-/// extracts what is not. An interrupted download is resumed. Shows a progress bar if standard error is a terminal.
+/// extracts what is not. An interrupted download is resumed. If another process downloads the same file, waits for it.
 ///
 /// Files that were put there by hand are left alone: an extracted folder is used as it is (its loader checks it), an
 /// archive or a `.mat` file has to be the published one.
@@ -41,10 +45,38 @@ use transfer::Patience;
 /// # Ok::<(), mcl_data::DataError>(())
 /// ```
 pub fn ensure(set: Published, root: &Path) -> Result<(), DataError> {
-    ensure_resource(&set.resource(), root, &Patience::default())
+    ensure_observed(set, root, &|_| {})
 }
 
-fn ensure_resource(resource: &Resource, root: &Path, patience: &Patience) -> Result<(), DataError> {
+/// As [`ensure`], and tells `observer` how the download goes on.
+///
+/// # Errors
+/// As [`ensure`].
+///
+/// ```no_run
+/// use mcl_data::download::{self, Event, Published};
+///
+/// download::ensure_observed(Published::SvhnTest, "data".as_ref(), &|event| match event {
+///     Event::Received { file, bytes, total } => eprint!("\r{file}: {} of {} MB", bytes / 1_000_000, total / 1_000_000),
+///     Event::Waiting { file } => eprintln!("another process is downloading {file}: waiting for it"),
+///     _ => {}
+/// })?;
+/// # Ok::<(), mcl_data::DataError>(())
+/// ```
+pub fn ensure_observed(
+    set: Published,
+    root: &Path,
+    observer: &(dyn Fn(Event<'_>) + Sync),
+) -> Result<(), DataError> {
+    ensure_resource(&set.resource(), root, &Patience::default(), observer)
+}
+
+fn ensure_resource(
+    resource: &Resource,
+    root: &Path,
+    patience: &Patience,
+    observer: &(dyn Fn(Event<'_>) + Sync),
+) -> Result<(), DataError> {
     let folder = resource.folder.as_ref().map(|folder| (root.join(&folder.name), folder));
     if let Some((path, folder)) = folder.as_ref().filter(|(path, _)| path.is_dir()) {
         return verify::check_sums(path, &folder.files);
@@ -54,7 +86,7 @@ fn ensure_resource(resource: &Resource, root: &Path, patience: &Patience) -> Res
         let mut found = fs::File::open(&file).map_err(DataError::io("read", &file))?;
         verify::check(&file, &mut found, resource, "remove it and run again to download it anew")?;
     } else {
-        transfer::download(resource, root, patience)?;
+        transfer::download(resource, root, patience, observer)?;
     }
     match folder {
         Some((path, folder)) => extract(&file, &folder.name, &path),

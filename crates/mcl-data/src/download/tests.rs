@@ -168,7 +168,7 @@ fn run(acts: &[Act], before: Option<&[u8]>) -> (Server, tempfile::TempDir, Resul
     if let Some(bytes) = before {
         fs::write(root.path().join("set.bin.part"), bytes).unwrap();
     }
-    let result = ensure_resource(&resource(&server, &content), root.path(), &QUICK);
+    let result = ensure_resource(&resource(&server, &content), root.path(), &QUICK, &|_| {});
     if result.is_ok() {
         assert_eq!(names(root.path()), ["set.bin"]);
         assert!(fs::read(root.path().join("set.bin")).unwrap() == content);
@@ -194,15 +194,15 @@ fn a_file_is_downloaded_once_and_verified_when_found() {
     let (server, root, result) = run(&[Act::Serve], None);
     result.unwrap();
     let wanted = resource(&server, &content());
-    ensure_resource(&wanted, root.path(), &QUICK).unwrap();
+    ensure_resource(&wanted, root.path(), &QUICK, &|_| {}).unwrap();
     assert_eq!(server.ranges(), [None], "the second time it is found");
 
     let mut rotten = content();
     rotten[1000] ^= 1;
     fs::write(root.path().join("set.bin"), &rotten).unwrap();
-    assert!(matches!(ensure_resource(&wanted, root.path(), &QUICK), Err(DataError::Hash { .. })));
+    assert!(matches!(ensure_resource(&wanted, root.path(), &QUICK, &|_| {}), Err(DataError::Hash { .. })));
     fs::write(root.path().join("set.bin"), &rotten[..500]).unwrap();
-    let error = ensure_resource(&wanted, root.path(), &QUICK).unwrap_err();
+    let error = ensure_resource(&wanted, root.path(), &QUICK, &|_| {}).unwrap_err();
     assert!(matches!(error, DataError::FileSize { found: 500, .. }), "{error}");
     assert_eq!(server.ranges().len(), 1);
 }
@@ -251,7 +251,7 @@ fn a_silent_server_is_left_and_asked_again() {
     let (content, root) = (content(), tempfile::tempdir().unwrap());
     let server = Server::start(&content, &[Act::Hang(1000), Act::Serve]);
     let impatient = Patience { attempts: 10, silence: Duration::from_millis(200), ..QUICK };
-    ensure_resource(&resource(&server, &content), root.path(), &impatient).unwrap();
+    ensure_resource(&resource(&server, &content), root.path(), &impatient, &|_| {}).unwrap();
     let ranges = server.ranges();
     assert_eq!(ranges[0], None);
     assert!(ranges[1].is_some(), "{ranges:?}");
@@ -297,7 +297,7 @@ fn offline_says_what_to_put_where() {
     let root = tempfile::tempdir().unwrap();
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap(); // closed again by now
     let server = Server { url: format!("http://{closed}/set.bin"), ranges: Arc::default() };
-    let error = ensure_resource(&resource(&server, b"x"), root.path(), &QUICK).unwrap_err();
+    let error = ensure_resource(&resource(&server, b"x"), root.path(), &QUICK, &|_| {}).unwrap_err();
     let text = error.to_string();
     let path = root.path().join("set.bin");
     assert!(
@@ -306,14 +306,75 @@ fn offline_says_what_to_put_where() {
     );
 }
 
-#[test]
-fn two_downloads_of_one_file_do_not_mix() {
+/// Runs a download while another one holds the lock; `end` ends that one. Returns the ranges that the server was asked
+/// for.
+fn second_download(end: impl FnOnce(&Path, fs::File)) -> Vec<Option<String>> {
     let (content, root) = (content(), tempfile::tempdir().unwrap());
     let server = Server::start(&content, &[Act::Serve]);
-    let held = fs::File::create(root.path().join("set.bin.part")).unwrap();
+    let part = root.path().join("set.bin.part");
+    let held = fs::File::create(&part).unwrap();
     held.lock().unwrap();
-    let error = ensure_resource(&resource(&server, &content), root.path(), &QUICK).unwrap_err();
-    assert!(error.to_string().contains("another process"), "{error}");
+    let (sender, waiting) = std::sync::mpsc::channel();
+    let sender = Mutex::new(sender);
+    let observer = move |event: Event<'_>| {
+        if event == (Event::Waiting { file: "set.bin" }) {
+            sender.lock().unwrap().send(()).unwrap();
+        }
+    };
+    std::thread::scope(|scope| {
+        let wanted = resource(&server, &content);
+        let root = root.path();
+        let second = scope.spawn(move || ensure_resource(&wanted, root, &QUICK, &observer));
+        waiting.recv_timeout(Duration::from_secs(20)).expect("the second download says that it waits");
+        assert!(!second.is_finished());
+        end(&part, held);
+        second.join().unwrap().unwrap();
+    });
+    assert_eq!(names(root.path()), ["set.bin"]);
+    assert!(fs::read(root.path().join("set.bin")).unwrap() == content);
+    server.ranges()
+}
+
+#[test]
+fn a_second_download_waits_and_finds_the_file() {
+    let ranges = second_download(|part, mut held| {
+        held.write_all(&content()).unwrap();
+        fs::rename(part, part.with_extension("")).unwrap();
+        drop(held);
+    });
+    assert!(ranges.is_empty(), "the file was downloaded again");
+}
+
+#[test]
+fn a_second_download_goes_on_where_the_first_one_stopped() {
+    let ranges = second_download(|_, mut held| {
+        held.write_all(&content()[..1000]).unwrap();
+        drop(held);
+    });
+    assert_eq!(ranges, [Some("bytes=1000-".to_string())]);
+}
+
+#[test]
+fn a_second_download_does_not_write_to_the_file_that_the_first_one_removed() {
+    let ranges = second_download(|part, held| {
+        fs::remove_file(part).unwrap();
+        drop(held);
+    });
+    assert_eq!(ranges, [None]);
+}
+
+#[test]
+fn the_observer_sees_every_byte_arrive() {
+    let (content, root) = (content(), tempfile::tempdir().unwrap());
+    let server = Server::start(&content, &[Act::BreakAfter(100_000), Act::Serve]);
+    let seen = Mutex::new(Vec::new());
+    let observer = |event: Event<'_>| match event {
+        Event::Received { file: "set.bin", bytes, total: 300_000 } => seen.lock().unwrap().push(bytes),
+        other => panic!("{other:?}"),
+    };
+    ensure_resource(&resource(&server, &content), root.path(), &QUICK, &observer).unwrap();
+    let seen = seen.into_inner().unwrap();
+    assert!(seen.is_sorted() && seen.contains(&100_000) && seen.last() == Some(&300_000), "{seen:?}");
 }
 
 #[test]
@@ -328,7 +389,7 @@ fn archives_are_extracted_and_checked_again() {
     wanted.file = "set.tar.gz".into();
     wanted.folder =
         Some(catalog::Folder { name: "batches".into(), files: vec!["one.bin".into(), "two.bin".into()] });
-    let ensure = || ensure_resource(&wanted, root.path(), &QUICK);
+    let ensure = || ensure_resource(&wanted, root.path(), &QUICK, &|_| {});
     ensure().unwrap();
     assert_eq!(names(root.path()), ["batches", "set.tar.gz"]);
     assert_eq!(names(&root.path().join("batches")), ["SHA256SUMS", "one.bin", "two.bin"]);

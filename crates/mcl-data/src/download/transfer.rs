@@ -4,16 +4,17 @@
 //! is never a piece of one. A broken connection is retried from where it broke; a server that ignores `Range` starts the
 //! file anew; a file that is complete and wrong is removed.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use ureq::Agent;
 use ureq::http::StatusCode;
 
 use super::catalog::Resource;
+use super::event::{Event, Observer};
+use super::part::Part;
 use super::verify;
 use crate::DataError;
 
@@ -33,6 +34,9 @@ impl Default for Patience {
     }
 }
 
+/// Time between two reports of the bytes received.
+const BETWEEN_EVENTS: Duration = Duration::from_millis(100);
+
 /// Why an attempt ended before the file was complete.
 enum Failure {
     /// Worth another attempt.
@@ -49,13 +53,26 @@ impl From<DataError> for Failure {
     }
 }
 
-/// Downloads `resource` into `root`. Returns the path of the verified file.
-pub(super) fn download(resource: &Resource, root: &Path, patience: &Patience) -> Result<PathBuf, DataError> {
+/// Downloads `resource` into `root`, or waits for another process that does. Returns the path of the verified file.
+pub(super) fn download(
+    resource: &Resource,
+    root: &Path,
+    patience: &Patience,
+    observer: Observer<'_>,
+) -> Result<PathBuf, DataError> {
     let target = root.join(&resource.file);
     let give_up =
         |reason: String| DataError::Download { url: resource.url.clone(), reason, place_at: target.clone() };
     fs::create_dir_all(root).map_err(DataError::io("create", root))?;
-    let mut part = Part::open(&root.join(format!("{}.part", resource.file)), give_up)?;
+    let waiting = || observer(Event::Waiting { file: &resource.file });
+    let mut part = Part::open(&root.join(format!("{}.part", resource.file)), waiting)?;
+    // Under the lock: whoever had it before has finished, and may have done the work.
+    if target.exists() {
+        part.remove_if_empty()?;
+        let mut found = fs::File::open(&target).map_err(DataError::io("read", &target))?;
+        verify::check(&target, &mut found, resource, "remove it and run again to download it anew")?;
+        return Ok(target);
+    }
     let agent: Agent = Agent::config_builder()
         .http_status_as_error(false)
         .timeout_resolve(Some(patience.silence))
@@ -65,10 +82,9 @@ pub(super) fn download(resource: &Resource, root: &Path, patience: &Patience) ->
         .user_agent(concat!("mcl-data/", env!("CARGO_PKG_VERSION")))
         .build()
         .into();
-    let bar = progress_bar(resource);
     let mut may_be_of_another_file = part.length > 0;
     loop {
-        fetch_rest(&agent, resource, &mut part, patience, &bar, give_up)?;
+        fetch_rest(&agent, resource, &mut part, patience, observer, give_up)?;
         part.file.sync_all().map_err(DataError::io("write", &part.path))?;
         let hint = "it has been removed; if this persists, the publisher changed it";
         // Through the handle that holds the lock: where locks are mandatory, another could not read.
@@ -84,7 +100,6 @@ pub(super) fn download(resource: &Resource, root: &Path, patience: &Patience) ->
         may_be_of_another_file = false;
     }
     fs::rename(&part.path, &target).map_err(DataError::io("create", &target))?;
-    bar.finish_and_clear();
     Ok(target)
 }
 
@@ -94,7 +109,7 @@ fn fetch_rest(
     resource: &Resource,
     part: &mut Part,
     patience: &Patience,
-    bar: &ProgressBar,
+    observer: Observer<'_>,
     give_up: impl Fn(String) -> DataError,
 ) -> Result<(), DataError> {
     if part.length > resource.size {
@@ -103,7 +118,7 @@ fn fetch_rest(
     let mut failures = 0;
     while part.length < resource.size {
         let before = part.length;
-        match attempt(agent, resource, part, bar) {
+        match attempt(agent, resource, part, observer) {
             Ok(()) => {}
             Err(Failure::Local(error)) => return Err(error),
             Err(Failure::Lasting(reason)) => return Err(give_up(reason)),
@@ -123,7 +138,12 @@ fn fetch_rest(
 }
 
 /// One request for what is missing.
-fn attempt(agent: &Agent, resource: &Resource, part: &mut Part, bar: &ProgressBar) -> Result<(), Failure> {
+fn attempt(
+    agent: &Agent,
+    resource: &Resource,
+    part: &mut Part,
+    observer: Observer<'_>,
+) -> Result<(), Failure> {
     let mut request = agent.get(&resource.url);
     if part.length > 0 {
         request = request.header("Range", format!("bytes={}-", part.length));
@@ -165,8 +185,12 @@ fn attempt(agent: &Agent, resource: &Resource, part: &mut Part, bar: &ProgressBa
     // One byte more than is missing tells a file that is too long.
     let mut body = response.into_body().into_reader().take(missing + 1);
     let mut buffer = vec![0; 1 << 16];
+    let mut told = None;
     loop {
-        bar.set_position(part.length);
+        if told.is_none_or(|told: Instant| told.elapsed() >= BETWEEN_EVENTS) || part.length == resource.size {
+            observer(Event::Received { file: &resource.file, bytes: part.length, total: resource.size });
+            told = Some(Instant::now());
+        }
         match body.read(&mut buffer) {
             Ok(0) if part.length < resource.size => {
                 return Err(Failure::Passing(format!("the connection ended after {} bytes", part.length)));
@@ -179,71 +203,5 @@ fn attempt(agent: &Agent, resource: &Resource, part: &mut Part, bar: &ProgressBa
             Ok(n) => part.append(&buffer[..n])?,
             Err(error) => return Err(Failure::Passing(error.to_string())),
         }
-    }
-}
-
-/// The unfinished file, locked against other processes that download it.
-struct Part {
-    path: PathBuf,
-    file: File,
-    length: u64,
-}
-
-impl Part {
-    fn open(path: &Path, give_up: impl Fn(String) -> DataError) -> Result<Self, DataError> {
-        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
-        let mut file = open.map_err(DataError::io("create", path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(give_up(format!("another process is downloading it to {}", path.display())));
-            }
-            // A file system without locks: go on without.
-            Err(TryLockError::Error(error)) if is_without_locks(&error) => {}
-            Err(TryLockError::Error(error)) => return Err(DataError::io("lock", path)(error)),
-        }
-        let length = file.seek(SeekFrom::End(0)).map_err(DataError::io("read", path))?;
-        Ok(Self { path: path.to_path_buf(), file, length })
-    }
-
-    fn restart(&mut self) -> Result<(), DataError> {
-        self.file.set_len(0).map_err(DataError::io("truncate", &self.path))?;
-        self.file.rewind().map_err(DataError::io("truncate", &self.path))?;
-        self.length = 0;
-        Ok(())
-    }
-
-    fn append(&mut self, bytes: &[u8]) -> Result<(), DataError> {
-        self.file.write_all(bytes).map_err(DataError::io("write", &self.path))?;
-        self.length += bytes.len() as u64;
-        Ok(())
-    }
-}
-
-/// Whether a file system has no locks, rather than that one is held. NFS without its lock daemon answers ENOLCK, which
-/// has no kind of its own.
-fn is_without_locks(error: &io::Error) -> bool {
-    // The second is that of macOS and the BSDs.
-    const ENOLCK: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 37 } else { 77 };
-    error.kind() == io::ErrorKind::Unsupported || (cfg!(unix) && error.raw_os_error() == Some(ENOLCK))
-}
-
-/// On standard error, and only if that is a terminal.
-fn progress_bar(resource: &Resource) -> ProgressBar {
-    let template = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(resource.size).with_style(style).with_message(resource.file.clone())
-}
-
-#[cfg(all(test, target_os = "linux"))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn file_systems_without_locks_are_told_from_locked_files() {
-        let by = |code| is_without_locks(&io::Error::from_raw_os_error(code));
-        let (enolck, enosys, eopnotsupp, eacces, ewouldblock) = (37, 38, 95, 13, 11);
-        assert!(by(enolck) && by(enosys) && by(eopnotsupp));
-        assert!(!by(eacces) && !by(ewouldblock));
     }
 }

@@ -1,8 +1,12 @@
-//! Numeric arrays of MATLAB 5 files, read by the `matfile` crate behind a guard.
+//! Numeric arrays of MATLAB 5 files (MAT-File Format, MathWorks, version 5), without trust in a single length.
 //!
-//! On its own that crate inflates without bound, follows compressed data inside compressed data, reports to standard
-//! output, and takes a truncated file for one with fewer variables. So the list of variables is walked here, those asked
-//! for are inflated here (flate2, with a limit) and their shapes checked; `matfile` then sees one plain variable at a time.
+//! ```text
+//! file      128 bytes of header, then variables
+//! variable  tag (type u32, size u32), then its content; type 15: the content is a whole variable, zlib
+//! array     parts, each with a tag and filled up to 8 bytes: flags, dimensions, name, real numbers[, imaginary ones]
+//! ```
+//!
+//! Only the arrays asked for are inflated, within a limit. Numbers may be stored in a smaller type than their array's.
 
 use std::borrow::Cow;
 use std::io::Read;
@@ -19,10 +23,21 @@ const MAX_BYTES: u64 = 2 << 30;
 /// First bytes of a variable, which tell its class, its dimensions and its name.
 const HEAD: u64 = 4096;
 
-/// An array, and where its variable starts in the file.
+/// An array of numbers.
 pub(crate) struct Variable {
+    /// Where it starts in the file.
     pub(crate) offset: u64,
-    pub(crate) array: matfile::Array,
+    pub(crate) name: String,
+    pub(crate) dimensions: Vec<usize>,
+    pub(crate) numbers: Numbers,
+}
+
+/// The numbers of an array, the first dimension running fastest.
+pub(crate) enum Numbers {
+    Bytes(Vec<u8>),
+    Doubles(Vec<f64>),
+    /// Of another class, or complex: nothing that is read here.
+    Other,
 }
 
 /// The numeric arrays of the file that are called one of `names`; nothing else is unpacked.
@@ -82,13 +97,9 @@ fn read_within(limit: u64, path: &Path, names: &[&str]) -> Result<Vec<Variable>,
             let taken = bytes.max(element.len() as u64);
             let too_much = || over_limit(path, "variables", limit - left + taken, limit);
             left = left.checked_sub(taken).ok_or_else(too_much)?;
-            check_parts(&element).map_err(|reason| corrupt(offset, reason))?;
-            let mut parsed = matfile::MatFile::parse(file_header.chain(&element[..]))
-                .map_err(|error| corrupt(offset, &format!("a variable that cannot be read: {error}")))?
-                .arrays()
-                .clone();
-            let array = parsed.pop().ok_or_else(|| corrupt(offset, PARTS_DO_NOT_FIT))?;
-            variables.push(Variable { offset: offset as u64, array });
+            let (dimensions, numbers) = array(&element, &header).map_err(|reason| corrupt(offset, reason))?;
+            let name = String::from_utf8_lossy(header.name).into_owned();
+            variables.push(Variable { offset: offset as u64, name, dimensions, numbers });
         }
         rest = after;
     }
@@ -134,11 +145,18 @@ const DIMENSIONS: usize = TAG + 16;
 
 /// What an array of numbers says about itself.
 struct Header<'a> {
-    /// Bytes of a number.
-    width: u64,
+    class: Class,
     is_complex: bool,
     dimensions: &'a [u8],
     name: &'a [u8],
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Class {
+    Double,
+    UInt8,
+    /// With the bytes of a number.
+    Other(u64),
 }
 
 impl<'a> Header<'a> {
@@ -150,11 +168,13 @@ impl<'a> Header<'a> {
             return Err(NO_MATRIX);
         }
         let flags = u32_at(element, TAG + 8).ok_or(TRUNCATED)?;
-        let width = match flags & 0xff {
-            6 | 14 | 15 => 8, // double, int64, uint64
-            7 | 12 | 13 => 4, // single, int32, uint32
-            10 | 11 => 2,
-            8 | 9 => 1,
+        let class = match flags & 0xff {
+            6 => Class::Double,
+            9 => Class::UInt8,
+            8 => Class::Other(1),           // int8
+            10 | 11 => Class::Other(2),     // int16, uint16
+            7 | 12 | 13 => Class::Other(4), // single, int32, uint32
+            14 | 15 => Class::Other(8),     // int64, uint64
             _ => return Ok(None),
         };
         let (kind, size) = element.get(DIMENSIONS..).and_then(tag).ok_or(TRUNCATED)?;
@@ -163,55 +183,104 @@ impl<'a> Header<'a> {
             return Err("a variable with malformed dimensions");
         }
         let name = element.get(DIMENSIONS + TAG + size.next_multiple_of(8)..).ok_or(TRUNCATED)?;
-        let (kind, size) = tag(name).ok_or(TRUNCATED)?;
-        // With at most four bytes a part may have its size in the upper half of the type, and its bytes in the tag.
-        let name =
-            if kind > 0xffff { name[4..].get(..(kind >> 16) as usize) } else { name[TAG..].get(..size) };
-        let name = name.ok_or(PARTS_DO_NOT_FIT)?;
-        Ok(Some(Self { width, is_complex: flags & COMPLEX != 0, dimensions, name }))
+        tag(name).ok_or(TRUNCATED)?;
+        let (_, name, _) = part(name).ok_or(PARTS_DO_NOT_FIT)?;
+        Ok(Some(Self { class, is_complex: flags & COMPLEX != 0, dimensions, name }))
+    }
+
+    fn dimensions(&self) -> Vec<usize> {
+        let dimension = |bytes: &[u8]| u32_at(bytes, 0).expect("four bytes") as usize;
+        self.dimensions.chunks_exact(4).map(dimension).collect()
+    }
+
+    /// How many numbers the dimensions make: fewer than 2^31, as the dimensions are signed.
+    fn count(&self) -> Result<usize, &'static str> {
+        let product = self.dimensions().into_iter().try_fold(1usize, usize::checked_mul);
+        let count = product.filter(|&count| i32::try_from(count).is_ok());
+        count.ok_or("a variable with impossible dimensions")
     }
 
     /// Memory that the numbers take once read, however few bytes each is stored in.
     fn bytes(&self) -> Result<u64, &'static str> {
-        let mut numbers = 1i32; // which `matfile` counts in
-        for dimension in self.dimensions.chunks_exact(4) {
-            let dimension = i32::from_le_bytes(dimension.try_into().expect("four bytes"));
-            numbers = numbers
-                .checked_mul(dimension)
-                .filter(|&numbers| numbers >= 0)
-                .ok_or("a variable with impossible dimensions")?;
-        }
-        Ok(numbers as u64 * self.width * if self.is_complex { 2 } else { 1 })
+        let width = match self.class {
+            Class::Double => 8,
+            Class::UInt8 => 1,
+            Class::Other(width) => width,
+        };
+        Ok(self.count()? as u64 * width * if self.is_complex { 2 } else { 1 })
     }
 }
 
-/// Whether a whole variable is as long as it says, and holds its parts, so that `matfile` does not overflow.
-fn check_parts(element: &[u8]) -> Result<(), &'static str> {
+/// The part that starts here: its type, its bytes, and what follows, at a multiple of eight.
+fn part(bytes: &[u8]) -> Option<(u32, &[u8], &[u8])> {
+    let (kind, size) = tag(bytes)?;
+    if kind > 0xffff {
+        // With at most four bytes a part may have its size in the upper half of the type, and its bytes in the tag.
+        let small = bytes[4..TAG].get(..(kind >> 16) as usize)?;
+        return Some((kind & 0xffff, small, &bytes[TAG..]));
+    }
+    let (content, after) = bytes[TAG..].split_at_checked(size)?;
+    // Filled up to eight bytes, but at the end.
+    Some((kind, content, after.get(size.next_multiple_of(8) - size..).unwrap_or_default()))
+}
+
+/// Dimensions and numbers of a whole plain variable.
+fn array(element: &[u8], header: &Header<'_>) -> Result<(Vec<usize>, Numbers), &'static str> {
     if tag(element).ok_or(TRUNCATED)? != (MATRIX, element.len() - TAG) {
         return Err(NO_MATRIX);
     }
-    if !parts_fit(&element[DIMENSIONS..]) {
-        return Err(PARTS_DO_NOT_FIT);
+    let (_, _, rest) = part(&element[DIMENSIONS..]).ok_or(PARTS_DO_NOT_FIT)?;
+    let (_, _, rest) = part(rest).ok_or(PARTS_DO_NOT_FIT)?; // the name
+    let (kind, stored, _) = part(rest).ok_or(PARTS_DO_NOT_FIT)?;
+    let numbers = match header.class {
+        _ if header.is_complex => Numbers::Other,
+        Class::UInt8 => Numbers::Bytes(bytes_of(kind, stored)?),
+        Class::Double => Numbers::Doubles(doubles_of(kind, stored)?),
+        Class::Other(_) => Numbers::Other,
+    };
+    let found = match &numbers {
+        Numbers::Bytes(bytes) => bytes.len(),
+        Numbers::Doubles(doubles) => doubles.len(),
+        Numbers::Other => header.count()?,
+    };
+    if found != header.count()? {
+        return Err("a variable with more or fewer numbers than its dimensions say");
     }
-    Ok(())
+    Ok((header.dimensions(), numbers))
 }
 
-/// Whether dimensions, name and numbers, each behind a tag of its own, lie within the variable. `matfile` rounds their
-/// sizes up before it looks, which overflows.
-fn parts_fit(mut parts: &[u8]) -> bool {
-    const PARTS: usize = 4; // dimensions, name, real and imaginary numbers
-    for _ in 0..PARTS {
-        if parts.is_empty() {
-            break;
-        }
-        let Some((kind, size)) = tag(parts) else { return false };
-        // With at most four bytes a part may have its size in the upper half of the type, and its bytes in the tag.
-        let size = if kind > 0xffff { 0 } else { size };
-        let Some(after) = parts[TAG..].get(size..) else { return false };
-        // Filled up to eight bytes, but at the end.
-        parts = after.get(size.next_multiple_of(8) - size..).unwrap_or_default();
+fn bytes_of(kind: u32, stored: &[u8]) -> Result<Vec<u8>, &'static str> {
+    const UINT8: u32 = 2;
+    if kind == UINT8 {
+        Ok(stored.to_vec())
+    } else {
+        Err("a variable of type uint8 whose numbers are of another")
     }
-    true
+}
+
+/// Numbers of any stored type as doubles, which hold all but the largest 64-bit ones exactly.
+fn doubles_of(kind: u32, stored: &[u8]) -> Result<Vec<f64>, &'static str> {
+    fn each<const N: usize>(stored: &[u8], double: fn([u8; N]) -> f64) -> Result<Vec<f64>, &'static str> {
+        let (numbers, rest) = stored.as_chunks::<N>();
+        if rest.is_empty() {
+            Ok(numbers.iter().copied().map(double).collect())
+        } else {
+            Err(PARTS_DO_NOT_FIT)
+        }
+    }
+    match kind {
+        1 => each(stored, |b| f64::from(i8::from_le_bytes(b))),
+        2 => each(stored, |b| f64::from(u8::from_le_bytes(b))),
+        3 => each(stored, |b| f64::from(i16::from_le_bytes(b))),
+        4 => each(stored, |b| f64::from(u16::from_le_bytes(b))),
+        5 => each(stored, |b| f64::from(i32::from_le_bytes(b))),
+        6 => each(stored, |b| f64::from(u32::from_le_bytes(b))),
+        7 => each(stored, |b| f64::from(f32::from_le_bytes(b))),
+        9 => each(stored, f64::from_le_bytes),
+        12 => each(stored, |b| i64::from_le_bytes(b) as f64),
+        13 => each(stored, |b| u64::from_le_bytes(b) as f64),
+        _ => Err("a variable whose numbers are of an unknown type"),
+    }
 }
 
 #[cfg(test)]
@@ -220,7 +289,7 @@ mod tests {
 
     use super::*;
 
-    fn part(kind: u32, bytes: &[u8]) -> Vec<u8> {
+    fn part_of(kind: u32, bytes: &[u8]) -> Vec<u8> {
         let mut part = [&kind.to_le_bytes()[..], &(bytes.len() as u32).to_le_bytes(), bytes].concat();
         part.resize(part.len().next_multiple_of(8), 0);
         part
@@ -229,13 +298,13 @@ mod tests {
     /// A compressed vector of `numbers` zeros, each stored in a byte.
     fn variable(name: &str, class: u32, numbers: u32) -> Vec<u8> {
         let parts = [
-            part(6, &[class.to_le_bytes(), [0; 4]].concat()),
-            part(5, &[numbers.to_le_bytes(), 1u32.to_le_bytes()].concat()),
-            part(1, name.as_bytes()),
-            part(2, &vec![0; numbers as usize]),
+            part_of(6, &[class.to_le_bytes(), [0; 4]].concat()),
+            part_of(5, &[numbers.to_le_bytes(), 1u32.to_le_bytes()].concat()),
+            part_of(1, name.as_bytes()),
+            part_of(2, &vec![0; numbers as usize]),
         ];
         let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
-        encoder.write_all(&part(MATRIX, &parts.concat())).unwrap();
+        encoder.write_all(&part_of(MATRIX, &parts.concat())).unwrap();
         let body = encoder.finish().unwrap();
         [&COMPRESSED.to_le_bytes()[..], &(body.len() as u32).to_le_bytes(), &body].concat()
     }
@@ -246,7 +315,7 @@ mod tests {
         header[124..].copy_from_slice(&[0, 1, b'I', b'M']);
         std::fs::write(file.path(), [header, variables.concat()].concat()).unwrap();
         let read = read_within(limit, file.path(), &["X", "y"])?;
-        Ok(read.iter().map(|variable| variable.array.name().to_string()).collect())
+        Ok(read.into_iter().map(|variable| variable.name).collect())
     }
 
     #[test]
@@ -270,5 +339,58 @@ mod tests {
         assert!(refused(&[variable("X", UINT8, 1 << 20)]));
         assert!(refused(&[variable("X", DOUBLE, 4000)]), "eight bytes each, once read");
         assert!(names_within(10_000, &[variable("X", DOUBLE, 1000)]).is_ok());
+    }
+
+    /// A plain variable of doubles, stored as numbers of another type.
+    fn doubles(kind: u32, stored: &[u8], count: u32) -> Vec<u8> {
+        let parts = [
+            part_of(6, &[6u32.to_le_bytes(), [0; 4]].concat()),
+            part_of(5, &[count.to_le_bytes(), 1u32.to_le_bytes()].concat()),
+            part_of(1, b"y"),
+            part_of(kind, stored),
+        ];
+        part_of(MATRIX, &parts.concat())
+    }
+
+    fn read_doubles(variable: Vec<u8>) -> Result<Vec<f64>, DataError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut header = vec![b' '; HEADER];
+        header[124..].copy_from_slice(&[0, 1, b'I', b'M']);
+        std::fs::write(file.path(), [header, variable].concat()).unwrap();
+        let mut read = read(file.path(), &["y"])?;
+        match read.remove(0).numbers {
+            Numbers::Doubles(numbers) => Ok(numbers),
+            _ => panic!("not of doubles"),
+        }
+    }
+
+    #[test]
+    fn doubles_are_read_from_every_type_they_are_stored_in() {
+        let cases: [(u32, Vec<u8>, f64); 10] = [
+            (1, (-3i8).to_le_bytes().into(), -3.0),
+            (2, 200u8.to_le_bytes().into(), 200.0),
+            (3, (-300i16).to_le_bytes().into(), -300.0),
+            (4, 60_000u16.to_le_bytes().into(), 60_000.0),
+            (5, (-70_000i32).to_le_bytes().into(), -70_000.0),
+            (6, 4_000_000_000u32.to_le_bytes().into(), 4e9),
+            (7, 0.5f32.to_le_bytes().into(), 0.5),
+            (9, 0.1f64.to_le_bytes().into(), 0.1),
+            (12, (-5i64).to_le_bytes().into(), -5.0),
+            (13, 5u64.to_le_bytes().into(), 5.0),
+        ];
+        for (kind, bytes, expected) in cases {
+            let stored = [&bytes[..], &bytes].concat();
+            assert_eq!(read_doubles(doubles(kind, &stored, 2)).unwrap(), [expected; 2], "type {kind}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_do_not_fit_their_dimensions_are_an_error() {
+        for (kind, stored, count) in
+            [(2, vec![1; 3], 2), (2, vec![1; 3], 4), (9, vec![1; 12], 1), (14, vec![1; 8], 1)]
+        {
+            let refused = read_doubles(doubles(kind, &stored, count));
+            assert!(matches!(refused, Err(DataError::Corrupt { offset: 128, .. })), "{kind}, {count}");
+        }
     }
 }

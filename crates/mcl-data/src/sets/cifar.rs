@@ -18,6 +18,13 @@ const IMAGE_BYTES: usize = 3 * 32 * 32;
 const PIECE: usize = 2048;
 const READ: usize = 64;
 
+/// Whether files may hold fewer records than published.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Parts {
+    Allowed,
+    Refused,
+}
+
 /// One of the two sets as published.
 pub(crate) struct Cifar {
     /// For errors.
@@ -29,7 +36,7 @@ pub(crate) struct Cifar {
     /// The files of a split.
     pub(crate) train_files: &'static [&'static str],
     pub(crate) test_files: &'static [&'static str],
-    /// Number of images in a training and in a test file.
+    /// Number of images in a training and in a test file, as published.
     pub(crate) train_records: usize,
     pub(crate) test_records: usize,
     /// Label bytes of a record, the last of which is used.
@@ -39,15 +46,16 @@ pub(crate) struct Cifar {
 }
 
 impl Cifar {
-    pub(crate) fn load(&self, root: &Path, split: Split) -> Result<ImageSet, DataError> {
-        let (files, max_records) = match split {
+    /// Loads a split; `parts` says whether a file may hold fewer records than published.
+    pub(crate) fn load(&self, root: &Path, split: Split, parts: Parts) -> Result<ImageSet, DataError> {
+        let (files, records) = match split {
             Split::Train => (self.train_files, self.train_records),
             Split::Test => (self.test_files, self.test_records),
         };
         for folder in [root.join(self.folder), root.to_path_buf()] {
             if files.iter().any(|file| folder.join(file).exists()) {
                 let paths: Vec<PathBuf> = files.iter().map(|file| folder.join(file)).collect();
-                return self.load_binary(&paths, max_records);
+                return self.load_binary(&paths, records, parts);
             }
         }
         // A folder of its name first: `root/train` may be another set's.
@@ -74,9 +82,9 @@ impl Cifar {
         self.class_names.iter().map(ToString::to_string).collect()
     }
 
-    fn load_binary(&self, paths: &[PathBuf], max_records: usize) -> Result<ImageSet, DataError> {
+    fn load_binary(&self, paths: &[PathBuf], records: usize, parts: Parts) -> Result<ImageSet, DataError> {
         let counts: Vec<usize> =
-            paths.iter().map(|path| self.records_in(path, max_records)).collect::<Result<_, _>>()?;
+            paths.iter().map(|path| self.records_in(path, records, parts)).collect::<Result<_, _>>()?;
         let total: usize = counts.iter().sum();
         let (mut pixels, mut labels) = (vec![0; total * IMAGE_BYTES], vec![0; total]);
 
@@ -100,15 +108,15 @@ impl Cifar {
         ImageSet::new(pixels, SIZE, labels, self.class_names())
     }
 
-    /// The number of records in a file, which may hold fewer than published (a part of the set) but not more.
-    fn records_in(&self, path: &Path, max_records: usize) -> Result<usize, DataError> {
+    /// The number of records in a file.
+    fn records_in(&self, path: &Path, published: usize, parts: Parts) -> Result<usize, DataError> {
         let record_bytes = self.label_bytes + IMAGE_BYTES;
         let length = std::fs::metadata(path).map_err(DataError::io("read", path))?.len();
-        let max_bytes = max_records * record_bytes;
-        if length == 0 || length > max_bytes as u64 {
+        let whole = published * record_bytes;
+        if length == 0 || length > whole as u64 {
             return Err(DataError::FileSize {
                 path: path.to_path_buf(),
-                expected: format!("{record_bytes} to {max_bytes}"),
+                expected: whole.to_string(),
                 found: length,
                 hint: "it is not the binary version of the set, or damaged",
             });
@@ -121,6 +129,13 @@ impl Cifar {
                 record: records,
                 expected: record_bytes,
                 found: rest,
+            });
+        }
+        if records < published && parts == Parts::Refused {
+            return Err(DataError::ImageCount {
+                path: path.to_path_buf(),
+                found: records,
+                expected: published,
             });
         }
         Ok(records)

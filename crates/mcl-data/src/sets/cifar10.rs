@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::cifar::Cifar;
+use super::cifar::{Cifar, Parts};
 use crate::{DataError, ImageSet, Split};
 
 /// The classes, by label.
@@ -30,9 +30,8 @@ pub(crate) const CIFAR10: Cifar = Cifar {
 /// Loads the set from `root`, which holds `cifar-10-batches-bin/` (or is it), or `train|test/<class>/*.png`, or
 /// `cifar10/` with such folders.
 ///
-/// A file may hold fewer whole records than published: a part of the set.
-///
 /// # Errors
+/// - [`DataError::ImageCount`] if a file of records holds fewer than published; see [`load_partial`]
 /// - [`DataError::Missing`] if there is nothing of it under `root`: says what to put where
 /// - [`DataError::Truncated`], [`DataError::FileSize`], [`DataError::LabelInFile`] for damaged files of records
 /// - [`DataError::Undecodable`], [`DataError::ImageSize`], [`DataError::EmptyFolder`] for folders of PNGs
@@ -45,5 +44,13 @@ pub(crate) const CIFAR10: Cifar = Cifar {
 /// # Ok::<(), mcl_data::DataError>(())
 /// ```
 pub fn load(root: &Path, split: Split) -> Result<ImageSet, DataError> {
-    CIFAR10.load(root, split)
+    CIFAR10.load(root, split, Parts::Refused)
+}
+
+/// As [`load`], from files of records that may hold fewer than published: a part of the set.
+///
+/// # Errors
+/// As [`load`], but for the number of records.
+pub fn load_partial(root: &Path, split: Split) -> Result<ImageSet, DataError> {
+    CIFAR10.load(root, split, Parts::Allowed)
 }

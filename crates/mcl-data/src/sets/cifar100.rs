@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::cifar::Cifar;
+use super::cifar::{Cifar, Parts};
 use crate::{DataError, ImageSet, Split};
 
 /// The fine classes, by label.
@@ -36,9 +36,8 @@ pub(crate) const CIFAR100: Cifar = Cifar {
 /// Loads the set with its fine labels from `root`, which holds `cifar-100-binary/` (or is it), or
 /// `train|test/<class>/*.png`, or `cifar100/` with such folders.
 ///
-/// A file may hold fewer whole records than published: a part of the set.
-///
 /// # Errors
+/// - [`DataError::ImageCount`] if a file of records holds fewer than published; see [`load_partial`]
 /// - [`DataError::Missing`] if there is nothing of it under `root`: says what to put where
 /// - [`DataError::Truncated`], [`DataError::FileSize`], [`DataError::LabelInFile`] for damaged files of records
 /// - [`DataError::Undecodable`], [`DataError::ImageSize`], [`DataError::EmptyFolder`] for folders of PNGs
@@ -51,5 +50,13 @@ pub(crate) const CIFAR100: Cifar = Cifar {
 /// # Ok::<(), mcl_data::DataError>(())
 /// ```
 pub fn load(root: &Path, split: Split) -> Result<ImageSet, DataError> {
-    CIFAR100.load(root, split)
+    CIFAR100.load(root, split, Parts::Refused)
+}
+
+/// As [`load`], from files of records that may hold fewer than published: a part of the set.
+///
+/// # Errors
+/// As [`load`], but for the number of records.
+pub fn load_partial(root: &Path, split: Split) -> Result<ImageSet, DataError> {
+    CIFAR100.load(root, split, Parts::Allowed)
 }

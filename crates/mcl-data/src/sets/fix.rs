@@ -7,20 +7,19 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use image::{ImageFormat, RgbImage, imageops};
+use image::{ImageFormat, RgbImage};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::folder::{self, Fit};
-use crate::files::archive::{self, Staging};
-use crate::files::{decode, resize};
+use crate::files::centre_crop::centre_crop;
+use crate::files::staging::Staging;
+use crate::files::{archive, decode, resize};
 use crate::{DataError, ImageSet};
 
 const SIDE: usize = 32;
-const SHORT_SIDE: u32 = 256;
-/// Longest side that a picture may get when its short one is scaled, in pixels: 256 MiB of RGB.
-const LONGEST_SIDE: u64 = (256 << 20) / (3 * SHORT_SIDE as u64);
+const SHORT_SIDE: usize = 256;
 
 /// The folders of the published sets.
 const FOLDERS: [&str; 2] = ["LSUN_fix", "Imagenet_fix"];
@@ -84,24 +83,7 @@ fn save(image: &RgbImage, path: &Path) -> Result<(), DataError> {
 
 /// Any picture to 32 x 32: short side to 256, centre 256 x 256, then down. Sizes round as torchvision's do.
 fn shrink(path: &Path, image: &RgbImage) -> Result<RgbImage, DataError> {
-    let (width, height) = image.dimensions();
-    let long_side = u64::from(SHORT_SIDE) * u64::from(width.max(height)) / u64::from(width.min(height));
-    if long_side > LONGEST_SIDE {
-        return Err(DataError::OverLimit {
-            path: path.to_path_buf(),
-            what: format!("{long_side} x {SHORT_SIDE} pixels from its {width} x {height}"),
-            limit: format!("{LONGEST_SIDE} x {SHORT_SIDE}"),
-        });
-    }
-    let long_side = long_side as u32;
-    let (new_width, new_height) = match width <= height {
-        true => (SHORT_SIDE, long_side),
-        false => (long_side, SHORT_SIDE),
-    };
-    let middle = |side: u32| (f64::from(side - SHORT_SIDE) / 2.0).round_ties_even() as u32;
-    let resized = resize::resize(image, (new_height as usize, new_width as usize));
-    let centre = imageops::crop_imm(&resized, middle(new_width), middle(new_height), SHORT_SIDE, SHORT_SIDE)
-        .to_image();
+    let centre = centre_crop(path, image, SHORT_SIDE, (SHORT_SIDE, SHORT_SIDE))?;
     Ok(resize::resize(&centre, (SIDE, SIDE)))
 }
 
@@ -162,21 +144,12 @@ fn load_archive(path: &Path, title: &str) -> Result<ImageSet, DataError> {
         return Err(DataError::EmptyFolder { path: path.to_path_buf(), looked_for: folder::LOOKED_FOR });
     }
     let (class_names, labelled) = by_folder(pictures.into_iter(), title);
-    let mut pixels = vec![0; labelled.len() * 3 * SIDE * SIDE];
-    let first_error = pixels.par_chunks_exact_mut(3 * SIDE * SIDE).zip(&labelled).find_map_first(
-        |(planar, (name, bytes, _))| {
-            let shown = PathBuf::from(format!("{}!{}", path.display(), name.display()));
-            let image = match decode::decode(&shown, bytes) {
-                Ok(image) => image,
-                Err(error) => return Some(error),
-            };
-            folder::place(&shown, &image, (SIDE, SIDE), Fit::Exact, planar).err()
-        },
-    );
-    match first_error {
-        Some(error) => Err(error),
-        None => ImageSet::new(pixels, (SIDE, SIDE), labelled.iter().map(|l| l.2).collect(), class_names),
-    }
+    let pixels = folder::decode_all(&labelled, (SIDE, SIDE), |(name, bytes, _), planar| {
+        let shown = PathBuf::from(format!("{}!{}", path.display(), name.display()));
+        let image = decode::decode(&shown, bytes)?;
+        folder::place(&shown, &image, (SIDE, SIDE), Fit::Exact, planar)
+    })?;
+    ImageSet::new(pixels, (SIDE, SIDE), labelled.iter().map(|l| l.2).collect(), class_names)
 }
 
 /// Labels files by the folder they are in, sorted by folder and name. A class is called by its path below the common top

@@ -7,7 +7,7 @@ use std::{fs, io};
 use image::RgbImage;
 use rayon::prelude::*;
 
-use crate::files::{decode, resize};
+use crate::files::{centre_crop, decode, resize};
 use crate::image_set::check_size;
 use crate::{DataError, ImageSet};
 
@@ -25,12 +25,14 @@ const OTHER_EXTENSIONS: [&str; 18] = [
 pub(crate) const LOOKED_FOR: &str = "bmp, gif, jpeg, png, pnm, tiff and webp files";
 
 /// How a picture gets the size of its set.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Fit {
     /// It must have it already.
     Exact,
     /// It is stretched to it.
     Stretch,
+    /// Its short side is resized to `short_side` pixels, then its centre is cut out.
+    CentreCrop { short_side: usize },
 }
 
 /// Whether the name is a picture's: a known extension, and not hidden (`._x.png` is not a picture).
@@ -149,14 +151,23 @@ pub(crate) fn load(
     size: (usize, usize),
     fit: Fit,
 ) -> Result<ImageSet, DataError> {
-    let (mut pixels, image_bytes) = room(pictures.len(), size)?;
-    let first_error =
-        pixels.par_chunks_exact_mut(image_bytes).zip(pictures).find_map_first(|(planar, (path, _))| {
-            decode::read(path).and_then(|image| place(path, &image, size, fit, planar)).err()
-        });
-    match first_error {
+    let pixels = decode_all(pictures, size, |(path, _), planar| {
+        decode::read(path).and_then(|image| place(path, &image, size, fit, planar))
+    })?;
+    ImageSet::new(pixels, size, pictures.iter().map(|p| p.1).collect(), class_names)
+}
+
+/// Fills the place of each item, `[3, height, width]`, by `decode`, on all cores. Of several errors the first is returned.
+pub(crate) fn decode_all<T: Sync>(
+    items: &[T],
+    size: (usize, usize),
+    decode: impl Fn(&T, &mut [u8]) -> Result<(), DataError> + Sync,
+) -> Result<Vec<u8>, DataError> {
+    let (mut pixels, image_bytes) = room(items.len(), size)?;
+    let places = pixels.par_chunks_exact_mut(image_bytes).zip(items);
+    match places.find_map_first(|(planar, item)| decode(item, planar).err()) {
         Some(error) => Err(error),
-        None => ImageSet::new(pixels, size, pictures.iter().map(|p| p.1).collect(), class_names),
+        None => Ok(pixels),
     }
 }
 
@@ -170,6 +181,9 @@ pub(crate) fn place(
 ) -> Result<(), DataError> {
     let found = (image.height() as usize, image.width() as usize);
     match fit {
+        Fit::CentreCrop { short_side } => {
+            decode::to_planar(&centre_crop::centre_crop(path, image, short_side, size)?, planar);
+        }
         _ if found == size => decode::to_planar(image, planar),
         Fit::Stretch => decode::to_planar(&resize::resize(image, size), planar),
         Fit::Exact => {

@@ -1,20 +1,24 @@
 //! SVHN, cropped digits: 73,257 training and 26,032 test images of house numbers, 32 x 32 (Netzer et al., 2011).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use matfile::NumericData;
 use rayon::prelude::*;
 
-use crate::files::mat::{self, Variable};
+use crate::files::mat::{self, Numbers, Variable};
 use crate::{DataError, ImageSet, Split};
 
 const SIDE: usize = 32;
 const IMAGE_BYTES: usize = 3 * SIDE * SIDE;
 
+/// Images of the training and the test file as published.
+const TRAIN_IMAGES: usize = 73_257;
+const TEST_IMAGES: usize = 26_032;
+
 /// Loads `train_32x32.mat` or `test_32x32.mat` from `root`, `root/svhn` or `root/SVHN`. Class d is the digit d: the
 /// files write the digit 0 as label 10.
 ///
 /// # Errors
+/// - [`DataError::ImageCount`] if the file does not hold all images of the split; see [`load_partial`]
 /// - [`DataError::Missing`] if the file is not there: says what to put where
 /// - [`DataError::Corrupt`] if it is truncated, damaged, or not SVHN's arrays `X` and `y`; [`DataError::OverLimit`]
 /// - [`DataError::Io`]
@@ -26,10 +30,31 @@ const IMAGE_BYTES: usize = 3 * SIDE * SIDE;
 /// # Ok::<(), mcl_data::DataError>(())
 /// ```
 pub fn load(root: &Path, split: Split) -> Result<ImageSet, DataError> {
+    let expected = match split {
+        Split::Train => TRAIN_IMAGES,
+        Split::Test => TEST_IMAGES,
+    };
+    let path = find_file(root, split)?;
+    let set = read(&path)?;
+    if set.len() != expected {
+        return Err(DataError::ImageCount { path, found: set.len(), expected });
+    }
+    Ok(set)
+}
+
+/// As [`load`], from a file that may hold a part of the images.
+///
+/// # Errors
+/// As [`load`], but for the number of images.
+pub fn load_partial(root: &Path, split: Split) -> Result<ImageSet, DataError> {
+    read(&find_file(root, split)?)
+}
+
+fn find_file(root: &Path, split: Split) -> Result<PathBuf, DataError> {
     let file = format!("{}_32x32.mat", split.name());
     let places = [root.join(&file), root.join("svhn").join(&file), root.join("SVHN").join(&file)];
-    match places.iter().find(|path| path.is_file()) {
-        Some(path) => read(path),
+    match places.into_iter().find(|path| path.is_file()) {
+        Some(path) => Ok(path),
         None => Err(DataError::Missing {
             path: root.to_path_buf(),
             what: format!("SVHN {} images", split.name()),
@@ -48,18 +73,18 @@ fn read(path: &Path) -> Result<ImageSet, DataError> {
         reason,
     };
 
-    let count = match images.array.size()[..] {
+    let count = match images.dimensions[..] {
         [SIDE, SIDE, 3] => 1, // MATLAB drops a last dimension of one
         [SIDE, SIDE, 3, count] => count,
         ref other => return Err(corrupt(images, format!("X is {other:?}, expected [32, 32, 3, images]"))),
     };
-    let NumericData::UInt8 { real: columns, imag: None } = images.array.data() else {
+    let Numbers::Bytes(columns) = &images.numbers else {
         return Err(corrupt(images, "X is not of type uint8".to_string()));
     };
-    let labels_read: Vec<f64> = match labels.array.data() {
-        NumericData::UInt8 { real, imag: None } => real.iter().copied().map(f64::from).collect(),
-        NumericData::Double { real, imag: None } => real.clone(),
-        _ => return Err(corrupt(labels, "y is neither of type uint8 nor double".to_string())),
+    let labels_read: Vec<f64> = match &labels.numbers {
+        Numbers::Bytes(bytes) => bytes.iter().copied().map(f64::from).collect(),
+        Numbers::Doubles(doubles) => doubles.clone(),
+        Numbers::Other => return Err(corrupt(labels, "y is neither of type uint8 nor double".to_string())),
     };
     if labels_read.len() != count {
         return Err(corrupt(labels, format!("{} labels in y for {count} images in X", labels_read.len())));
@@ -80,7 +105,7 @@ fn read(path: &Path) -> Result<ImageSet, DataError> {
 }
 
 fn find<'a>(path: &Path, variables: &'a [Variable], name: &str) -> Result<&'a Variable, DataError> {
-    variables.iter().find(|v| v.array.name() == name).ok_or_else(|| {
+    variables.iter().find(|v| v.name == name).ok_or_else(|| {
         let reason = format!("no array {name}: not a file of SVHN's cropped digits");
         DataError::Corrupt { path: path.to_path_buf(), offset: 0, reason }
     })
@@ -106,7 +131,17 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join("svhn")).unwrap();
         std::fs::write(root.path().join("svhn/test_32x32.mat"), bytes).unwrap();
-        load(root.path(), Split::Test)
+        load_partial(root.path(), Split::Test)
+    }
+
+    #[test]
+    fn parts_of_the_set_are_loaded_only_when_asked_for() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("test_32x32.mat"), PLAIN).unwrap();
+        let error = load(root.path(), Split::Test).unwrap_err();
+        assert!(matches!(error, DataError::ImageCount { found: 12, expected: 26_032, .. }), "{error}");
+        assert!(error.to_string().contains("load_partial"), "{error}");
+        assert_eq!(load_partial(root.path(), Split::Test).unwrap().len(), 12);
     }
 
     fn corrupt_at(bytes: &[u8]) -> (u64, String) {

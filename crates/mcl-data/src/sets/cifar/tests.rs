@@ -26,7 +26,7 @@ fn records_are_read_in_file_order() {
     for k in 1..=5 {
         write(root.path(), &format!("cifar-10-batches-bin/data_batch_{k}.bin"), &records(10 + k, 1, 10));
     }
-    let set = cifar10::load(root.path(), Split::Train).unwrap();
+    let set = cifar10::load_partial(root.path(), Split::Train).unwrap();
     assert_eq!(set.len(), 11 + 12 + 13 + 14 + 15);
     assert_eq!(set.size(), (32, 32));
     assert_eq!(set.labels()[..13], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 0, 1]);
@@ -34,11 +34,11 @@ fn records_are_read_in_file_order() {
     assert_eq!(set.pixels(12)[3071], ((3071 + 1) % 251) as u8);
     // More than a piece: the parts of a file come in their order.
     write(root.path(), "cifar-10-batches-bin/test_batch.bin", &records(2 * PIECE + 70, 1, 10));
-    let large = cifar10::load(root.path(), Split::Test).unwrap();
+    let large = cifar10::load_partial(root.path(), Split::Test).unwrap();
     assert!(
         (0..large.len()).all(|i| large.label(i) == i % 10 && large.pixels(i)[7] == ((7 + i) % 251) as u8)
     );
-    let inside = cifar10::load(&root.path().join("cifar-10-batches-bin"), Split::Train).unwrap();
+    let inside = cifar10::load_partial(&root.path().join("cifar-10-batches-bin"), Split::Train).unwrap();
     assert_eq!(inside, set);
 }
 
@@ -46,7 +46,7 @@ fn records_are_read_in_file_order() {
 fn cifar100_takes_the_fine_label() {
     let root = tempfile::tempdir().unwrap();
     write(root.path(), "cifar-100-binary/test.bin", &records(101, 2, 100));
-    let set = cifar100::load(root.path(), Split::Test).unwrap();
+    let set = cifar100::load_partial(root.path(), Split::Test).unwrap();
     assert_eq!((set.label(0), set.label(99), set.label(100)), (0, 99, 0));
     assert_eq!(set.pixels(3)[0], 3);
     assert_eq!(set.class_names()[53], "orange");
@@ -58,7 +58,7 @@ fn faults_name_file_and_offset() {
     let path = root.path().join("cifar-10-batches-bin/test_batch.bin");
     let load = |bytes: &[u8]| {
         write(root.path(), "cifar-10-batches-bin/test_batch.bin", bytes);
-        cifar10::load(root.path(), Split::Test).unwrap_err()
+        cifar10::load_partial(root.path(), Split::Test).unwrap_err()
     };
     let good = records(4, 1, 10);
     let error = load(&good[..2 * 3073 + 100]);
@@ -85,9 +85,9 @@ fn faults_name_file_and_offset() {
 fn a_missing_batch_is_an_error_not_a_smaller_set() {
     let root = tempfile::tempdir().unwrap();
     write(root.path(), "cifar-10-batches-bin/data_batch_1.bin", &records(1, 1, 10));
-    let error = cifar10::load(root.path(), Split::Train).unwrap_err();
+    let error = cifar10::load_partial(root.path(), Split::Train).unwrap_err();
     assert!(matches!(&error, DataError::Io { path, .. } if path.ends_with("data_batch_2.bin")), "{error}");
-    let error = cifar100::load(root.path(), Split::Train).unwrap_err();
+    let error = cifar100::load_partial(root.path(), Split::Train).unwrap_err();
     assert!(matches!(error, DataError::Missing { .. }));
     assert!(error.to_string().contains("put cifar-100-binary/{train.bin} there"), "{error}");
 }
@@ -105,21 +105,21 @@ fn folders_of_pngs_are_the_same_set() {
         let image = image::RgbImage::from_fn(32, 32, |x, y| image::Rgb([0, 1, 2].map(|c| pixel(x, y, c))));
         image.save(folder.join(format!("{i:04}.png"))).unwrap();
     }
-    let binary = cifar10::load(&root.path().join("bin"), Split::Test).unwrap();
+    let binary = cifar10::load_partial(&root.path().join("bin"), Split::Test).unwrap();
     let by_class: Vec<usize> = (0..10).flat_map(|class| [class, class + 10]).collect();
-    let pngs = cifar10::load(root.path(), Split::Test).unwrap();
+    let pngs = cifar10::load_partial(root.path(), Split::Test).unwrap();
     assert_eq!(pngs, binary.subset(&by_class).unwrap());
-    assert_eq!(cifar10::load(&root.path().join("cifar10"), Split::Test).unwrap(), pngs);
+    assert_eq!(cifar10::load_partial(&root.path().join("cifar10"), Split::Test).unwrap(), pngs);
 
     // Another set beside it, without a folder of its own.
     std::fs::create_dir_all(root.path().join("test/apple")).unwrap();
-    assert_eq!(cifar10::load(root.path(), Split::Test).unwrap(), pngs);
+    assert_eq!(cifar10::load_partial(root.path(), Split::Test).unwrap(), pngs);
 
     image::RgbImage::new(31, 32).save(root.path().join("cifar10/test/cat/0000.png")).unwrap();
-    let error = cifar10::load(root.path(), Split::Test).unwrap_err();
+    let error = cifar10::load_partial(root.path(), Split::Test).unwrap_err();
     assert!(matches!(&error, DataError::ImageSize { found: (32, 31), .. }), "{error}");
     std::fs::remove_dir_all(root.path().join("cifar10/test/frog")).unwrap();
-    let error = cifar10::load(root.path(), Split::Test).unwrap_err();
+    let error = cifar10::load_partial(root.path(), Split::Test).unwrap_err();
     assert!(error.to_string().contains("\"frog\""), "{error}");
 }
 
@@ -132,7 +132,7 @@ proptest::proptest! {
         let mut bytes = vec![fill; length];
         bytes.iter_mut().step_by(3073).for_each(|head| *head = label);
         write(root.path(), "test_batch.bin", &bytes);
-        match cifar10::load(root.path(), Split::Test) {
+        match cifar10::load_partial(root.path(), Split::Test) {
             Ok(set) => assert!(set.len() * 3073 == length && length > 0 && label < 10),
             Err(DataError::FileSize { .. }) => assert_eq!(length, 0),
             Err(DataError::Truncated { offset, found, .. }) => {
@@ -143,6 +143,18 @@ proptest::proptest! {
             Err(other) => panic!("{other}"),
         }
     }
+}
+
+#[test]
+fn parts_of_a_set_are_loaded_only_when_asked_for() {
+    let root = tempfile::tempdir().unwrap();
+    write(root.path(), "cifar-100-binary/test.bin", &records(99, 2, 100));
+    let error = cifar100::load(root.path(), Split::Test).unwrap_err();
+    assert!(matches!(error, DataError::ImageCount { found: 99, expected: 10_000, .. }), "{error}");
+    assert!(error.to_string().contains("load_partial"), "{error}");
+    assert_eq!(cifar100::load_partial(root.path(), Split::Test).unwrap().len(), 99);
+    write(root.path(), "cifar-100-binary/test.bin", &records(10_000, 2, 100));
+    assert_eq!(cifar100::load(root.path(), Split::Test).unwrap().len(), 10_000);
 }
 
 /// The real sets, where they are: in `$MCL_DATA` or in `data/` of the workspace.

@@ -14,13 +14,15 @@
 //! Nothing in it is trusted: no length is believed before the file is known to be as long, and a file that does not hold
 //! together is made again, never an error.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::files::partial::write_whole;
 use crate::printable;
+use crate::sets::folder::{self, Fit};
 
 /// Goes up when the layout or the way to decode and resize changes.
 pub(super) const FORMAT: u32 = 2;
@@ -79,29 +81,25 @@ pub(super) struct Expected {
     pub(super) fingerprint: [u8; 32],
 }
 
-/// The name of the cache file of `root` at `size`: readable, and another one for another root.
-pub(super) fn file_name(root: &Path, size: (usize, usize)) -> String {
+/// The name of the cache file of `root`: readable, and another one for another root, size or fit.
+pub(super) fn file_name(root: &Path, size: (usize, usize), fit: Fit) -> String {
     let root = root.canonicalize().unwrap_or_else(|_| root.to_path_buf());
     let hash = Sha256::digest(root.as_os_str().as_encoded_bytes());
     let hash: String = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{}x{}-{hash}.pixels", crate::sets::folder::name(&root), size.0, size.1)
+    let crop = match fit {
+        Fit::CentreCrop { short_side } => format!("-of-{short_side}"),
+        Fit::Exact | Fit::Stretch => String::new(),
+    };
+    format!("{}-{}x{}{crop}-{hash}.pixels", folder::name(&root), size.0, size.1)
 }
 
 /// Writes the file beside its place and renames it when it is whole.
 pub(super) fn write(path: &Path, expected: &Expected, decoded: &Decoded) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let partial = path.with_extension(format!("{}.partial", std::process::id()));
-    let written = write_to(&partial, expected, decoded).and_then(|()| fs::rename(&partial, path));
-    if written.is_err() {
-        let _nothing_half_written_stays = fs::remove_file(&partial);
-    }
-    written
+    write_whole(path, |file| write_to(file, expected, decoded))
 }
 
-fn write_to(path: &Path, expected: &Expected, decoded: &Decoded) -> io::Result<()> {
-    let mut out = Hashing { inner: BufWriter::new(File::create(path)?), hash: Sha256::new() };
+fn write_to(file: &File, expected: &Expected, decoded: &Decoded) -> io::Result<()> {
+    let mut out = Hashing { inner: BufWriter::new(file), hash: Sha256::new() };
     out.put(MAGIC)?;
     out.put(&FORMAT.to_le_bytes())?;
     for side in [expected.size.0, expected.size.1] {
@@ -118,7 +116,7 @@ fn write_to(path: &Path, expected: &Expected, decoded: &Decoded) -> io::Result<(
     out.put(&decoded.pixels)?;
     let hash = out.hash.finalize();
     out.inner.write_all(&hash)?;
-    out.inner.into_inner()?.sync_all()
+    out.inner.flush()
 }
 
 /// Reads the file if it is whole and about the folder as it is now; else says why not.
@@ -200,6 +198,8 @@ impl<R: Read> Hashing<R> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn example() -> (Expected, Decoded) {

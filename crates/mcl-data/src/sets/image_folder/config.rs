@@ -35,7 +35,7 @@ const NAMED: usize = 5;
 /// ```
 #[derive(Config, Debug, PartialEq)]
 pub struct ImageFolderConfig {
-    /// Height and width that every picture is stretched to, in pixels.
+    /// Height and width of the images, in pixels.
     pub size: (usize, usize),
     /// Share of the pictures that may be unreadable, from 0 to 1, rounded down to whole files: 0.05 allows 1 of 20 and none of 19.
     #[config(default = 0.05)]
@@ -46,6 +46,10 @@ pub struct ImageFolderConfig {
     /// Folder for the cache file; `None` for no cache.
     #[config(default = "None")]
     pub cache: Option<PathBuf>,
+    /// How a picture gets its [`size`](Self::size). `None` stretches it. `Some(n)` keeps its proportions: the short side is
+    /// resized to n pixels, and the centre cut out, as torchvision's `Resize(n)` and `CenterCrop`.
+    #[config(default = "None")]
+    pub centre_crop: Option<usize>,
 }
 
 impl ImageFolderConfig {
@@ -75,22 +79,31 @@ impl ImageFolderConfig {
             let (value, requirement) = (self.unreadable.to_string(), "must be a share from 0 to 1");
             return Err(DataError::Setting { name: "unreadable", value, requirement });
         }
+        let fit = match self.centre_crop {
+            None => Fit::Stretch,
+            Some(short_side) if short_side >= self.size.0.max(self.size.1) => Fit::CentreCrop { short_side },
+            Some(short_side) => {
+                let (value, requirement) =
+                    (short_side.to_string(), "must be at least as long as both sides of size");
+                return Err(DataError::Setting { name: "centre_crop", value, requirement });
+            }
+        };
         let listing = Listing::read(root, self.empty_classes)?;
         let Some(folder) = &self.cache else {
-            let (decoded, _) = decode_all(&listing, self.size, observer)?;
+            let (decoded, _) = decode_all(&listing, self.size, fit, observer)?;
             return self.finish(listing, decoded, CacheUse::Off);
         };
-        let path = folder.join(cache::file_name(root, self.size));
+        let path = folder.join(cache::file_name(root, self.size, fit));
         let expected = Expected {
             size: self.size,
             pictures: listing.files.len(),
-            fingerprint: fingerprint::of(&listing, self.size),
+            fingerprint: fingerprint::of(&listing, self.size, fit),
         };
         let replaced = match cache::read(&path, &expected) {
             Ok(decoded) => return self.finish(listing, decoded, CacheUse::Read(path)),
             Err(reason) => path.exists().then_some(reason),
         };
-        let (decoded, passing) = decode_all(&listing, self.size, observer)?;
+        let (decoded, passing) = decode_all(&listing, self.size, fit, observer)?;
         let written = match passing {
             Some(reason) => Err(format!("a picture may be readable another time: {reason}")),
             None => cache::write(&path, &expected, &decoded)
@@ -142,6 +155,7 @@ impl ImageFolderConfig {
 fn decode_all(
     listing: &Listing,
     size: (usize, usize),
+    fit: Fit,
     observer: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<(Decoded, Option<String>), DataError> {
     let all = listing.files.len();
@@ -152,8 +166,7 @@ fn decode_all(
         .par_chunks_exact_mut(image_bytes)
         .zip(&listing.files)
         .map(|(planar, (path, _))| {
-            let outcome =
-                decode::read(path).and_then(|image| folder::place(path, &image, size, Fit::Stretch, planar));
+            let outcome = decode::read(path).and_then(|image| folder::place(path, &image, size, fit, planar));
             observer(done.fetch_add(1, Ordering::Relaxed) + 1, all);
             outcome.err()
         })

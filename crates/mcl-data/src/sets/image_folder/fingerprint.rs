@@ -8,13 +8,14 @@ use sha2::{Digest, Sha256};
 
 use super::Listing;
 use super::cache::FORMAT;
+use crate::sets::folder::Fit;
 
-/// SHA-256 over what the pixels are made from: the version of this library, the target size, and each file's path below
-/// the root, length and time of last change.
+/// SHA-256 over what the pixels are made from: the version of this library, the target size, how pictures get it, and each
+/// file's path below the root, length and time of last change.
 ///
 /// A file that is overwritten by one of the same length, with its old time put back, goes unnoticed. One whose length and
 /// time are not to be had is told from one that has them.
-pub(super) fn of(listing: &Listing, size: (usize, usize)) -> [u8; 32] {
+pub(super) fn of(listing: &Listing, size: (usize, usize), fit: Fit) -> [u8; 32] {
     let stats: Vec<(u64, i128)> =
         listing.files.par_iter().map(|(path, _)| stat(path).unwrap_or((u64::MAX, i128::MIN))).collect();
     let mut hash = Sha256::new();
@@ -22,6 +23,9 @@ pub(super) fn of(listing: &Listing, size: (usize, usize)) -> [u8; 32] {
     hash.update(env!("CARGO_PKG_VERSION"));
     for side in [size.0, size.1] {
         hash.update((side as u64).to_le_bytes());
+    }
+    if let Fit::CentreCrop { short_side } = fit {
+        hash.update((short_side as u64).to_le_bytes());
     }
     for ((path, _), (length, changed)) in listing.files.iter().zip(stats) {
         let name = path.strip_prefix(&listing.root).unwrap_or(path).as_os_str().as_encoded_bytes();

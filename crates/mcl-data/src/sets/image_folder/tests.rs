@@ -251,6 +251,33 @@ fn the_cache_serves_until_the_folder_changes() {
 }
 
 #[test]
+fn pictures_are_stretched_or_cropped_in_the_centre() {
+    let (root, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    // Red, green, blue: three squares side by side.
+    let picture =
+        RgbImage::from_fn(60, 20, |x, _| Rgb([[255, 0, 0], [0, 255, 0], [0, 0, 255]][x as usize / 20]));
+    picture.save(root.path().join("1.png")).unwrap();
+    let stretch = ImageFolderConfig::new((10, 10)).with_cache(Some(cache.path().into()));
+    let crop = stretch.clone().with_centre_crop(Some(10));
+    let load = |config: &ImageFolderConfig| config.load(root.path(), &quiet).unwrap();
+    let row = |folder: &ImageFolder, plane: usize| folder.images.pixels(0)[100 * plane..][..10].to_vec();
+    for round in 0..2 {
+        let (stretched, cropped) = (load(&stretch), load(&crop));
+        assert!(row(&stretched, 0)[0] == 255 && row(&stretched, 2)[9] == 255);
+        assert_eq!(row(&cropped, 1)[1..9], [255; 8]);
+        // Each has its own cache.
+        for folder in [stretched, cropped] {
+            assert_eq!(matches!(folder.cache, CacheUse::Read(_)), round == 1, "{}", folder.cache);
+        }
+    }
+    // Larger, and its centre: 5 of 20 pixels of the green square are left out at each side.
+    let closer = load(&crop.with_centre_crop(Some(20)));
+    assert_eq!(row(&closer, 1), [255; 10]);
+    let refused = stretch.with_centre_crop(Some(9)).load(root.path(), &quiet);
+    assert!(matches!(refused, Err(DataError::Setting { name: "centre_crop", .. })));
+}
+
+#[test]
 fn a_cache_that_cannot_be_written_costs_nothing_but_time() {
     let root = folder();
     let file = root.path().join("in-the-way");
