@@ -69,15 +69,17 @@ impl View {
             (true, false) => turned.flip_vertically(),
         };
         scratch.resizer.resized_crop(image, walk, self.crop, self.size, out);
-        pulp::Arch::new().dispatch(Colors { view: self, rgb: out, blur: &mut scratch.blur });
+        pulp::Arch::new().dispatch(Colors { view: self, rgb: out });
+        if let Some(sigma) = self.blur {
+            scratch.blur.apply(out, self.size, radius(self.size), sigma);
+        }
     }
 }
 
-/// The colour operations and the blur, for the widest vectors of this machine. Every machine computes the same bits.
+/// The colour operations, for the widest vectors of this machine. Every machine computes the same bits.
 struct Colors<'a> {
     view: &'a View,
     rgb: &'a mut [f32],
-    blur: &'a mut Blur,
 }
 
 impl WithSimd for Colors<'_> {
@@ -90,9 +92,6 @@ impl WithSimd for Colors<'_> {
         }
         if self.view.gray {
             ops::gray(self.rgb);
-        }
-        if let Some(sigma) = self.view.blur {
-            self.blur.apply(self.rgb, self.view.size, radius(self.view.size), sigma);
         }
     }
 }

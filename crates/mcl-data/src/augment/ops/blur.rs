@@ -40,7 +40,6 @@ pub(in crate::augment) struct Blur {
 
 impl Blur {
     /// Blurs planar RGB [3, height, width]. `radius` must be less than both sides.
-    #[inline(always)]
     pub(in crate::augment) fn apply(
         &mut self,
         rgb: &mut [f32],
