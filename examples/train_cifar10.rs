@@ -169,7 +169,7 @@ fn find_cifar10(given: Option<&PathBuf>) -> Option<PathBuf> {
         use data::download::{Event, Published, ensure_observed};
         let show = |event: Event<'_>| match event {
             Event::Received { file, bytes, total } => {
-                eprint!("\r{file}: {} of {} MB", bytes / 1_000_000, total / 1_000_000)
+                eprint!("\r{file}: {} of {} MB", bytes / 1_000_000, total / 1_000_000);
             }
             _ => eprintln!("another process is downloading: waiting for it"),
         };

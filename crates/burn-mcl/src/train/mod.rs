@@ -7,6 +7,7 @@ mod error;
 mod fingerprint;
 mod history;
 mod lock;
+mod logs;
 mod network;
 mod objective;
 mod optimizer;

@@ -16,7 +16,7 @@
 //! from the one before.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use burn::optim::{ModuleOptimizer, OptimizerRecord};
@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use super::fingerprint::Fingerprint;
 use super::history::{STEPS, VALIDATIONS};
 use super::lock::lock;
+use super::logs::{set_logs_aside, truncate_log};
 use super::report::LogLine;
 use super::start::Start;
 use super::{Schedule, TrainConfig, TrainError, ValidationReport, stored};
@@ -215,45 +216,6 @@ impl RunDir {
         let validations = self.root.join(VALIDATIONS);
         if validations.exists() { truncate_log(&validations, steps) } else { Ok(()) }
     }
-}
-
-fn truncate_log(path: &Path, steps: usize) -> Result<(), FileError> {
-    #[derive(Deserialize)]
-    struct Line {
-        step: usize,
-    }
-    let cut = || -> io::Result<()> {
-        let mut bytes = 0;
-        let mut reader = BufReader::new(File::open(path)?);
-        let mut line = Vec::new();
-        let kept = |line: &[u8]| {
-            line.ends_with(b"\n") && serde_json::from_slice(line).is_ok_and(|Line { step }| step <= steps)
-        };
-        while reader.read_until(b'\n', &mut line)? > 0 && kept(&line) {
-            bytes += line.len() as u64;
-            line.clear();
-        }
-        OpenOptions::new().write(true).open(path)?.set_len(bytes)
-    };
-    cut().map_err(FileError::on("cut", path))
-}
-
-/// Renames the logs of a run that left no checkpoint, so that a new run does not write over them: how many steps they hold,
-/// if there are any.
-fn set_logs_aside(root: &Path) -> Result<Option<usize>, FileError> {
-    let lines = |name: &str| {
-        let text = fs::read(root.join(name)).unwrap_or_default();
-        text.iter().filter(|&&byte| byte == b'\n').count()
-    };
-    let steps = lines(STEPS);
-    for name in [STEPS, VALIDATIONS] {
-        if lines(name) > 0 {
-            let path = root.join(name);
-            fs::rename(&path, root.join(format!("{name}.previous")))
-                .map_err(FileError::on("rename", &path))?;
-        }
-    }
-    Ok((steps > 0).then_some(steps))
 }
 
 /// The networks of a checkpoint.
