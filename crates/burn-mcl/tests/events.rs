@@ -138,3 +138,15 @@ fn a_detector_tells_of_its_fit_its_files_and_its_evaluation() {
         ],
     );
 }
+
+#[test]
+fn a_collapse_is_told_while_it_happens() {
+    let told = events(|| {
+        // So short a step that the projections stay where a fresh network puts them: together.
+        let config = tiny_run(40).with_learning_rate(Some(1e-9)).with_warmup_steps(Some(0));
+        Trainer::new(config, &Device::flex()).unwrap().fit(&corners(16, 0)).unwrap();
+    });
+    let collapsed: Vec<_> = told.iter().filter(|line| line.contains("training has collapsed")).collect();
+    assert_eq!(collapsed.len(), 1, "once, not at every step: {told:#?}");
+    assert!(collapsed[0].starts_with("WARN after 25 steps"), "{collapsed:?}");
+}

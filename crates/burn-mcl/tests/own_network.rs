@@ -7,13 +7,15 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
-use burn::tensor::{Device, Tensor, TensorData, activation::relu};
+use burn::tensor::activation::{log_softmax, relu};
+use burn::tensor::{Device, Tensor, TensorData};
 use burn_mcl::Progress;
 use burn_mcl::detector::{Detector, DetectorConfig, DetectorError};
 use burn_mcl::infer::MahalanobisConfig;
+use burn_mcl::loss::MclLossConfig;
 use burn_mcl::model::{Embedding, Network};
 use burn_mcl::train::{
-    LossInput, LossValue, TrainError, Trainer, load_network_into, read_history, read_loss_parts,
+    LossInput, LossValue, TrainError, Trainer, TrainingLoss, load_network_into, read_history, read_loss_parts,
 };
 use common::{corners, tiny_run};
 
@@ -110,6 +112,45 @@ fn a_detector_is_saved_and_read() {
         Detector::load_network(kept, &small(9)),
         Err(DetectorError::OtherNetwork { found, .. }) if found.contains("MclModel")
     ));
+}
+
+/// [`Small`] with a classifier of two classes in four rotations.
+#[derive(Module, Debug)]
+struct Classifying {
+    network: Small,
+    classifier: Linear,
+}
+
+impl Network for Classifying {
+    fn forward(&self, images: Tensor<4>) -> Embedding {
+        let embedding = self.network.forward(images);
+        let logits = self.classifier.forward(embedding.features.clone());
+        embedding.with_logits(logits)
+    }
+}
+
+#[test]
+fn a_classifier_of_class_and_rotation_is_trained_beside_mcl() {
+    let dir = tempfile::tempdir().unwrap();
+    let classifier = LinearConfig::new(16, 8).init(&Device::flex());
+    let network = Classifying { network: small(1), classifier };
+    let mcl = MclLossConfig::new().init();
+    let hybrid = move |input: &LossInput| {
+        let logits = input.logits.clone().unwrap(); // [2 * samples, 8]
+        let [views, classes] = logits.dims();
+        assert_eq!(classes, 2 * input.aux_classes);
+        let labels = input.joint_labels().unsqueeze_dim::<2>(1).repeat_dim(1, 2).reshape([views, 1]);
+        let cross_entropy = log_softmax(logits, 1).gather(1, labels).mean().neg();
+        let contrastive = mcl.value(input).total;
+        LossValue::new(contrastive + cross_entropy.clone()).with_part("cross_entropy", cross_entropy)
+    };
+    let config = tiny_run(40).with_learning_rate(Some(0.1));
+    let trainer = Trainer::with_network(config, &network, &Device::flex()).unwrap();
+    trainer.loss("MCL and cross-entropy", hybrid).run_dir(dir.path()).fit(&corners(16, 0)).unwrap();
+    let parts = read_loss_parts(dir.path()).unwrap();
+    let (first, last) = (parts[0]["cross_entropy"], parts[39]["cross_entropy"]);
+    assert!((first - 8.0_f32.ln()).abs() < 0.5, "at first the classifier knows nothing: {first}");
+    assert!(last < 0.8 * first, "{first} {last}");
 }
 
 #[test]

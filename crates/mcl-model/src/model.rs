@@ -36,6 +36,8 @@ pub struct Embedding {
     pub features: Tensor<2>,
     /// Output of the projection head, `[n, projection_dim]`; rows are not normalised.
     pub projections: Tensor<2>,
+    /// Output of a classifier, `[n, classes]`, for networks that have one. [`MclModel`] has none.
+    pub logits: Option<Tensor<2>>,
 }
 
 /// ResNet encoder and projection head. Made by [`MclModelConfig`].
@@ -104,7 +106,14 @@ impl Embedding {
     /// - `features`: `[n, feature_dim]`
     /// - `projections`: `[n, projection_dim]`
     pub fn new(features: Tensor<2>, projections: Tensor<2>) -> Self {
-        Self { features, projections }
+        Self { features, projections, logits: None }
+    }
+
+    /// Adds the output of a classifier, `[n, classes]`, for a loss that takes it.
+    #[must_use]
+    pub fn with_logits(mut self, logits: Tensor<2>) -> Self {
+        self.logits = Some(logits);
+        self
     }
 }
 

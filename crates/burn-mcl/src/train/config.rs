@@ -12,6 +12,9 @@ pub const ROTATIONS: usize = 4;
 
 /// Settings of a training run; the defaults are the paper's, with a ResNet-34, and a warm-up.
 ///
+/// What the paper does not say is taken from the code released with it: Nesterov's momentum, the end of the cosine at 5e-4
+/// of the peak, and 400 epochs. The warm-up is neither's.
+///
 /// The run is a function of this configuration and of the images alone: initial weights, batches and
 /// augmentations are all drawn from [`seed`](Self::seed).
 #[derive(Config, Debug, PartialEq)]

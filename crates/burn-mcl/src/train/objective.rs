@@ -88,6 +88,8 @@ pub struct LossInput {
     pub features: Tensor<2>,
     /// Projections of the views, `[samples, 2, dim]`, as the network gives them (not normalised).
     pub projections: Tensor<3>,
+    /// Logits of the views, `[2 * samples, classes]`, in the order of the features; for networks with a classifier.
+    pub logits: Option<Tensor<2>>,
     /// Class of each sample, `[samples]`.
     pub class: Tensor<1, Int>,
     /// Auxiliary label of each sample, `[samples]`: its rotation in quarter turns.
@@ -171,7 +173,8 @@ impl LossValue {
 /// }
 /// ```
 ///
-/// A loss with weights of its own, such as a classifier's, keeps them in the network: only the network is trained.
+/// A loss with weights of its own, such as a classifier of (class, rotation), keeps them in the network, which hands the
+/// outcome over as [`Embedding::logits`](mcl_model::Embedding::logits): only the network is trained.
 pub trait TrainingLoss {
     /// The loss of a batch.
     fn value(&self, input: &LossInput) -> LossValue;
@@ -231,6 +234,7 @@ mod tests {
         let input = LossInput {
             features: Tensor::zeros([6, 2], &device),
             projections: Tensor::zeros([3, 2, 2], &device),
+            logits: None,
             class: Tensor::from_ints([0, 2, 1], &device),
             aux: Tensor::from_ints([3, 0, 1], &device),
             aux_classes: 4,

@@ -50,6 +50,7 @@ impl Stepper<'_> {
         let input = LossInput {
             features: embedding.features,
             projections: projections.reshape([samples, 2, dim]),
+            logits: embedding.logits,
             class: batch.class,
             aux: batch.aux,
             aux_classes: self.aux_classes,
