@@ -122,7 +122,7 @@ fn main() {
 
 fn run() -> Result<(), Box<dyn Error>> {
     let settings = Settings::parse();
-    let device = Device::default().autodiff();
+    let device = burn_mcl::device::from_env()?.autodiff();
     let (train, test) = match &settings.data {
         Some(root) => (cifar10::load(root, Split::Train)?, cifar10::load(root, Split::Test)?),
         None => {

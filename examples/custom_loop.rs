@@ -5,6 +5,7 @@
 //! ```
 
 use std::error::Error;
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use burn::optim::{AdamConfig, GradientsParams};
@@ -45,7 +46,7 @@ fn run() -> Result<(), Box<dyn Error>> {
 
         let gradients = GradientsParams::from_grads(value.backward(), &model);
         model = optimizer.step(1e-3, model, gradients);
-        println!("step {:>3}  loss {:.4}", step + 1, value.into_scalar::<f32>());
+        writeln!(io::stdout(), "step {:>3}  loss {:.4}", step + 1, value.into_scalar::<f32>())?;
     }
     Ok(())
 }

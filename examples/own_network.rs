@@ -6,6 +6,7 @@
 //! ```
 
 use std::error::Error;
+use std::io::{self, Write};
 
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
@@ -47,7 +48,7 @@ fn network(device: &Device) -> SmallNetwork {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let device = Device::default();
+    let device = burn_mcl::device::from_env()?;
     let mut arguments = std::env::args().skip(1);
     let (train, held_out) = match arguments.next() {
         Some(root) => {
@@ -55,7 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         None => (shapes::generate(ShapesSplit::Train, 60, 0), shapes::generate(ShapesSplit::Test, 20, 0)),
     };
-    let steps = arguments.next().map_or(Ok(60), |steps| steps.parse())?;
+    let steps = arguments.next().map_or(Ok(300), |steps| steps.parse())?;
 
     let config =
         TrainConfig::new().with_images_per_batch(32).with_steps(Some(steps)).with_learning_rate(Some(0.05));
@@ -68,6 +69,5 @@ fn main() -> Result<(), Box<dyn Error>> {
     let detector = Detector::load_network("runs/own_network/detector", &network(&device))?;
     let found = detector.detect_set(&held_out)?;
     let right = found.iter().zip(held_out.labels()).filter(|(found, label)| found.label == **label).count();
-    println!("accuracy {:.1} %", 100.0 * right as f64 / found.len() as f64);
-    Ok(())
+    Ok(writeln!(io::stdout(), "accuracy {:.1} %", 100.0 * right as f64 / found.len() as f64)?)
 }

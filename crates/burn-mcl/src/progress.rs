@@ -47,7 +47,7 @@ impl Progress {
     pub(crate) fn say(self, message: &str) {
         tracing::info!("{message}");
         if self == Self::Terminal {
-            eprintln!("{message}");
+            say(message);
         }
     }
 

@@ -28,7 +28,7 @@ fn run(dir: &Path, values: &[f64], patience: usize, stop: usize) -> Result<MclMo
         false => ControlFlow::Continue(()),
     };
     let trainer = Trainer::new(tiny_run(STEPS), &Device::flex())?.run_dir(dir).observer(observer);
-    trainer.validate(2, judge).stop_early(patience).fit(&corners(16, 0))
+    trainer.stop_early(patience).validate(2, judge).fit(&corners(16, 0))
 }
 
 #[test]
@@ -61,6 +61,22 @@ fn a_run_that_no_longer_improves_ends_and_stays_ended() {
     assert!(ended == bits(&run(stopped.path(), &values, 2, 0).unwrap()));
     let steps: Vec<_> = read_validations(stopped.path()).unwrap().iter().map(|found| found.step).collect();
     assert_eq!(steps, [2, 4, 6, 8]);
+}
+
+#[test]
+fn the_best_network_of_a_run_that_begins_again_is_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    run(dir.path(), &[0.1, 0.5], 9, 4).unwrap_err();
+    std::fs::remove_dir_all(dir.path().join("checkpoints")).unwrap();
+    let stopped_before_it_is_judged = Trainer::new(tiny_run(STEPS), &Device::flex())
+        .unwrap()
+        .run_dir(dir.path())
+        .observer(|_| ControlFlow::Break(()))
+        .fit(&corners(16, 0));
+    assert!(matches!(stopped_before_it_is_judged, Err(TrainError::Stopped { step: 1, .. })));
+    assert!(load_best_network(dir.path(), &Device::flex()).is_err(), "no network of this run was judged");
+    assert!(dir.path().join("best.previous/model.bpk").exists());
+    assert!(read_validations(dir.path()).unwrap().is_empty());
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let set = shapes::generate(split, images_per_class, 0);
         set.write_folders(&root.join(name))?;
         let (path, classes) = (root.join(name), set.class_names().join(", "));
-        writeln!(io::stdout(), "{}: {} pictures of {classes}", path.display(), set.len())?;
+        writeln!(io::stdout(), "{}: {} pictures of {classes}", mcl_data::printable(&path), set.len())?;
     }
     Ok(())
 }

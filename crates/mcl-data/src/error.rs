@@ -65,7 +65,7 @@ pub enum DataError {
     /// A file with fewer or more images than the published set.
     #[error(
         "{} has {found} images instead of {expected}: it is a part of the set, or not the set; load_partial takes parts",
-        path.display()
+        printable(path)
     )]
     ImageCount {
         /// The file.

@@ -4,7 +4,8 @@
 //! manifest.json             what this is, format, version of the library, size and SHA-256 of the other files
 //! detector.json             settings, class names, images, threshold; the training settings if they were given
 //! model.safetensors         weights: under PyTorch's names, or, of a network of one's own, under the paths of its fields
-//! gaussians.safetensors     means [classes, aux, dim] and covariances [classes, aux, dim, dim], f64
+//! gaussians.safetensors     means [classes, aux, dim] and covariances [classes, aux, dim, dim], f64; covariances that the
+//!                           classes share are [aux, dim, dim]
 //! calibration.safetensors   scores [n] of the held-out images, ascending, f64
 //! ```
 

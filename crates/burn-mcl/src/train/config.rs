@@ -35,7 +35,7 @@ pub struct TrainConfig {
     /// Images in a batch. Each gives 2 views of each of its rotations: 8 views with all four rotations, otherwise 2.
     #[config(default = 256)]
     pub images_per_batch: usize,
-    /// Passes over the images (in all four rotations).
+    /// Passes over the images.
     #[config(default = 400)]
     pub epochs: usize,
     /// Length of the run in optimizer steps; replaces [`epochs`](Self::epochs) when given.

@@ -13,6 +13,8 @@ use crate::files::FileError;
 
 /// The log of the steps in a run directory.
 pub(super) const STEPS: &str = "train.jsonl";
+/// The network of the best validation in a run directory.
+pub(super) const BEST: &str = "best";
 /// The log of the validations in a run directory.
 pub(super) const VALIDATIONS: &str = "validation.jsonl";
 

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::history::{STEPS, VALIDATIONS};
-use crate::files::FileError;
+use super::history::{BEST, STEPS, VALIDATIONS};
+use crate::files::{self, FileError};
 
 /// Drops the lines of steps after `steps`, and all after a line that is not whole.
 pub(super) fn truncate_log(path: &Path, steps: usize) -> Result<(), FileError> {
@@ -31,17 +31,18 @@ pub(super) fn truncate_log(path: &Path, steps: usize) -> Result<(), FileError> {
     cut().map_err(FileError::on("cut", path))
 }
 
-/// Renames the logs of a run that left no checkpoint, so that a new run does not write over them: how many steps they hold,
-/// if there are any.
+/// Renames the logs and the best network of a run that left no checkpoint, so that a new run does not write over them: how
+/// many steps the log holds, if there are any.
 pub(super) fn set_logs_aside(root: &Path) -> Result<Option<usize>, FileError> {
     let lines = |name: &str| {
         let text = fs::read(root.join(name)).unwrap_or_default();
         text.iter().filter(|&&byte| byte == b'\n').count()
     };
     let steps = lines(STEPS);
-    for name in [STEPS, VALIDATIONS] {
-        if lines(name) > 0 {
-            let path = root.join(name);
+    for name in [STEPS, VALIDATIONS, BEST] {
+        let path = root.join(name);
+        if lines(name) > 0 || path.is_dir() {
+            files::remove_dir(&root.join(format!("{name}.previous")))?;
             fs::rename(&path, root.join(format!("{name}.previous")))
                 .map_err(FileError::on("rename", &path))?;
         }

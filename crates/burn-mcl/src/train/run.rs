@@ -21,8 +21,18 @@ const COLLAPSED: usize = 25;
 
 /// Runs the training that `trainer` describes, from the start or from its newest checkpoint.
 pub(super) fn run<N: Network>(trainer: Trainer<'_, N>, images: &ImageSet) -> Result<N, TrainError> {
-    let Trainer { config, device, network, start, loss, run_dir, progress, mut observer, mut watch } =
-        trainer;
+    let Trainer {
+        config,
+        device,
+        network,
+        start,
+        loss,
+        run_dir,
+        progress,
+        mut observer,
+        mut watch,
+        patience,
+    } = trainer;
     let count = images.len();
     let batches = BatchConfig::new(config.images_per_batch)
         .with_seed(config.seed)
@@ -70,7 +80,6 @@ pub(super) fn run<N: Network>(trainer: Trainer<'_, N>, images: &ImageSet) -> Res
     }
     tracing::info!(images = count, step = done, total_steps, ?device, "training");
 
-    let patience = watch.as_ref().and_then(|watch| watch.patience);
     let first = done;
     let mut stream = batches.stream(position(&batches, done), usize::MAX)?;
     let mut collapsed = 0;

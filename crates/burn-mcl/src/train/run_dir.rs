@@ -26,7 +26,7 @@ use mcl_model::Network;
 use serde::{Deserialize, Serialize};
 
 use super::fingerprint::Fingerprint;
-use super::history::{STEPS, VALIDATIONS};
+use super::history::{BEST, STEPS, VALIDATIONS};
 use super::lock::lock;
 use super::logs::{set_logs_aside, truncate_log};
 use super::report::LogLine;
@@ -236,7 +236,6 @@ pub(super) struct Resumed<N> {
     pub(super) optimizer: ModuleOptimizer,
 }
 
-const BEST: &str = "best";
 const BEST_NETWORK: Kind = Kind { name: "burn-mcl best network", format: 1 };
 
 /// The network of the best validation, and its report.

@@ -35,6 +35,8 @@ pub struct Trainer<'a, N: Network = MclModel> {
     pub(super) progress: Progress,
     pub(super) observer: Observer<'a>,
     pub(super) watch: Option<Watch<'a, N>>,
+    /// Validations without a better value after which the run ends.
+    pub(super) patience: Option<usize>,
 }
 
 impl<'a> Trainer<'a, MclModel> {
@@ -97,6 +99,7 @@ impl<'a, N: Network> Trainer<'a, N> {
             progress: Progress::Hidden,
             observer: Box::new(|_| ControlFlow::Continue(())),
             watch: None,
+            patience: None,
         })
     }
 
@@ -135,18 +138,15 @@ impl<'a, N: Network> Trainer<'a, N> {
     /// a line of `validation.jsonl`, and the best network so far is kept for [`load_best`](super::load_best).
     #[must_use]
     pub fn validate(mut self, every: usize, validation: impl Validation<N> + 'a) -> Self {
-        let patience = self.watch.and_then(|watch| watch.patience);
-        self.watch = Some(Watch { every: every.max(1), validation: Box::new(validation), patience });
+        self.watch = Some(Watch { every: every.max(1), validation: Box::new(validation) });
         self
     }
 
-    /// Ends training after `patience` validations (at least 1) in a row without a better value. The run then ends as if its
-    /// last step had been done; call it after [`validate`](Self::validate).
+    /// Ends training after `patience` [validations](Self::validate) (at least 1) in a row without a better value. The run then
+    /// ends as if its last step had been done.
     #[must_use]
     pub fn stop_early(mut self, patience: usize) -> Self {
-        if let Some(watch) = &mut self.watch {
-            watch.patience = Some(patience.max(1));
-        }
+        self.patience = Some(patience.max(1));
         self
     }
 

@@ -74,12 +74,10 @@ impl<N: Network, F: FnMut(&N) -> Result<ValidationReport, TrainError>> Validatio
     }
 }
 
-/// A validation and what follows from it.
+/// A validation, and how often it is made.
 pub(super) struct Watch<'a, N> {
     pub(super) every: usize,
     pub(super) validation: Box<dyn Validation<N> + 'a>,
-    /// Validations without a better value after which the run ends.
-    pub(super) patience: Option<usize>,
 }
 
 /// The validations of a run so far.

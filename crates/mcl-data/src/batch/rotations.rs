@@ -9,7 +9,7 @@ use crate::augment::ViewKey;
 const QUARTER_TURNS: usize = 4;
 
 /// Which rotations of an image a batch shows. The rotation in quarter turns counterclockwise is the auxiliary label of a
-/// sample (section 3.2 of the paper).
+/// sample (section 2.4 of the paper).
 ///
 /// | setting | samples of an image | auxiliary labels | when |
 /// |---|---|---|---|

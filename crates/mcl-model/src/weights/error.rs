@@ -11,7 +11,7 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum WeightsError {
     /// The file cannot be opened or read.
-    #[error("cannot read weights from {}: {source}", path.display())]
+    #[error("cannot read weights from {path:?}: {source}")]
     Read {
         /// The file.
         path: PathBuf,
@@ -19,7 +19,7 @@ pub enum WeightsError {
         source: io::Error,
     },
     /// The file cannot be written. What was at its place before is still there.
-    #[error("cannot write weights to {}: {source}", path.display())]
+    #[error("cannot write weights to {path:?}: {source}")]
     Write {
         /// The file.
         path: PathBuf,
@@ -27,7 +27,7 @@ pub enum WeightsError {
         source: io::Error,
     },
     /// The file is not what it should be, or damaged.
-    #[error("{} is not a valid {format} file (truncated, damaged, or of another kind): {reason}", path.display())]
+    #[error("{path:?} is not a valid {format} file (truncated, damaged, or of another kind): {reason}")]
     Format {
         /// The file.
         path: PathBuf,
@@ -37,7 +37,7 @@ pub enum WeightsError {
         reason: String,
     },
     /// The file is far larger than any file with weights of this network; it was not read.
-    #[error("{} has {bytes} bytes, but the weights of this network take at most {limit}", path.display())]
+    #[error("{path:?} has {bytes} bytes, but the weights of this network take at most {limit}")]
     TooLarge {
         /// The file.
         path: PathBuf,
@@ -47,7 +47,7 @@ pub enum WeightsError {
         limit: u64,
     },
     /// The file holds weights of another network. Every difference is listed; nothing was loaded.
-    #[error("the weights in {} do not fit the network, {}", path.display(), list(problems))]
+    #[error("the weights in {path:?} do not fit the network, {}", list(problems))]
     Mismatch {
         /// The file.
         path: PathBuf,

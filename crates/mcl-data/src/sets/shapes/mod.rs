@@ -1,7 +1,7 @@
 //! A data set without files: small signs on cluttered backgrounds, drawn on the spot.
 //!
 //! It stands in for CIFAR-10 where there is none: ten classes that every rotation changes, as the method's auxiliary
-//! labels need (section 3.2 of the paper), in the same format, with a near and a far set of anomalies. A small network
+//! labels need (section 2.4 of the paper), in the same format, with a near and a far set of anomalies. A small network
 //! learns it in minutes; results on it say that the pieces work together, and nothing about natural images.
 
 mod canvas;
