@@ -9,7 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::tensors::FlexTensor;
 
-static ENTRIES: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
+static CACHE: Cache = Cache(Mutex::new(Vec::new()));
+
+/// Packed weights that are kept. The networks of a process share one cache; a test has its own.
+struct Cache(Mutex<Vec<Entry>>);
 
 /// Which packing of the same weights: it depends on the length of vectors and on the method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,36 +40,47 @@ impl Entry {
 ///
 /// Weights that only the caller holds are not kept: no later call can have the same ones.
 pub(super) fn once(weight: &FlexTensor, packing: Packing, pack: impl FnOnce() -> Vec<f32>) -> Arc<Vec<f32>> {
-    if weight.is_unique() {
-        return Arc::new(pack());
-    }
-    let found = entries().iter().find(|entry| entry.is_of(weight)).and_then(|entry| entry.find(packing));
-    if let Some(packed) = found {
-        return packed;
-    }
-    // Without the lock: packing uses all threads, and a thread that waits for others may begin another call.
-    let packed = Arc::new(pack());
-    let mut entries = entries();
-    let dropped: Vec<Entry> = entries.extract_if(.., |entry| entry.weight.is_unique()).collect();
-    match entries.iter_mut().find(|entry| entry.is_of(weight)) {
-        Some(entry) if entry.find(packing).is_some() => {}
-        Some(entry) => entry.packings.push((packing, packed.clone())),
-        None => {
-            entries.push(Entry { weight: weight.clone(), packings: vec![(packing, packed.clone())] });
-        }
-    }
-    drop(entries);
-    drop(dropped);
-    packed
+    CACHE.once(weight, packing, pack)
 }
 
 /// Frees all packed weights.
 pub(super) fn release() {
-    let _freed = std::mem::take(&mut *entries());
+    CACHE.release();
 }
 
-fn entries() -> MutexGuard<'static, Vec<Entry>> {
-    ENTRIES.lock().unwrap_or_else(PoisonError::into_inner)
+impl Cache {
+    fn once(&self, weight: &FlexTensor, packing: Packing, pack: impl FnOnce() -> Vec<f32>) -> Arc<Vec<f32>> {
+        if weight.is_unique() {
+            return Arc::new(pack());
+        }
+        let found =
+            self.entries().iter().find(|entry| entry.is_of(weight)).and_then(|entry| entry.find(packing));
+        if let Some(packed) = found {
+            return packed;
+        }
+        // Without the lock: packing uses all threads, and a thread that waits for others may begin another call.
+        let packed = Arc::new(pack());
+        let mut entries = self.entries();
+        let dropped: Vec<Entry> = entries.extract_if(.., |entry| entry.weight.is_unique()).collect();
+        match entries.iter_mut().find(|entry| entry.is_of(weight)) {
+            Some(entry) if entry.find(packing).is_some() => {}
+            Some(entry) => entry.packings.push((packing, packed.clone())),
+            None => {
+                entries.push(Entry { weight: weight.clone(), packings: vec![(packing, packed.clone())] });
+            }
+        }
+        drop(entries);
+        drop(dropped);
+        packed
+    }
+
+    fn release(&self) {
+        let _freed = std::mem::take(&mut *self.entries());
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[cfg(test)]
@@ -80,10 +94,13 @@ mod tests {
         FlexTensor::from_data(TensorData::new(vec![value; 4], [4]))
     }
 
+    /// Other tests release what the process keeps.
+    static OWN: Cache = Cache(Mutex::new(Vec::new()));
+
     /// Packs to the first value, and says whether it did.
     fn pack(weight: &FlexTensor, packing: Packing) -> (f32, bool) {
         let mut packed = false;
-        let values = once(weight, packing, || {
+        let values = OWN.once(weight, packing, || {
             packed = true;
             vec![weight.storage::<f32>()[0]]
         });
@@ -91,7 +108,7 @@ mod tests {
     }
 
     fn kept(value: f32) -> bool {
-        entries().iter().any(|entry| entry.weight.storage::<f32>()[0] == value)
+        OWN.entries().iter().any(|entry| entry.weight.storage::<f32>()[0] == value)
     }
 
     // One test: its parts must not release what another part keeps.
@@ -119,7 +136,7 @@ mod tests {
         assert_eq!(pack(&next, PACKING), (104.0, true));
         assert!(!kept(101.0) && kept(102.0) && kept(104.0));
 
-        release();
+        OWN.release();
         assert_eq!(pack(&next, PACKING), (104.0, true));
     }
 }

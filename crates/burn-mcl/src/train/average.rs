@@ -47,9 +47,10 @@ impl<N: Network> WeightAverage<N> {
     /// averaged running statistics are of networks that this one is not.
     pub(super) fn with_statistics(&self, batches: &TwoViewBatches, device: &Device) -> Result<N, TrainError> {
         let network = self.network.clone().train();
-        let count = BATCHES.min(batches.batches_per_epoch());
-        for batch in batches.stream(Position::default(), count)? {
-            network.forward(batch?.to_device(device).images);
+        // Shares the running statistics, and keeps nothing for a backward pass.
+        let untracked = network.clone().no_grad();
+        for batch in batches.stream(Position::default(), usize::MAX)?.take(BATCHES) {
+            untracked.forward(batch?.to_device(device).images);
         }
         Ok(network.valid())
     }
@@ -75,7 +76,8 @@ impl ModuleMapper for Mix {
         match self.weights.remove(&param.id) {
             Some(weight) => {
                 let weight = Tensor::<D>::from_bridge(weight);
-                param.map(|average| average * self.decay + weight * (1.0 - self.decay))
+                // This form leaves equal values as they are, frozen ones among them.
+                param.map(|average| average.clone() + (weight - average) * (1.0 - self.decay))
             }
             None => param,
         }
