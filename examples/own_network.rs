@@ -60,13 +60,15 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let config =
         TrainConfig::new().with_images_per_batch(32).with_steps(Some(steps)).with_learning_rate(Some(0.05));
+    let run = format!("runs/own_network-{}-{steps}", train.len()); // a run belongs to its images and steps
     let trainer = Trainer::with_network(config, &network(&device), &device)?;
-    let network_trained = trainer.run_dir("runs/own_network").progress(Progress::Terminal).fit(&train)?;
+    let network_trained = trainer.run_dir(&run).progress(Progress::Terminal).fit(&train)?;
 
     let settings = DetectorConfig::new().with_gaussians(MahalanobisConfig::new().with_ridge(1e-3));
     let detector = Detector::fit_network(&network_trained, &train, &held_out, settings, Progress::Terminal)?;
-    detector.save("runs/own_network/detector")?;
-    let detector = Detector::load_network("runs/own_network/detector", &network(&device))?;
+    let path = format!("{run}/detector");
+    detector.save(&path)?;
+    let detector = Detector::load_network(&path, &network(&device))?;
     let found = detector.detect_set(&held_out)?;
     let right = found.iter().zip(held_out.labels()).filter(|(found, label)| found.label == **label).count();
     Ok(writeln!(io::stdout(), "accuracy {:.1} %", 100.0 * right as f64 / found.len() as f64)?)

@@ -86,8 +86,12 @@ pub struct Detector<N: Network = MclModel> {
 
 impl Detector<MclModel> {
     /// What its network was made with.
+    ///
+    /// # Panics
+    ///
+    /// For a detector of [`fit_network`](Self::fit_network) or [`load_network`](Self::load_network), which do not know it.
     pub fn model_config(&self) -> &MclModelConfig {
-        self.model_config.as_ref().expect("fit and load set it")
+        self.model_config.as_ref().expect("a detector of Detector::fit or Detector::load")
     }
 }
 

@@ -133,6 +133,7 @@ pub(super) fn run<N: Network>(trainer: Trainer<'_, N>, images: &ImageSet) -> Res
             && done.is_multiple_of(watch.every)
         {
             let judged = result(&network, average.as_ref(), &batches, &stepper)?;
+            let judged = finite(judged, done, run_dir.as_ref())?;
             let mut found = watch.validation.validate(&judged)?;
             found.step = done;
             let best = standing.add(&found);

@@ -7,7 +7,8 @@
 //! run/start.json               weights and loss that were given to the run, if any were
 //! run/train.jsonl              one line a step
 //! run/validation.jsonl         one line a validation
-//! run/checkpoints/00000500/    model.bpk, optimizer.bpk, state.json, manifest.json; average.bpk if weights are averaged
+//! run/checkpoints/00000500/    model.bpk, optimizer.bpk, state.json, manifest.json; average.bpk, and averaged.bpk at
+//!                              the end, if weights are averaged
 //! run/best/                    model.bpk, state.json, manifest.json: the network of the best validation
 //! run/lock                     held while a run is on
 //! ```
@@ -150,7 +151,9 @@ impl RunDir {
         let mut line = serde_json::to_string(report).expect("a report is plain data");
         line.push('\n');
         let log = OpenOptions::new().create(true).append(true).open(&path);
-        Ok(log.and_then(|mut log| log.write_all(line.as_bytes())).map_err(FileError::on("write", &path))?)
+        // Forced to disk: a checkpoint that is there has its validations in the log.
+        let written = log.and_then(|mut log| log.write_all(line.as_bytes()).and_then(|()| log.sync_data()));
+        Ok(written.map_err(FileError::on("write", &path))?)
     }
 
     /// Loads the newest checkpoint that is whole, and cuts the logs to the steps it holds.

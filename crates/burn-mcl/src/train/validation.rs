@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use mcl_model::Network;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::TrainError;
 
@@ -16,10 +16,21 @@ pub struct ValidationReport {
     #[serde(default)]
     pub step: usize,
     /// The figure that networks are compared by; higher is better.
+    #[serde(deserialize_with = "or_nan")]
     pub value: f64,
     /// All figures by name, for the log.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "each_or_nan")]
     pub metrics: BTreeMap<String, f64>,
+}
+
+/// JSON has no NaN and no infinity: either is written as null.
+fn or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
+fn each_or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, f64>, D::Error> {
+    let found = BTreeMap::<String, Option<f64>>::deserialize(deserializer)?;
+    Ok(found.into_iter().map(|(name, value)| (name, value.unwrap_or(f64::NAN))).collect())
 }
 
 impl ValidationReport {
@@ -98,9 +109,9 @@ impl Standing {
         standing
     }
 
-    /// Takes in a validation; answers whether it is the best so far. A value that is not a number never is.
+    /// Takes in a validation; answers whether it is the best so far. A value that is not finite never is.
     pub(super) fn add(&mut self, report: &ValidationReport) -> bool {
-        let best = !report.value.is_nan() && self.best.is_none_or(|best| report.value > best);
+        let best = report.value.is_finite() && self.best.is_none_or(|best| report.value > best);
         if best {
             self.best = Some(report.value);
             self.since = 0;
@@ -119,6 +130,13 @@ impl Standing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_that_are_not_numbers_are_read_back() {
+        let report = ValidationReport::new(f64::NAN).with_metric("AUROC", f64::INFINITY);
+        let read: ValidationReport = serde_json::from_str(&serde_json::to_string(&report).unwrap()).unwrap();
+        assert!(read.value.is_nan() && read.metrics["AUROC"].is_nan());
+    }
 
     #[test]
     fn the_best_is_the_first_of_the_highest_values() {
