@@ -1,7 +1,6 @@
 //! The seam for networks: images in, features and projections out.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use burn::module::Module;
@@ -9,7 +8,7 @@ use burn::store::{ModuleSnapshot, SafetensorsStore};
 use burn::tensor::{Device, Tensor};
 
 use crate::model::{Embedding, MclModel};
-use crate::weights::{WeightProblem, WeightsError, replace_file};
+use crate::weights::{WeightProblem, WeightsError, read_limited, replace_file};
 
 /// A network that training, scoring and detectors can use: images in, features and projections out.
 ///
@@ -81,7 +80,7 @@ pub trait Network: Module {
     /// [`WeightsError`] when the file cannot be read, is no safetensors file, is far larger than the weights, or when
     /// a weight is missing, unused or of another shape.
     fn load_weights(mut self, path: &Path) -> Result<Self, WeightsError> {
-        let bytes = read_limited(path, self.num_params())?;
+        let bytes = read_limited(self.num_params(), path)?;
         let format =
             |reason: String| WeightsError::Format { path: path.into(), format: "safetensors", reason };
         let mut store = SafetensorsStore::from_bytes(Some(bytes)).validate(false).allow_partial(true);
@@ -117,20 +116,6 @@ impl Network for MclModel {
     fn load_weights(self, path: &Path) -> Result<Self, WeightsError> {
         self.load_safetensors(path)
     }
-}
-
-/// The bytes of a file, unless it is far larger than f64 values of `parameters` weights, their statistics and a header.
-fn read_limited(path: &Path, parameters: usize) -> Result<Vec<u8>, WeightsError> {
-    let failed = |source: io::Error| WeightsError::Read { path: path.into(), source };
-    let file = File::open(path).map_err(failed)?;
-    let limit = (64 << 20) + 16 * parameters as u64;
-    let bytes = file.metadata().map_err(failed)?.len();
-    if bytes > limit {
-        return Err(WeightsError::TooLarge { path: path.into(), bytes, limit });
-    }
-    let mut content = Vec::new();
-    file.take(limit).read_to_end(&mut content).map_err(failed)?;
-    Ok(content)
 }
 
 #[cfg(test)]

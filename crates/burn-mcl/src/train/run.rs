@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use burn::tensor::Device;
 use mcl_data::ImageSet;
 use mcl_data::batch::{BatchConfig, Position, TwoViewBatches};
 use mcl_model::Network;
@@ -84,6 +85,7 @@ pub(super) fn run<N: Network>(trainer: Trainer<'_, N>, images: &ImageSet) -> Res
     let mut stream = batches.stream(position(&batches, done), usize::MAX)?;
     let mut collapsed = 0;
     let mut last = None;
+    let mut current = None;
     let bar = progress.bar("training", total_steps, done);
     while done < total_steps && !standing.is_exhausted(patience) {
         let started = Instant::now();
@@ -93,6 +95,7 @@ pub(super) fn run<N: Network>(trainer: Trainer<'_, N>, images: &ImageSet) -> Res
         let epoch = batch.position.epoch;
         let learning_rate = schedule.learning_rate(done);
         let found;
+        current = None;
         (network, found) = stepper.step(network, batch, done, learning_rate);
         if !found.loss.is_finite() {
             let checkpoint = run_dir.as_ref().and_then(|dir| dir.last_good(done));
@@ -132,7 +135,7 @@ pub(super) fn run<N: Network>(trainer: Trainer<'_, N>, images: &ImageSet) -> Res
         if let Some(watch) = &mut watch
             && done.is_multiple_of(watch.every)
         {
-            let judged = result(&network, average.as_ref(), &batches, &stepper)?;
+            let judged = result(&mut current, &network, average.as_ref(), &batches, &device)?;
             let judged = finite(judged, done, run_dir.as_ref())?;
             let mut found = watch.validation.validate(&judged)?;
             found.step = done;
@@ -148,10 +151,9 @@ pub(super) fn run<N: Network>(trainer: Trainer<'_, N>, images: &ImageSet) -> Res
             && (stop || ends || done.is_multiple_of(config.checkpoint_every))
         {
             let model = finite(network.valid(), done, Some(dir))?;
-            let averaged = match &average {
-                Some(average) if ends => Some(average.with_statistics(&batches, &device)?),
-                _ => None,
-            };
+            let averaged = (ends && average.is_some())
+                .then(|| result(&mut current, &network, average.as_ref(), &batches, &device))
+                .transpose()?;
             let average = average.as_ref().map(|average| average.network.clone());
             checkpoint = Some(dir.save(done, Networks { model, average, averaged }, &stepper.optimizer)?);
         }
@@ -166,7 +168,8 @@ pub(super) fn run<N: Network>(trainer: Trainer<'_, N>, images: &ImageSet) -> Res
     if let Some(message) = last.as_ref().and_then(StepReport::collapse) {
         progress.warn(&message);
     }
-    finite(result(&network, average.as_ref(), &batches, &stepper)?, done, run_dir.as_ref())
+    let result = result(&mut current, &network, average.as_ref(), &batches, &device)?;
+    finite(result, done, run_dir.as_ref())
 }
 
 /// Where in the data a step stands.
@@ -190,17 +193,21 @@ fn reported(found: Found) -> (StepReport, LossParts) {
     (report, parts)
 }
 
-/// The network that the run would end with now, in evaluation mode.
+/// The network that the run would end with now, in evaluation mode. `current` keeps the one that was made after the same
+/// step: statistics of an average take 40 batches.
 fn result<N: Network>(
+    current: &mut Option<N>,
     network: &N,
     average: Option<&WeightAverage<N>>,
     batches: &TwoViewBatches,
-    stepper: &Stepper<'_>,
+    device: &Device,
 ) -> Result<N, TrainError> {
-    match average {
-        Some(average) => average.with_statistics(batches, &stepper.device),
-        None => Ok(network.valid()),
-    }
+    let made = match (current.take(), average) {
+        (Some(made), _) => made,
+        (None, Some(average)) => average.with_statistics(batches, device)?,
+        (None, None) => network.valid(),
+    };
+    Ok(current.insert(made).clone())
 }
 
 /// The network, if all its weights and running statistics are numbers.

@@ -19,7 +19,7 @@ use crate::model::MclModel;
 use crate::parameters::{encoder_weights, named_weights};
 use crate::resnet::ResNet;
 
-pub(crate) use self::safetensors::replace_file;
+pub(crate) use self::safetensors::{read_limited, replace_file};
 
 pub use self::error::{WeightProblem, WeightsError};
 

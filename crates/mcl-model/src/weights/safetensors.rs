@@ -20,11 +20,17 @@ const FORMAT: &str = "safetensors";
 
 /// The whole file, unless it is far larger than these weights as f64 and a header can be.
 pub(super) fn read(weights: &[Named<'_>], path: &Path) -> Result<Vec<u8>, WeightsError> {
+    read_limited(
+        weights.iter().map(|named| named.weight.pytorch_shape().iter().product::<usize>()).sum(),
+        path,
+    )
+}
+
+/// The bytes of a file, unless it is far larger than `values` weights in f64 and a header can be.
+pub(crate) fn read_limited(values: usize, path: &Path) -> Result<Vec<u8>, WeightsError> {
     let in_file = |source: io::Error| WeightsError::Read { path: path.into(), source };
     let file = File::open(path).map_err(in_file)?;
     let bytes = file.metadata().map_err(in_file)?.len();
-    let values: usize =
-        weights.iter().map(|named| named.weight.pytorch_shape().iter().product::<usize>()).sum();
     let limit = (64 << 20) + 16 * values as u64;
     if bytes > limit {
         return Err(WeightsError::TooLarge { path: path.into(), bytes, limit });
