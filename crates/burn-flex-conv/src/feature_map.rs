@@ -82,6 +82,20 @@ impl FeatureMap {
         }
     }
 
+    /// Returns the maximum over the positions.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[n, channels]`
+    pub fn max(self) -> Tensor<2> {
+        match self.0 {
+            // [n, channels, h, w] -> [n, channels, h * w] -> [n, channels]
+            Layout::ChannelsFirst(x) => x.flatten::<3>(2, 3).max_dim(2).squeeze_dim::<2>(2),
+            // [n, h, w, channels] -> [n, h * w, channels] -> [n, channels]
+            Layout::ChannelsLast(x, _) => x.flatten::<3>(1, 2).max_dim(1).squeeze_dim::<2>(1),
+        }
+    }
+
     /// Returns the mean over the positions.
     ///
     /// # Shapes

@@ -2,9 +2,10 @@
 
 use burn::module::Param;
 use burn::nn::conv::Conv2d;
+use burn::nn::pool::MaxPool2d;
 use burn::nn::{BatchNorm, PaddingConfig2d};
 use burn::tensor::Tensor;
-use burn::tensor::activation::relu;
+use burn::tensor::activation::{gelu, relu};
 
 use crate::feature_map::{FeatureMap, Layout};
 use crate::flex::{ConvParams, Layer, convolve, supports};
@@ -60,6 +61,22 @@ pub fn conv_norm_add_relu(
     shortcut: FeatureMap,
 ) -> FeatureMap {
     run(x, conv, norm, Some(shortcut), true)
+}
+
+/// `gelu(conv(x))`, with the exact GELU; see [`conv()`].
+pub fn conv_gelu(x: FeatureMap, conv: &Conv2d) -> FeatureMap {
+    self::conv(x, conv).map(gelu)
+}
+
+/// `gelu(norm(conv(x)))`, with the exact GELU; see [`conv_norm`].
+pub fn conv_norm_gelu(x: FeatureMap, conv: &Conv2d, norm: &BatchNorm) -> FeatureMap {
+    conv_norm(x, conv, norm).map(gelu)
+}
+
+/// `gelu(norm(pool(conv(x))))`, with the exact GELU; see [`conv_norm`].
+pub fn conv_pool_norm_gelu(x: FeatureMap, conv: &Conv2d, pool: &MaxPool2d, norm: &BatchNorm) -> FeatureMap {
+    let pooled = self::conv(x, conv).max_pool(pool);
+    on_burns_layers(pooled, |x| norm.forward(x)).map(gelu)
 }
 
 fn run(

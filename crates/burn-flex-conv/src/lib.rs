@@ -6,7 +6,10 @@ mod flex;
 mod layer;
 
 pub use feature_map::FeatureMap;
-pub use layer::{conv, conv_norm, conv_norm_add, conv_norm_add_relu, conv_norm_relu};
+pub use layer::{
+    conv, conv_gelu, conv_norm, conv_norm_add, conv_norm_add_relu, conv_norm_gelu, conv_norm_relu,
+    conv_pool_norm_gelu,
+};
 
 /// Frees the memory that this crate keeps: of activations from one training step for the next, and of the
 /// weights that are packed for evaluation.
