@@ -5,7 +5,7 @@ use std::fmt;
 
 use mcl_data::{ImageSet, printable};
 use mcl_infer::metrics::{OodMetrics, accuracy};
-use mcl_infer::{Aggregation, MahalanobisScorer, TestTimeViews};
+use mcl_infer::{Aggregation, Scorer, TestTimeViews};
 use mcl_model::Network;
 use serde::{Deserialize, Serialize};
 
@@ -32,8 +32,8 @@ pub struct EvaluationRow {
     pub views: TestTimeViews,
     /// How their scores become one; a single view needs none.
     pub aggregation: Option<Aggregation>,
-    /// Share of test images given their class, in [0, 1]; `None` when their classes are not those of training, or there
-    /// is one class only.
+    /// Share of test images given their class, in [0, 1]; `None` when their classes are not those of training, or the
+    /// scores tell no classes apart.
     pub accuracy: Option<f64>,
     /// One result for each out-of-distribution set, in the order given.
     pub ood: Vec<OodResult>,
@@ -45,7 +45,7 @@ pub struct EvaluationRow {
 pub struct Evaluation {
     /// Number of test images.
     pub test_images: usize,
-    /// A row for the plain score, and one for each of 4 and 8 views and each aggregation.
+    /// A row for the plain score, and one for each of 4 and 8 views and each aggregation that suits the scores.
     pub rows: Vec<EvaluationRow>,
 }
 
@@ -56,15 +56,19 @@ impl Evaluation {
     }
 }
 
-/// Evaluates a trained network and its Gaussians on a test set and on sets from elsewhere. `class_names` are those of the
+/// Evaluates a trained network and a scorer on a test set and on sets from elsewhere. `class_names` are those of the
 /// training images: by them the classes of the test set are found, which may be fewer and in another order.
+///
+/// The scorer is the network's Gaussians ([`Detector::scorer`](crate::detector::Detector::scorer),
+/// [`fit_gaussians`](crate::detector::fit_gaussians)) or any other [`Scorer`]
+/// ([`update_estimators`](crate::detector::update_estimators)).
 ///
 /// # Errors
 ///
 /// [`DetectorError`] when a set is empty, cannot be rotated, or gives scores that are not numbers.
 pub fn evaluate<N: Network>(
     model: &N,
-    scorer: &MahalanobisScorer,
+    scorer: &dyn Scorer,
     class_names: &[String],
     test: &ImageSet,
     ood: &[(&str, &ImageSet)],
@@ -93,8 +97,9 @@ impl Evaluation {
         let mut rows = Vec::new();
         let scored = test.scored().views().aux().len();
         for &views in TestTimeViews::ALL.iter().filter(|views| views.aux().len() <= scored) {
-            let aggregations: &[Aggregation] =
-                if views == TestTimeViews::Identity { &Aggregation::ALL[..1] } else { Aggregation::ALL };
+            let suited = test.scored().aggregations();
+            let aggregations =
+                if views == TestTimeViews::Identity { &suited[..suited.len().min(1)] } else { suited };
             for &aggregation in aggregations {
                 let (predicted, normal) = test.scored().judge(views, aggregation);
                 tracing::debug!(?views, ?aggregation, "scored");

@@ -9,7 +9,7 @@
 //! | [`device`] | the device that `BURN_DEVICE` names, without a panic |
 //! | [`evaluation`] | the paper's tables: accuracy and AUROC for each way of scoring |
 //! | [`report`] | [`Report`](report::Report): figures, tables and pictures in one HTML file |
-//! | [`embed`] | projections of every view of a set of images |
+//! | [`embed`] | projections, features and logits of every view of a set of images |
 //! | [`scored`] | scores of every view of a set of images, to be judged in any way later |
 //! | [`data`] | the crate `mcl-data`: images, batches, augmentations |
 //! | [`model`] | the crate `mcl-model`: networks and their weights |

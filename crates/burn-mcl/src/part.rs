@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use mcl_data::{ImageSet, utf8_name};
-use mcl_infer::{Aggregation, MahalanobisScorer, TestTimeViews};
+use mcl_infer::{Aggregate, Aggregation, Scorer, TestTimeViews};
 use mcl_model::Network;
 
 use crate::detector::{Detector, DetectorConfig, DetectorError};
@@ -41,18 +41,22 @@ impl<'a> Part<'a> {
         Ok(Self::new(name, images, scored).judged(views, aggregation))
     }
 
-    /// Images as `scored` judges them by all its views with the weighted average of the paper. The threshold
-    /// of a detector with other settings says nothing about these scores: take [`of`](Self::of), or
+    /// Images as `scored` judges them by all its views with the weighted average of the paper, or with the first
+    /// aggregation that suits the scores. The threshold of a detector with other settings says nothing about these scores: take [`of`](Self::of), or
     /// [`judged`](Self::judged).
     pub fn new(name: impl Into<String>, images: &'a ImageSet, scored: ScoredSet) -> Self {
         let part =
             Self { name: name.into(), images, files: &[], predicted: Vec::new(), scores: Vec::new(), scored };
         let views = part.scored.views();
-        part.judged(views, Aggregation::WeightedAverage)
+        let papers = Aggregation::WeightedAverage;
+        let suited = part.scored.aggregations();
+        let aggregation =
+            if suited.contains(&papers) { papers } else { suited.first().copied().unwrap_or(papers) };
+        part.judged(views, aggregation)
     }
 
-    /// Scores all eight views of the images, or the upright one for Gaussians without rotations, and judges them as
-    /// [`new`](Self::new) does.
+    /// Scores all views of the images that the scorer knows ([`Scorer::views`]), and judges them as [`new`](Self::new)
+    /// does.
     ///
     /// # Errors
     ///
@@ -61,15 +65,12 @@ impl<'a> Part<'a> {
         name: impl Into<String>,
         images: &'a ImageSet,
         model: &N,
-        scorer: &MahalanobisScorer,
+        scorer: &dyn Scorer,
         batch_size: usize,
         progress: Progress,
     ) -> Result<Self, DetectorError> {
-        let views = match scorer.aux_classes() {
-            1 => TestTimeViews::Identity,
-            _ => TestTimeViews::RotationsAndFlips,
-        };
-        Ok(Self::new(name, images, ScoredSet::new(model, scorer, images, views, batch_size, progress)?))
+        let scored = ScoredSet::new(model, scorer, images, scorer.views(), batch_size, progress)?;
+        Ok(Self::new(name, images, scored))
     }
 
     /// The same, judged by other views or another aggregation.
@@ -78,7 +79,7 @@ impl<'a> Part<'a> {
     ///
     /// When fewer views were scored.
     #[must_use]
-    pub fn judged(mut self, views: TestTimeViews, aggregation: Aggregation) -> Self {
+    pub fn judged(mut self, views: TestTimeViews, aggregation: impl Aggregate) -> Self {
         (self.predicted, self.scores) = self.scored.judge(views, aggregation);
         self
     }
@@ -132,10 +133,10 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// The training class of each image, by the names of the classes; `None` when a name is not among them,
-    /// or there is one training class only.
+    /// The training class of each image, by the names of the classes; `None` when a name is not among them, or when the
+    /// scores tell no classes apart.
     pub(crate) fn classes(&self, training: &[String]) -> Option<Vec<usize>> {
-        if training.len() < 2 {
+        if training.len() < 2 || self.scored.columns() != training.len() {
             return None;
         }
         let own = self.images.class_names();

@@ -1,24 +1,27 @@
-//! A set of images under a network and its Gaussians: the scores of every view, to be judged in any way later.
+//! A set of images under a network and a scorer: the scores of every view, to be judged in any way later.
 
 use burn::tensor::{Device, Tensor};
 use mcl_data::ImageSet;
-use mcl_infer::{Aggregation, MahalanobisScorer, TestTimeViews};
+use mcl_infer::{Aggregate, Aggregation, Prediction, Scorer, TestTimeViews};
 use mcl_model::Network;
 
 use crate::detector::DetectorError;
-use crate::embed::embed;
+use crate::embed::embed_outputs;
 use crate::progress::Progress;
 
-/// Images that are embedded and scored at once: of the projections of all their views only the first is kept.
+/// Images that are embedded and scored at once: of the network's outputs only the projection of the first view is kept.
 const CHUNK: usize = 1024;
 
-/// Scores of every view and class of a set of images, and the projection of each image as it is.
+/// Scores of every view of a set of images, one for each class or one for all, and the projection of each image as it is.
 ///
-/// In memory an image takes `4 * (views * classes + dim)` bytes.
+/// In memory an image takes `4 * (views * columns + dim)` bytes; columns are those of the scorer
+/// ([`Scorer::columns`]).
 #[derive(Debug, Clone)]
 pub struct ScoredSet {
-    /// Chunks of [images, views, classes].
+    /// Chunks of [images, views, columns].
     scores: Vec<Tensor<3>>,
+    columns: usize,
+    aggregations: Vec<Aggregation>,
     device: Device,
     views: TestTimeViews,
     images: usize,
@@ -27,31 +30,42 @@ pub struct ScoredSet {
 }
 
 impl ScoredSet {
-    /// Embeds and scores every view of every image, in the order of the set.
+    /// Embeds and scores every view of every image, in the order of the set. The scorer is given projections, features
+    /// and, where the network has a classifier, logits.
     ///
     /// # Errors
     ///
-    /// [`DetectorError`] when the images cannot be rotated, `batch_size` is 0, or projections are not numbers.
+    /// [`DetectorError`] when the images cannot be rotated, `batch_size` is 0, or the scorer
+    /// refuses what the network makes of the images: projections that are not numbers, or no logits.
     pub fn new<N: Network>(
         model: &N,
-        scorer: &MahalanobisScorer,
+        scorer: &dyn Scorer,
         set: &ImageSet,
         views: TestTimeViews,
         batch_size: usize,
         progress: Progress,
     ) -> Result<Self, DetectorError> {
-        let (images, dim) = (set.len(), scorer.dim());
-        let device = scorer.device().clone();
-        let mut scored = Self { scores: Vec::new(), device, views, images, projections: Vec::new(), dim };
+        let mut scored = Self {
+            scores: Vec::new(),
+            columns: scorer.columns(),
+            aggregations: scorer.aggregations().to_vec(),
+            device: model.device().without_autodiff(),
+            views,
+            images: set.len(),
+            projections: Vec::new(),
+            dim: 0,
+        };
+        let images = set.len();
         let bar = progress.bar("scoring", images, 0);
         for start in (0..images).step_by(CHUNK.max(batch_size)) {
             let end = (start + CHUNK.max(batch_size)).min(images);
             let chunk = set.subset(&(start..end).collect::<Vec<_>>())?;
-            let embeddings = embed(model, &chunk, views, batch_size, Progress::Hidden)?;
-            let tensor = embeddings.tensor(0, chunk.len(), scorer.device());
-            scored.scores.push(scorer.score(tensor, views.aux())?);
+            let embeddings = embed_outputs(model, &chunk, views, batch_size, Progress::Hidden)?;
+            let batch = embeddings.view_batch(views.aux(), &scored.device);
+            scored.scores.push(scorer.score_views(&batch)?);
+            scored.dim = embeddings.dim;
             for image in embeddings.values.chunks_exact(embeddings.views * embeddings.dim) {
-                scored.projections.extend_from_slice(&image[..dim]);
+                scored.projections.extend_from_slice(&image[..embeddings.dim]);
             }
             bar.inc(chunk.len() as u64);
         }
@@ -80,28 +94,39 @@ impl ScoredSet {
         &self.projections
     }
 
-    /// Where the scores are.
+    /// Where the network is.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// Dimensions of a projection.
+    /// Scores of each view: one for each class, or one for all.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// The built-in aggregations that suit the scores.
+    pub fn aggregations(&self) -> &[Aggregation] {
+        &self.aggregations
+    }
+
+    /// Dimensions of a projection; 0 without images.
     pub fn dim(&self) -> usize {
         self.dim
     }
 
     /// Class and score of every image from the first of its views: `views` may be fewer than were scored, since a
-    /// larger kind starts with the views of a smaller.
+    /// larger kind starts with the views of a smaller. The class is 0 when there is one score for all classes.
     ///
     /// # Panics
     ///
     /// When fewer views were scored.
-    pub fn judge(&self, views: TestTimeViews, aggregation: Aggregation) -> (Vec<usize>, Vec<f64>) {
+    pub fn judge(&self, views: TestTimeViews, aggregation: impl Aggregate) -> (Vec<usize>, Vec<f64>) {
         let (count, scored) = (views.aux().len(), self.views.aux().len());
         assert!(count <= scored, "{count} views are to be judged, but {scored} were scored");
         let (mut labels, mut values) = (Vec::new(), Vec::new());
         for chunk in &self.scores {
-            let prediction = aggregation.apply(chunk.clone().narrow(1, 0, count));
+            let scores = aggregation.aggregate(chunk.clone().narrow(1, 0, count));
+            let prediction = Prediction::new(scores);
             labels.extend(prediction.label.into_data().iter::<i64>().map(|label| label as usize));
             values.extend(prediction.score.into_data().iter::<f64>());
         }

@@ -299,8 +299,12 @@ pub enum InferError {
         view: usize,
     },
 
+    /// The scorer is made of the encoder's features, and the samples or views bring none.
+    #[error("the scorer needs the features of the encoder: give them beside the embeddings")]
+    NoFeatures,
+
     /// The scorer is made of logits, and the samples or views bring none.
-    #[error("the scorer needs the logits of the network: give them beside the features")]
+    #[error("the scorer needs the logits of the network: give them beside the embeddings")]
     NoLogits,
 
     // ---- Reading stored scorers and statistics

@@ -29,7 +29,7 @@ use crate::scorer::Scorer;
 ///
 /// impl Estimator for MeanEstimator {
 ///     fn update(&mut self, batch: &SampleBatch) -> Result<(), InferError> {
-///         for row in batch.features.chunks(self.sum.len()) {
+///         for row in batch.embeddings.chunks(self.sum.len()) {
 ///             self.sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
 ///             self.count += 1;
 ///         }
@@ -81,4 +81,14 @@ pub trait Estimator: Send {
     ///
     /// [`InferError`] when the samples are too few, or a setting is out of range.
     fn fit(&self, device: &Device) -> Result<Box<dyn Scorer>, InferError>;
+}
+
+impl<E: Estimator + ?Sized> Estimator for Box<E> {
+    fn update(&mut self, batch: &SampleBatch) -> Result<(), InferError> {
+        (**self).update(batch)
+    }
+
+    fn fit(&self, device: &Device) -> Result<Box<dyn Scorer>, InferError> {
+        (**self).fit(device)
+    }
 }

@@ -17,6 +17,7 @@ use crate::neighbours::NeighbourIndex;
 use crate::samples::{SampleBatch, SampleShape};
 use crate::scorer::{Scorer, ViewBatch};
 use crate::tensor::f32_tensor;
+use crate::views::TestTimeViews;
 
 /// Settings of a [`KnnScorer`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,7 +118,7 @@ impl Estimator for KnnEstimator {
     fn update(&mut self, batch: &SampleBatch) -> Result<(), InferError> {
         self.shape.check(batch)?;
         let SampleShape { aux_classes, dim, .. } = self.shape;
-        for ((row, &class), &aux) in batch.features.chunks(dim.max(1)).zip(batch.class).zip(batch.aux) {
+        for ((row, &class), &aux) in batch.embeddings.chunks(dim.max(1)).zip(batch.class).zip(batch.aux) {
             let column = if self.config.per_class { class } else { 0 };
             self.features[column * aux_classes + aux].extend_from_slice(row);
         }
@@ -179,6 +180,10 @@ impl KnnScorer {
 impl Scorer for KnnScorer {
     fn columns(&self) -> usize {
         self.indices.len() / self.aux_classes
+    }
+
+    fn views(&self) -> TestTimeViews {
+        TestTimeViews::most(self.aux_classes)
     }
 
     /// Scores each view: `-|z - z_(k)|`, in `[-2, 0]`, f32, on the scorer's device.

@@ -6,6 +6,7 @@
 //! | class Gaussians, one for each (class, rotation) | [`GaussianStatistics`], [`MahalanobisConfig`] |
 //! | Mahalanobis score of each view under each class | [`MahalanobisScorer::score`] |
 //! | other scores: k-NN, or one of your own | [`KnnConfig`], [`Scorer`], [`Estimator`] |
+//! | scores of the encoder's features instead of the projections | [`OnFeatures`] |
 //! | self-ensemble inference: the 1, 4 or 8 views of a test image | [`TestTimeViews`] |
 //! | self-ensemble inference: one score from all views (Eq. 19-20) | [`Aggregation`], [`Aggregate`] |
 //! | scores and aggregation in one pass | [`Scorer::score_aggregated`] |
@@ -56,6 +57,7 @@ mod knn;
 mod mahalanobis;
 pub mod metrics;
 mod neighbours;
+mod on_features;
 mod prediction;
 mod samples;
 mod scorer;
@@ -74,6 +76,7 @@ pub use mahalanobis::{
     MahalanobisScorer,
 };
 pub use neighbours::{Neighbour, NeighbourIndex};
+pub use on_features::OnFeatures;
 pub use prediction::Prediction;
 pub use samples::SampleBatch;
 pub use scorer::{Scorer, ViewBatch};

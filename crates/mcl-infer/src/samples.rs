@@ -8,7 +8,9 @@ use crate::error::InferError;
 #[derive(Debug, Clone, Copy)]
 pub struct SampleBatch<'a> {
     /// Embeddings, row-major, `[n, dim]`.
-    pub features: &'a [f32],
+    pub embeddings: &'a [f32],
+    /// Features of the encoder, row-major, `[n, feature_dim]`, where they are given beside the embeddings.
+    pub features: Option<&'a [f32]>,
     /// Logits of the network's classifier, row-major, `[n, logits]`, where there is one.
     pub logits: Option<&'a [f32]>,
     /// Class of each row, `[n]`.
@@ -18,9 +20,16 @@ pub struct SampleBatch<'a> {
 }
 
 impl<'a> SampleBatch<'a> {
-    /// Samples without logits: row `i` of `features` belongs to `class[i]` and `aux[i]`.
-    pub fn new(features: &'a [f32], class: &'a [usize], aux: &'a [usize]) -> Self {
-        Self { features, logits: None, class, aux }
+    /// Samples of embeddings alone: row `i` of `embeddings` belongs to `class[i]` and `aux[i]`.
+    pub fn new(embeddings: &'a [f32], class: &'a [usize], aux: &'a [usize]) -> Self {
+        Self { embeddings, features: None, logits: None, class, aux }
+    }
+
+    /// The same with the encoder's features of each row, `[n, feature_dim]`.
+    #[must_use]
+    pub fn with_features(mut self, features: &'a [f32]) -> Self {
+        self.features = Some(features);
+        self
     }
 
     /// The same with the logits of each row, `[n, logits]`.
@@ -28,6 +37,15 @@ impl<'a> SampleBatch<'a> {
     pub fn with_logits(mut self, logits: &'a [f32]) -> Self {
         self.logits = Some(logits);
         self
+    }
+
+    /// The encoder's features.
+    ///
+    /// # Errors
+    ///
+    /// [`InferError::NoFeatures`] when there are none.
+    pub fn require_features(&self) -> Result<&'a [f32], InferError> {
+        self.features.ok_or(InferError::NoFeatures)
     }
 
     /// The logits.
@@ -54,7 +72,7 @@ impl SampleShape {
     /// Names the first row that cannot be counted.
     pub(crate) fn check(&self, batch: &SampleBatch) -> Result<(), InferError> {
         let &Self { classes, aux_classes, dim, normalize } = self;
-        let &SampleBatch { features, class, aux, .. } = batch;
+        let &SampleBatch { embeddings: features, class, aux, .. } = batch;
         let rows = class.len();
         if aux.len() != rows {
             return Err(InferError::LabelCount { class: rows, aux: aux.len() });

@@ -2,9 +2,10 @@
 
 use burn::tensor::Tensor;
 
-use crate::aggregation::Aggregate;
+use crate::aggregation::{Aggregate, Aggregation};
 use crate::error::InferError;
 use crate::prediction::Prediction;
+use crate::views::TestTimeViews;
 
 /// Scores whose aggregation goes through the device at once (4 MiB), but for [`LEAST_IMAGES`].
 const CHUNK_SCORES: usize = 1 << 20;
@@ -17,6 +18,8 @@ const LEAST_IMAGES: usize = 256;
 pub struct ViewBatch<'a> {
     /// `[images, views, dim]`, on any device, of any float type.
     pub embeddings: Tensor<3>,
+    /// Features of the encoder, `[images, views, feature_dim]`, where they are given beside the embeddings.
+    pub features: Option<Tensor<3>>,
     /// Logits of the network's classifier, `[images, views, logits]`, where there is one.
     pub logits: Option<Tensor<3>>,
     /// The auxiliary class (the rotation) of each view, `[views]`
@@ -25,9 +28,16 @@ pub struct ViewBatch<'a> {
 }
 
 impl<'a> ViewBatch<'a> {
-    /// Views without logits; view `v` of every image belongs to the auxiliary class `view_aux[v]`.
+    /// Views of embeddings alone; view `v` of every image belongs to the auxiliary class `view_aux[v]`.
     pub fn new(embeddings: Tensor<3>, view_aux: &'a [usize]) -> Self {
-        Self { embeddings, logits: None, view_aux }
+        Self { embeddings, features: None, logits: None, view_aux }
+    }
+
+    /// The same with the encoder's features of each view, `[images, views, feature_dim]`.
+    #[must_use]
+    pub fn with_features(mut self, features: Tensor<3>) -> Self {
+        self.features = Some(features);
+        self
     }
 
     /// The same with the logits of each view, `[images, views, logits]`.
@@ -35,6 +45,15 @@ impl<'a> ViewBatch<'a> {
     pub fn with_logits(mut self, logits: Tensor<3>) -> Self {
         self.logits = Some(logits);
         self
+    }
+
+    /// The encoder's features.
+    ///
+    /// # Errors
+    ///
+    /// [`InferError::NoFeatures`] when there are none.
+    pub fn require_features(&self) -> Result<&Tensor<3>, InferError> {
+        self.features.as_ref().ok_or(InferError::NoFeatures)
     }
 
     /// The logits.
@@ -72,6 +91,7 @@ impl<'a> ViewBatch<'a> {
         let part = |tensor: &Tensor<3>| tensor.clone().slice_dim(0, range.clone());
         Self {
             embeddings: part(&self.embeddings),
+            features: self.features.as_ref().map(part),
             logits: self.logits.as_ref().map(part),
             view_aux: self.view_aux,
         }
@@ -100,6 +120,10 @@ impl<'a> ViewBatch<'a> {
 ///         1 // one score for all classes together
 ///     }
 ///
+///     fn aggregations(&self) -> &[Aggregation] {
+///         &[Aggregation::Mean, Aggregation::Max] // the scores are no distances
+///     }
+///
 ///     fn score_views(&self, batch: &ViewBatch) -> Result<Tensor<3>, InferError> {
 ///         let logits = batch.require_logits()?.clone();
 ///         let largest = logits.clone().max_dim(2);
@@ -122,14 +146,23 @@ pub trait Scorer: core::fmt::Debug + Send + Sync {
     /// the label of a [`Prediction`] is 0.
     fn columns(&self) -> usize;
 
+    /// The most views of an image that the scorer knows: all eight by default. A scorer that was fitted on upright images
+    /// alone knows [`TestTimeViews::Identity`].
+    fn views(&self) -> TestTimeViews {
+        TestTimeViews::RotationsAndFlips
+    }
+
+    /// The built-in aggregations that suit the scores: all by default. `WeightedAverage` and `HarmonicMean` suit negative
+    /// distances alone.
+    fn aggregations(&self) -> &[Aggregation] {
+        Aggregation::ALL
+    }
+
     /// Scores each view. Each image must be scored by itself, whatever others are in the batch.
     ///
     /// # Shapes
     ///
     /// - output: `[images, views, columns]`, higher = more normal
-    ///
-    /// [`Aggregation::WeightedAverage`](crate::Aggregation::WeightedAverage) and `HarmonicMean` need scores
-    /// that are negative distances.
     ///
     /// # Errors
     ///
@@ -160,6 +193,32 @@ pub trait Scorer: core::fmt::Debug + Send + Sync {
         };
         let scores = (0..images).step_by(chunk).map(part).collect::<Result<_, InferError>>()?;
         Ok(Prediction::new(Tensor::cat(scores, 0)))
+    }
+}
+
+impl<S: Scorer + ?Sized> Scorer for Box<S> {
+    fn columns(&self) -> usize {
+        (**self).columns()
+    }
+
+    fn views(&self) -> TestTimeViews {
+        (**self).views()
+    }
+
+    fn aggregations(&self) -> &[Aggregation] {
+        (**self).aggregations()
+    }
+
+    fn score_views(&self, batch: &ViewBatch) -> Result<Tensor<3>, InferError> {
+        (**self).score_views(batch)
+    }
+
+    fn score_aggregated(
+        &self,
+        batch: &ViewBatch,
+        aggregation: &dyn Aggregate,
+    ) -> Result<Prediction, InferError> {
+        (**self).score_aggregated(batch, aggregation)
     }
 }
 

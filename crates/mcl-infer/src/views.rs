@@ -29,6 +29,12 @@ impl TestTimeViews {
     /// All of them, from one view to eight.
     pub const ALL: &[Self] = &[Self::Identity, Self::Rotations, Self::RotationsAndFlips];
 
+    /// The most views whose auxiliary classes are all below `aux_classes`: of statistics without rotations, the image
+    /// alone.
+    pub fn most(aux_classes: usize) -> Self {
+        if aux_classes < 4 { Self::Identity } else { Self::RotationsAndFlips }
+    }
+
     /// The auxiliary class (rotation in quarter turns) of each view.
     pub fn aux(&self) -> &'static [usize] {
         match self {

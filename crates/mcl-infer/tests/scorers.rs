@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 use common::{embeddings, fit, numbers, small, uniform};
 use mcl_infer::{
     Aggregate, Aggregation, Cluster, Covariance, Distance, Estimator, InferError, Job, KnnConfig,
-    MahalanobisConfig, Prediction, SampleBatch, Scorer, ScorerConfig, ViewBatch,
+    MahalanobisConfig, OnFeatures, Prediction, SampleBatch, Scorer, ScorerConfig, TestTimeViews, ViewBatch,
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -189,4 +189,34 @@ fn knn_refuses_what_it_cannot_search() {
     assert_eq!(error, InferError::ViewAuxOutOfRange { view: 1, aux: 2, aux_classes: 2 });
     let none = scorer.score_views(&ViewBatch::new(Tensor::zeros([0, 2, 2], &device), &[0, 1])).unwrap();
     assert_eq!(none.dims(), [0, 2, 1]);
+}
+
+/// One pass over embeddings and features serves scorers of both.
+#[test]
+fn a_scorer_of_features_is_the_scorer_of_embeddings_that_are_features() {
+    let device = Device::flex();
+    let rng = &mut ChaCha8Rng::seed_from_u64(4);
+    let (rows, dim, feature_dim) = (60, 2, 3);
+    let class: Vec<usize> = (0..rows).map(|i| i % 2).collect();
+    let aux = vec![0; rows];
+    let (samples, features) = (uniform(rng, rows * dim), uniform(rng, rows * feature_dim));
+    let (views, view_features) = (uniform(rng, 5 * dim), uniform(rng, 5 * feature_dim));
+    for config in [ScorerConfig::default(), ScorerConfig::Knn(KnnConfig::new().with_k(2))] {
+        let mut wrapped = OnFeatures(config.estimator(2, 1, feature_dim));
+        let mut plain = config.estimator(2, 1, feature_dim);
+        let batch = SampleBatch::new(&samples, &class, &aux);
+        assert_eq!(wrapped.update(&batch).unwrap_err(), InferError::NoFeatures);
+        wrapped.update(&batch.with_features(&features)).unwrap();
+        plain.update(&SampleBatch::new(&features, &class, &aux)).unwrap();
+        let (wrapped, plain) = (wrapped.fit(&device).unwrap(), plain.fit(&device).unwrap());
+        assert_eq!((wrapped.columns(), wrapped.views()), (plain.columns(), TestTimeViews::Identity));
+
+        let batch = ViewBatch::new(embeddings(&views, 1, dim), &[0]);
+        assert_eq!(wrapped.score_views(&batch).unwrap_err(), InferError::NoFeatures);
+        let batch = batch.with_features(embeddings(&view_features, 1, feature_dim));
+        let found = wrapped.score_aggregated(&batch, &Aggregation::Max).unwrap().into_host().unwrap();
+        let expected = ViewBatch::new(embeddings(&view_features, 1, feature_dim), &[0]);
+        let expected = plain.score_aggregated(&expected, &Aggregation::Max).unwrap().into_host().unwrap();
+        assert_eq!(found, expected);
+    }
 }

@@ -8,7 +8,7 @@ use mcl_infer::{
 };
 
 use super::DetectorError;
-use super::gaussians::named;
+use super::scorers::named;
 
 /// Settings of a [`Detector`](super::Detector).
 #[derive(Config, Debug, PartialEq)]

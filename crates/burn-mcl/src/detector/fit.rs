@@ -4,7 +4,7 @@ use mcl_data::ImageSet;
 use mcl_infer::Calibration;
 use mcl_model::{MclModel, MclModelConfig, Network};
 
-use super::gaussians::fit_views;
+use super::scorers::fit_views;
 use super::{Detector, DetectorConfig, DetectorError};
 use crate::progress::Progress;
 use crate::train::shapes;

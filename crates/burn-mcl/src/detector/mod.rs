@@ -4,12 +4,12 @@ mod arrays;
 mod config;
 mod error;
 mod fit;
-mod gaussians;
 mod saved;
+mod scorers;
 
 pub use config::DetectorConfig;
 pub use error::DetectorError;
-pub use gaussians::fit_gaussians;
+pub use scorers::{fit_gaussians, update_estimators};
 
 use burn::tensor::Tensor;
 use mcl_data::ImageSet;

@@ -50,6 +50,7 @@ impl InferError {
             | Self::ViewAuxOutOfRange { .. }
             | Self::NonFiniteEmbedding { .. }
             | Self::ZeroEmbedding { .. }
+            | Self::NoFeatures
             | Self::NoLogits => Job::Score,
             Self::RecordLength { .. }
             | Self::RecordValue { .. }

@@ -35,7 +35,7 @@ impl MahalanobisEstimator {
 impl Estimator for MahalanobisEstimator {
     /// As [`GaussianStatistics::update`].
     fn update(&mut self, batch: &SampleBatch) -> Result<(), InferError> {
-        self.statistics.update(batch.features, batch.class, batch.aux)
+        self.statistics.update(batch.embeddings, batch.class, batch.aux)
     }
 
     /// As [`GaussianStatistics::fit`].

@@ -17,6 +17,7 @@ use super::whitening::{FAR, check_means};
 use crate::error::InferError;
 use crate::scorer::{Scorer, ViewBatch};
 use crate::tensor::f32_tensor;
+use crate::views::TestTimeViews;
 
 /// Scores embeddings by their distance to class Gaussians.
 ///
@@ -271,6 +272,10 @@ fn locate_unsound(magnitude: Tensor<3>) -> InferError {
 impl Scorer for MahalanobisScorer {
     fn columns(&self) -> usize {
         self.classes()
+    }
+
+    fn views(&self) -> TestTimeViews {
+        TestTimeViews::most(self.aux_classes())
     }
 
     /// As [`MahalanobisScorer::score`].

@@ -48,7 +48,7 @@ impl GaussianStatistics {
         let (shape, dim) = (self.shape(), self.dim);
         for (slab, (class, aux)) in batch.class.chunks(SLAB_ROWS).zip(batch.aux.chunks(SLAB_ROWS)).enumerate()
         {
-            let features = &batch.features[slab * SLAB_ROWS * dim..][..class.len() * dim];
+            let features = &batch.embeddings[slab * SLAB_ROWS * dim..][..class.len() * dim];
             let rows_of = shape.rows_by_cluster(&SampleBatch::new(features, class, aux));
             let mut samples = vec![0.0; features.len()];
             samples.par_chunks_mut(dim.max(1)).enumerate().for_each(|(row, sample)| {
