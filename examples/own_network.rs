@@ -13,8 +13,7 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::{Device, Tensor, activation::relu};
 use burn_mcl::Progress;
-use burn_mcl::data::shapes::{self, ShapesSplit};
-use burn_mcl::data::{Split, cifar10};
+use burn_mcl::data::{Split, cifar10, shapes, shapes::ShapesSplit};
 use burn_mcl::detector::{Detector, DetectorConfig};
 use burn_mcl::infer::MahalanobisConfig;
 use burn_mcl::model::{Embedding, Network};
@@ -23,27 +22,33 @@ use burn_mcl::train::{TrainConfig, Trainer};
 /// Any Burn module.
 #[derive(Module, Debug)]
 struct SmallNetwork {
-    conv: Conv2d,
-    norm: BatchNorm,
+    convs: [Conv2d; 2],
+    norms: [BatchNorm; 2],
     head: Linear,
 }
 
 /// What makes it trainable here: images in, features and projections out.
 impl Network for SmallNetwork {
     fn forward(&self, images: Tensor<4>) -> Embedding {
-        let maps = relu(self.norm.forward(self.conv.forward(images))); // [n, 32, 8, 8]
-        let features = maps.flatten::<2>(1, 3); // [n, 2048]
+        let mut maps = images;
+        for (conv, norm) in self.convs.iter().zip(&self.norms) {
+            maps = relu(norm.forward(conv.forward(maps))); // [n, 32, 16, 16], then [n, 64, 8, 8]
+        }
+        let features = maps.flatten::<3>(2, 3).max_dim(2).squeeze_dim::<2>(2); // [n, 64]
         Embedding::new(features.clone(), self.head.forward(features))
     }
 }
 
 fn network(device: &Device) -> SmallNetwork {
     device.seed(0); // the same weights in every start: the run directory belongs to them
-    let conv = Conv2dConfig::new([3, 32], [4, 4]).with_stride([4, 4]).with_padding(PaddingConfig2d::Valid);
+    let conv = |channels| {
+        let pad = PaddingConfig2d::Explicit(1, 1, 1, 1);
+        Conv2dConfig::new(channels, [4, 4]).with_stride([2, 2]).with_padding(pad).init(device)
+    };
     SmallNetwork {
-        conv: conv.init(device),
-        norm: BatchNormConfig::new(32).init(device),
-        head: LinearConfig::new(32 * 8 * 8, 32).init(device),
+        convs: [conv([3, 32]), conv([32, 64])],
+        norms: [32, 64].map(|channels| BatchNormConfig::new(channels).init(device)),
+        head: LinearConfig::new(64, 32).init(device),
     }
 }
 
@@ -66,9 +71,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let settings = DetectorConfig::new().with_gaussians(MahalanobisConfig::new().with_ridge(1e-3));
     let detector = Detector::fit_network(&network_trained, &train, &held_out, settings, Progress::Terminal)?;
-    let path = format!("{run}/detector");
-    detector.save(&path)?;
-    let detector = Detector::load_network(&path, &network(&device))?;
+    detector.save(format!("{run}/detector"))?;
+    let detector = Detector::load_network(format!("{run}/detector"), &network(&device))?;
     let found = detector.detect_set(&held_out)?;
     let right = found.iter().zip(held_out.labels()).filter(|(found, label)| found.label == **label).count();
     Ok(writeln!(io::stdout(), "accuracy {:.1} %", 100.0 * right as f64 / found.len() as f64)?)
