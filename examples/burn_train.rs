@@ -16,7 +16,7 @@ use burn::data::dataloader::{DataLoader, DataLoaderBuilder};
 use burn::data::dataset::transform::PartialDataset;
 use burn::module::Module;
 use burn::optim::AdamConfig;
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Int, Tensor};
 use burn::train::metric::{AccuracyMetric, LossMetric};
 use burn::train::{
     ClassificationOutput, ExecutionStrategy, InferenceStep, Learner, SupervisedTraining, TrainOutput,
@@ -47,7 +47,7 @@ struct Settings {
     /// Images in a batch; each gives one drawn rotation and two views
     #[arg(long, default_value_t = 64)]
     batch: usize,
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 12)]
     epochs: usize,
 }
 
@@ -87,18 +87,19 @@ impl InferenceStep for Network {
     }
 }
 
-/// The mean cosine similarity of each sample to the other samples of each class in the batch, `[samples, classes]`. The
-/// accuracy metric takes the nearest class as the predicted one.
+/// The cosine similarity of each sample to the nearest other sample of each class in the batch, `[samples, classes]`. The
+/// accuracy metric takes the class of the nearest sample as the predicted one.
 fn similarities(projections: Tensor<3>, class: Tensor<1, Int>) -> Tensor<2> {
     let views = projections.clone() / projections.powi_scalar(2).sum_dim(2).sqrt().clamp_min(1e-12);
     let [samples, _, dim] = views.dims();
     let first = views.clone().slice([0..samples, 0..1]).reshape([samples, dim]);
     let second = views.slice([0..samples, 1..2]).reshape([samples, dim]);
-    let others =
-        Tensor::<2>::ones([samples, samples], &first.device()) - Tensor::eye(samples, &first.device());
-    let of_class = class.one_hot::<2>(CLASSES).float(); // [samples, classes]
-    let sums = (first.matmul(second.transpose()) * others.clone()).matmul(of_class.clone());
-    sums / others.matmul(of_class).clamp_min(1.0)
+    let itself = Tensor::<2>::eye(samples, &first.device());
+    let similarity = first.matmul(second.transpose()) - itself * 4.0; // far below -1
+    let of_class = class.one_hot::<2>(CLASSES).float().transpose(); // [classes, samples]
+    let others = (of_class - 1.0) * 4.0; // 0 for samples of the class
+    let similarity = similarity.unsqueeze_dim::<3>(1) + others.unsqueeze_dim::<3>(0); // [samples, classes, samples]
+    similarity.max_dim(2).squeeze_dim::<2>(2)
 }
 
 /// A loader of two-view batches; the images that do not fill a batch are left out, which Burn's loaders cannot do.
