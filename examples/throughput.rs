@@ -9,6 +9,7 @@
 //! measurement.
 
 use std::error::Error;
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use burn::optim::momentum::MomentumConfig;
@@ -108,7 +109,7 @@ fn matrix_product(settings: &Settings, device: &Device) -> Result<f64, Box<dyn E
     let timing = time(device, settings.steps, || drop(a.clone().matmul(b.clone())))?;
     let rate = 2.0 * (n as f64).powi(3) / timing.step.as_secs_f64();
     let dtype = format!("{:?}", a.dtype());
-    println!("{}", json!({"what": "matrix product", "size": n, "dtype": dtype, "tflops": rate / 1e12}));
+    print(&json!({"what": "matrix product", "size": n, "dtype": dtype, "tflops": rate / 1e12}))?;
     Ok(rate)
 }
 
@@ -127,7 +128,7 @@ fn views(settings: &Settings, device: &Device) -> Tensor<4> {
 fn inference(settings: &Settings, device: &Device, limit: f64) -> Result<(), Box<dyn Error>> {
     let (model, images) = (network(settings, device), views(settings, device));
     let timing = time(device, settings.steps, || drop(model.forward(images.clone()).projections))?;
-    report("inference", settings, &timing, operations(settings), limit);
+    report("inference", settings, &timing, operations(settings), limit)?;
     Ok(())
 }
 
@@ -156,11 +157,11 @@ fn training(settings: &Settings, device: &Device, limit: f64) -> Result<(), Box<
         model = Some(optimizer.step(1e-3, current, gradients));
     })?;
     // Backward is a forward pass towards the weights and one towards the activations.
-    report("training step", settings, &timing, 3.0 * operations(settings), limit);
+    report("training step", settings, &timing, 3.0 * operations(settings), limit)?;
     Ok(())
 }
 
-fn report(what: &str, settings: &Settings, timing: &Timing, operations: f64, limit: f64) {
+fn report(what: &str, settings: &Settings, timing: &Timing, operations: f64, limit: f64) -> io::Result<()> {
     let seconds = timing.step.as_secs_f64();
     let rate = operations * settings.views as f64 / seconds;
     let record = json!({
@@ -173,7 +174,12 @@ fn report(what: &str, settings: &Settings, timing: &Timing, operations: f64, lim
         "share_of_matrix_product": rate / limit,
         "warm_up_seconds": timing.warm_up.as_secs_f64(),
     });
-    println!("{record}");
+    print(&record)
+}
+
+/// Prints one line; a closed pipe is an error, not a panic.
+fn print(record: &serde_json::Value) -> io::Result<()> {
+    writeln!(io::stdout(), "{record}")
 }
 
 /// Operations (two for a multiplication and addition) of the convolutions for one image of 32 x 32.

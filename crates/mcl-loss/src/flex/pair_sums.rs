@@ -10,7 +10,7 @@ use super::{
     flat::{Flat, dense, tensor, values},
     labels::Labels,
     product::ROWS,
-    rows::{GradientTile, Scratch, Slopes, SumTile, Sums, Views},
+    rows::{GradientTile, PaddedRows, Scratch, Slopes, SumTile, Sums},
     unit_rows::dot,
 };
 use crate::{log_sum_exp::VANISHING, views::VIEWS};
@@ -36,7 +36,7 @@ impl PairSums {
     pub(super) fn new(unit: &Flat, labels: Arc<Labels>, arch: Arch) -> (Self, Flat) {
         let unit = dense(unit);
         let [views, dim] = unit.shape().dims();
-        let columns = Views::new(values(&unit), dim, arch);
+        let columns = PaddedRows::new(values(&unit), dim, arch);
         let tiles = views.div_ceil(ROWS);
         let parts = tiles.min(PARTS);
         let of_parts: Vec<_> = (0..parts)
@@ -83,7 +83,7 @@ impl PairSums {
         let d_terms = dense(d_terms);
         let (d_terms, d_siblings) = values(&d_terms).split_at(2 * views);
         let slopes = self.slopes(d_terms);
-        let columns = Views::new(values(unit), dim, *arch);
+        let columns = PaddedRows::new(values(unit), dim, *arch);
         let rows = columns.rows();
         let mut gradient = vec![0.0; others.len() * dim];
         gradient.par_chunks_mut(ROWS * dim).enumerate().for_each_init(

@@ -15,7 +15,7 @@ const LANES: usize = 16;
 
 /// The unit rows in the orders in which products read them.
 #[derive(Debug)]
-pub(super) struct Views<'a> {
+pub(super) struct PaddedRows<'a> {
     /// `[views, dim]`
     unit: &'a [f32],
     dim: usize,
@@ -24,7 +24,7 @@ pub(super) struct Views<'a> {
     arch: Arch,
 }
 
-impl<'a> Views<'a> {
+impl<'a> PaddedRows<'a> {
     pub(super) fn new(unit: &'a [f32], dim: usize, arch: Arch) -> Self {
         let columns = Strips::new(arch, dim, unit.len() / dim, |k, view| unit[view * dim + k]);
         Self { unit, dim, columns, arch }
@@ -61,7 +61,7 @@ impl Scratch {
     }
 
     /// Takes the tile that begins with view `start`.
-    fn load(&mut self, views: &Views<'_>, start: usize) {
+    fn load(&mut self, views: &PaddedRows<'_>, start: usize) {
         self.rows.fill([0.0; DEPTH]);
         for (index, row) in views.unit[start * views.dim..].chunks_exact(views.dim).take(ROWS).enumerate() {
             for (part, values) in row.chunks(DEPTH).enumerate() {
@@ -72,7 +72,7 @@ impl Scratch {
 
     /// Similarities of the tile to the views from `start` on.
     #[inline(always)]
-    fn similarities<S: Simd>(&mut self, simd: S, views: &Views<'_>, start: usize) {
+    fn similarities<S: Simd>(&mut self, simd: S, views: &PaddedRows<'_>, start: usize) {
         self.pairs.fill([0.0; DEPTH]);
         let pairs = self.pairs.as_flattened_mut();
         let width = views.columns.width;
@@ -102,7 +102,7 @@ impl AddAssign for Sums {
 
 /// Adds a tile's pairs with each other and with later views to the sums of both.
 pub(super) struct SumTile<'a> {
-    pub(super) views: &'a Views<'a>,
+    pub(super) views: &'a PaddedRows<'a>,
     pub(super) labels: &'a Labels,
     /// First view of the tile.
     pub(super) start: usize,
@@ -205,8 +205,8 @@ pub(super) struct Slopes {
 
 /// Computes the gradient of a tile towards its rows.
 pub(super) struct GradientTile<'a> {
-    pub(super) views: &'a Views<'a>,
-    /// [`Views::rows`]
+    pub(super) views: &'a PaddedRows<'a>,
+    /// [`PaddedRows::rows`]
     pub(super) rows: &'a Strips,
     pub(super) labels: &'a Labels,
     pub(super) slopes: &'a Slopes,

@@ -144,8 +144,8 @@ impl HostGaussians {
 /// Memory of a thread.
 #[derive(Default)]
 struct Scratch {
-    per_class: per_class::Scratch,
-    tied: tied::Scratch,
+    per_class: per_class::PerClassScratch,
+    tied: tied::TiedScratch,
 }
 
 /// Makes `count` parts on all threads; of several errors the first counts, whichever thread is the fastest.

@@ -52,7 +52,7 @@ impl Pair {
 
 /// Memory of a thread.
 #[derive(Default)]
-pub(super) struct Scratch {
+pub(super) struct PerClassScratch {
     /// `[dim, VECTORS * lanes]`
     embeddings: Vec<f32>,
     /// What `embeddings` lacks: the second halves of pairs, `[dim, VECTORS * lanes]`.
@@ -75,7 +75,7 @@ pub(super) struct Block<'a> {
     pub(super) embeddings: &'a [f32],
     /// `[images, views, classes]`
     pub(super) squared: &'a mut [f32],
-    pub(super) scratch: &'a mut Scratch,
+    pub(super) scratch: &'a mut PerClassScratch,
 }
 
 impl WithSimd for Block<'_> {
@@ -86,7 +86,7 @@ impl WithSimd for Block<'_> {
     fn with_simd<S: Simd>(self, simd: S) -> bool {
         let Self { shape, clusters, view_aux, embeddings, squared, scratch } = self;
         let Shape { classes, dim, normalize } = shape;
-        let Scratch { embeddings: block, rests, centred, factors, lengths } = scratch;
+        let PerClassScratch { embeddings: block, rests, centred, factors, lengths } = scratch;
         let (views, width) = (view_aux.len(), VECTORS * S::F32_LANES);
         let images = embeddings.len() / (views * dim);
         block.resize(dim * width, 0.0);

@@ -41,7 +41,7 @@ impl Classes {
 
 /// Memory of a thread.
 #[derive(Default)]
-pub(super) struct Scratch {
+pub(super) struct TiedScratch {
     /// `[dim, VECTORS * lanes]`
     embeddings: Vec<f64>,
     /// `[dim, VECTORS * lanes]`
@@ -62,7 +62,7 @@ pub(super) struct Block<'a> {
     pub(super) embeddings: &'a [f32],
     /// `[images, views, classes]`
     pub(super) squared: &'a mut [f32],
-    pub(super) scratch: &'a mut Scratch,
+    pub(super) scratch: &'a mut TiedScratch,
 }
 
 impl WithSimd for Block<'_> {
@@ -73,7 +73,7 @@ impl WithSimd for Block<'_> {
     fn with_simd<S: Simd>(self, simd: S) -> bool {
         let Self { shape, classes: of_aux, view_aux, embeddings, squared, scratch } = self;
         let Shape { classes, dim, normalize } = shape;
-        let Scratch { embeddings: block, white, factors, lengths } = scratch;
+        let TiedScratch { embeddings: block, white, factors, lengths } = scratch;
         let (views, width) = (view_aux.len(), VECTORS * S::F64_LANES);
         let images = embeddings.len() / (views * dim);
         block.resize(dim * width, 0.0);
