@@ -307,6 +307,17 @@ pub enum InferError {
     #[error("the scorer needs the logits of the network: give them beside the embeddings")]
     NoLogits,
 
+    /// The classifier has another number of outputs than the scorer was made for.
+    #[error(
+        "the scorer takes {expected} logits of a view, one for each class and auxiliary class, and found {found}"
+    )]
+    LogitCount {
+        /// Classes times auxiliary classes.
+        expected: usize,
+        /// Logits of a view.
+        found: usize,
+    },
+
     // ---- Reading stored scorers and statistics
     /// A stored scorer or stored statistics contradict themselves.
     #[error(

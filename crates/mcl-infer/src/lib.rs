@@ -5,7 +5,7 @@
 //! |---|---|
 //! | class Gaussians, one for each (class, rotation) | [`GaussianStatistics`], [`MahalanobisConfig`] |
 //! | Mahalanobis score of each view under each class | [`MahalanobisScorer::score`] |
-//! | other scores: k-NN, or one of your own | [`KnnConfig`], [`Scorer`], [`Estimator`] |
+//! | other scores: k-NN, softmax, or one of your own | [`KnnConfig`], [`SoftmaxScorer`], [`Scorer`], [`Estimator`] |
 //! | scores of the encoder's features instead of the projections | [`OnFeatures`] |
 //! | self-ensemble inference: the 1, 4 or 8 views of a test image | [`TestTimeViews`] |
 //! | self-ensemble inference: one score from all views (Eq. 19-20) | [`Aggregation`], [`Aggregate`] |
@@ -62,6 +62,7 @@ mod prediction;
 mod samples;
 mod scorer;
 mod scorer_config;
+mod softmax;
 mod tensor;
 mod views;
 
@@ -73,7 +74,7 @@ pub use estimator::Estimator;
 pub use knn::{KnnConfig, KnnEstimator, KnnScorer};
 pub use mahalanobis::{
     Covariance, Distance, GaussianStatistics, MahalanobisConfig, MahalanobisEstimator, MahalanobisRecord,
-    MahalanobisScorer,
+    MahalanobisScorer, Shrinkage,
 };
 pub use neighbours::{Neighbour, NeighbourIndex};
 pub use on_features::OnFeatures;
@@ -81,4 +82,5 @@ pub use prediction::Prediction;
 pub use samples::SampleBatch;
 pub use scorer::{Scorer, ViewBatch};
 pub use scorer_config::ScorerConfig;
+pub use softmax::SoftmaxScorer;
 pub use views::TestTimeViews;

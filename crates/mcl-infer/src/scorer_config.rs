@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::estimator::Estimator;
 use crate::knn::KnnConfig;
 use crate::mahalanobis::MahalanobisConfig;
+use crate::softmax::SoftmaxScorer;
 
 /// The built-in scorers as a setting that can be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -14,6 +15,8 @@ pub enum ScorerConfig {
     Mahalanobis(MahalanobisConfig),
     /// The distance to the k-th nearest training feature.
     Knn(KnnConfig),
+    /// The softmax probabilities of the network's classifier.
+    Softmax,
 }
 
 impl ScorerConfig {
@@ -23,6 +26,7 @@ impl ScorerConfig {
         match self {
             Self::Mahalanobis(config) => Box::new(config.estimator(classes, aux_classes, dim)),
             Self::Knn(config) => Box::new(config.estimator(classes, aux_classes, dim)),
+            Self::Softmax => Box::new(SoftmaxScorer::new(classes, aux_classes)),
         }
     }
 }

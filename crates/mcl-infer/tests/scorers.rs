@@ -7,7 +7,8 @@ use burn::tensor::{Device, Tensor};
 use common::{embeddings, fit, numbers, small, uniform};
 use mcl_infer::{
     Aggregate, Aggregation, Cluster, Covariance, Distance, Estimator, InferError, Job, KnnConfig,
-    MahalanobisConfig, OnFeatures, Prediction, SampleBatch, Scorer, ScorerConfig, TestTimeViews, ViewBatch,
+    MahalanobisConfig, OnFeatures, Prediction, SampleBatch, Scorer, ScorerConfig, Shrinkage, SoftmaxScorer,
+    TestTimeViews, ViewBatch,
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -218,5 +219,62 @@ fn a_scorer_of_features_is_the_scorer_of_embeddings_that_are_features() {
         let expected = ViewBatch::new(embeddings(&view_features, 1, feature_dim), &[0]);
         let expected = plain.score_aggregated(&expected, &Aggregation::Max).unwrap().into_host().unwrap();
         assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn softmax_is_taken_among_the_logits_of_the_views_rotation() {
+    let rng = &mut ChaCha8Rng::seed_from_u64(5);
+    let (images, classes, view_aux) = (5, 3, [1, 0, 1]);
+    let logits: Vec<f32> =
+        uniform(rng, images * view_aux.len() * classes * 2).iter().map(|x| 5.0 * x).collect();
+    let batch = ViewBatch::new(Tensor::zeros([images, view_aux.len(), 1], &Device::flex()), &view_aux);
+    let scorer = SoftmaxScorer::new(classes, 2);
+    assert_eq!(scorer.score_views(&batch).unwrap_err(), InferError::NoLogits);
+    let other = batch.clone().with_logits(Tensor::zeros([images, view_aux.len(), 5], &Device::flex()));
+    assert_eq!(scorer.score_views(&other).unwrap_err(), InferError::LogitCount { expected: 6, found: 5 });
+    let batch = batch.with_logits(embeddings(&logits, view_aux.len(), classes * 2));
+    let scores = numbers(scorer.score_views(&batch).unwrap());
+    for (i, score) in scores.iter().enumerate() {
+        let (row, class) = (i / classes, i % classes);
+        let aux = view_aux[row % view_aux.len()];
+        let exp = |class: usize| f64::from(logits[row * classes * 2 + class * 2 + aux]).exp();
+        let expected = exp(class) / (0..classes).map(exp).sum::<f64>();
+        assert!((f64::from(*score) - expected).abs() < 1e-6, "{score} for {expected}");
+    }
+    let error = scorer.score_views(&ViewBatch { view_aux: &[0, 1, 2], ..batch }).unwrap_err();
+    assert_eq!(error, InferError::ViewAuxOutOfRange { view: 2, aux: 2, aux_classes: 2 });
+}
+
+#[test]
+fn a_shrunk_covariance_needs_no_ridge() {
+    let rng = &mut ChaCha8Rng::seed_from_u64(6);
+    let (dim, rows) = (8, 5); // fewer samples than dimensions
+    let shape = [2, 1, dim];
+    for covariance in [Covariance::PerClass, Covariance::Tied] {
+        let plain = MahalanobisConfig::new().with_covariance(covariance);
+        let mut statistics = plain.statistics(2, 1, dim);
+        // The first dimensions vary the most.
+        let fall = |(i, x): (usize, &f32)| x * 0.5f32.powi((i % dim) as i32);
+        let samples: Vec<f32> = uniform(rng, 2 * rows * dim).iter().enumerate().map(fall).collect();
+        let class: Vec<usize> = (0..2 * rows).map(|row| row / rows).collect();
+        statistics.update(&samples, &class, &[0; 10]).unwrap();
+        let device = Device::flex();
+        if covariance == Covariance::PerClass {
+            assert!(matches!(statistics.fit(&plain, &device), Err(InferError::RankDeficient { .. })));
+        }
+        let scorer = statistics.fit(&plain.with_ridge(0.0).with_shrinkage(Shrinkage::Oas), &device).unwrap();
+        let (unshrunk, found) =
+            (statistics.fit(&plain.with_ridge(1.0), &device).unwrap(), scorer.covariances());
+        // The trace stays, and what lies off the diagonal shrinks, by one factor a covariance.
+        for (own, plain) in found.chunks(dim * dim).zip(unshrunk.covariances().chunks(dim * dim)) {
+            let trace = |matrix: &[f64]| (0..dim).map(|i| matrix[i * dim + i]).sum::<f64>();
+            assert!((trace(own) + dim as f64 - trace(plain)).abs() < 1e-9);
+            let factor = own[1] / plain[1];
+            assert!(factor > 0.0 && factor < 1.0, "{factor}");
+            for (i, (own, plain)) in own.iter().zip(plain).enumerate() {
+                assert!(i % (dim + 1) == 0 || (own - factor * plain).abs() < 1e-12, "{shape:?} {i}");
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@ use burn::config::Config;
 use mcl_data::ImageSet;
 use mcl_data::batch::Rotations;
 use mcl_infer::{
-    Aggregation, Calibration, Cluster, Covariance, InferError, MahalanobisConfig, TestTimeViews,
+    Aggregation, Calibration, Cluster, Covariance, InferError, MahalanobisConfig, Shrinkage, TestTimeViews,
 };
 
 use super::DetectorError;
@@ -76,7 +76,8 @@ impl DetectorConfig {
     ///
     /// Where a covariance has fewer images than dimensions, the ridge that the fit asks for grows with the spread of the
     /// projections. Here it must be enough for the largest spread that unit vectors can have; without
-    /// [`normalize`](MahalanobisConfig::normalize) there is no largest, and the ridge is left to the fit.
+    /// [`normalize`](MahalanobisConfig::normalize) there is no largest, and the ridge is left to the fit. With
+    /// [shrinkage](MahalanobisConfig::shrinkage) no ridge is needed.
     ///
     /// # Errors
     ///
@@ -130,8 +131,8 @@ impl DetectorConfig {
 
     /// Refuses a ridge that may be too small to stand in for directions in which no image lies.
     fn check_ridge(&self, train: &ImageSet, dim: usize) -> Result<(), DetectorError> {
-        let MahalanobisConfig { covariance, ridge, normalize, .. } = self.gaussians;
-        if !normalize {
+        let MahalanobisConfig { covariance, ridge, normalize, shrinkage, .. } = self.gaussians;
+        if !normalize || shrinkage != Shrinkage::None {
             return Ok(());
         }
         // The images behind each covariance, and the means taken out of them.

@@ -51,6 +51,7 @@ impl InferError {
             | Self::NonFiniteEmbedding { .. }
             | Self::ZeroEmbedding { .. }
             | Self::NoFeatures
+            | Self::LogitCount { .. }
             | Self::NoLogits => Job::Score,
             Self::RecordLength { .. }
             | Self::RecordValue { .. }

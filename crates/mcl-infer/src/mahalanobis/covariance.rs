@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::config::{Covariance, MahalanobisConfig};
 use super::record::MahalanobisRecord;
+use super::shrinkage::Shrinkage;
 use super::statistics::GaussianStatistics;
 use crate::cluster::Cluster;
 use crate::error::InferError;
@@ -18,7 +19,7 @@ const LEAST_RELATIVE_RIDGE: f64 = 1e-6;
 /// A spread below this share of the length of the mean (squared) is f32 rounding, not spread.
 const ROUNDING: f64 = 1e-14;
 
-/// Unbiased means and covariances, ridge included.
+/// Unbiased means and covariances; shrinkage and ridge included.
 pub(crate) fn estimate(
     statistics: &GaussianStatistics,
     config: &MahalanobisConfig,
@@ -41,8 +42,8 @@ pub(crate) fn estimate(
         return Err(InferError::OnlyTied);
     }
     let covariance = |index: usize| {
-        let ridge = config.ridge;
-        if tied { pooled(statistics, index, ridge) } else { own(statistics, index, ridge) }
+        let floor = Floor { shrinkage: config.shrinkage, ridge: config.ridge };
+        if tied { pooled(statistics, index, floor) } else { own(statistics, index, floor) }
     };
     let matrices = if tied { aux_classes } else { classes * aux_classes };
     let mut covariances = vec![0.0; matrices * size];
@@ -57,7 +58,7 @@ pub(crate) fn estimate(
 }
 
 /// The covariance of a (class, auxiliary class), of which `index` counts all.
-fn own(statistics: &GaussianStatistics, index: usize, ridge: f64) -> Result<DMatrix<f64>, InferError> {
+fn own(statistics: &GaussianStatistics, index: usize, floor: Floor) -> Result<DMatrix<f64>, InferError> {
     let (class, aux) = (index / statistics.aux_classes(), index % statistics.aux_classes());
     let sample = Sample {
         cluster: Cluster { class: Some(class), aux },
@@ -65,11 +66,11 @@ fn own(statistics: &GaussianStatistics, index: usize, ridge: f64) -> Result<DMat
         means: 1,
         power: statistics.mean(class, aux).norm_squared(),
     };
-    sample.covariance(statistics.scatter(class, aux), ridge)
+    sample.covariance(statistics.scatter(class, aux), floor)
 }
 
 /// The covariance of an auxiliary class, of the deviations of its samples from the means of their classes.
-fn pooled(statistics: &GaussianStatistics, aux: usize, ridge: f64) -> Result<DMatrix<f64>, InferError> {
+fn pooled(statistics: &GaussianStatistics, aux: usize, floor: Floor) -> Result<DMatrix<f64>, InferError> {
     let (classes, dim) = (statistics.classes(), statistics.dim());
     let mut scatter = DMatrix::zeros(dim, dim);
     let mut sample =
@@ -86,7 +87,14 @@ fn pooled(statistics: &GaussianStatistics, aux: usize, ridge: f64) -> Result<DMa
         sample.count += count;
         sample.power = sample.power.max(statistics.mean(class, aux).norm_squared());
     }
-    sample.covariance(scatter.as_view(), ridge)
+    sample.covariance(scatter.as_view(), floor)
+}
+
+/// What keeps a covariance from being singular.
+#[derive(Clone, Copy)]
+struct Floor {
+    shrinkage: Shrinkage,
+    ridge: f64,
 }
 
 /// The samples behind one covariance.
@@ -100,7 +108,7 @@ struct Sample {
 }
 
 impl Sample {
-    fn covariance(&self, scatter: DMatrixView<f64>, ridge: f64) -> Result<DMatrix<f64>, InferError> {
+    fn covariance(&self, scatter: DMatrixView<f64>, floor: Floor) -> Result<DMatrix<f64>, InferError> {
         let &Self { cluster, count, means, power } = self;
         let dim = scatter.nrows();
         if count <= means {
@@ -113,10 +121,15 @@ impl Sample {
         if trace <= ROUNDING * power {
             return Err(InferError::NoSpread { cluster, count });
         }
+        let weight = floor.shrinkage.weight(&covariance, freedom);
+        let ridge = floor.ridge + weight * trace / dim as f64;
         // All variance lies in the span of the deviations, which has as many dimensions as there is freedom.
         let needed = LEAST_RELATIVE_RIDGE * trace / freedom as f64;
         if freedom < dim as u64 && ridge < needed {
             return Err(InferError::RankDeficient { cluster, count, dim, ridge, needed });
+        }
+        if weight > 0.0 {
+            covariance *= 1.0 - weight;
         }
         covariance += DMatrix::from_diagonal(&DVector::from_element(dim, ridge));
         Ok(covariance)

@@ -28,8 +28,8 @@ pub struct MahalanobisRecord {
     pub dim: usize,
     /// `[classes, aux_classes, dim]`
     pub means: Vec<f64>,
-    /// `[classes, aux_classes, dim, dim]`, or, for [`Covariance::Tied`], `[aux_classes, dim, dim]`; ridge
-    /// included.
+    /// `[classes, aux_classes, dim, dim]`, or, for [`Covariance::Tied`], `[aux_classes, dim, dim]`;
+    /// shrinkage and ridge included.
     ///
     /// A tied record that repeats its covariances for each class, as earlier versions wrote them, is read
     /// too.

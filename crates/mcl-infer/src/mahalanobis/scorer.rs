@@ -45,7 +45,7 @@ impl GaussianStatistics {
     /// Fits one Gaussian to each (class, auxiliary class) and places them on `device`.
     ///
     /// Covariances are unbiased: divided by n - 1, or by n - classes when they are
-    /// [tied](crate::Covariance::Tied); the ridge comes on top.
+    /// [tied](crate::Covariance::Tied); [shrinkage](MahalanobisConfig::shrinkage) and the ridge come on top.
     ///
     /// # Errors
     ///

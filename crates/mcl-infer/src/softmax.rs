@@ -1,0 +1,101 @@
+//! The softmax probability of a class as its score (Hendrycks and Gimpel, ICLR 2017), for a classifier of
+//! (class, auxiliary class).
+
+use burn::tensor::activation::softmax;
+use burn::tensor::{Device, Tensor};
+
+use crate::aggregation::Aggregation;
+use crate::error::InferError;
+use crate::estimator::Estimator;
+use crate::samples::SampleBatch;
+use crate::scorer::{Scorer, ViewBatch};
+use crate::views::TestTimeViews;
+
+/// Scores a view by the probabilities of the classes, among the logits of the view's own auxiliary class.
+///
+/// ```text
+/// score(v, c) = exp l(c, a) / Σ_c' exp l(c', a),   a the auxiliary class of view v
+/// ```
+///
+/// Logit `class * aux_classes + aux` belongs to the pair (class, aux). The mean over the views is the mean of their
+/// probabilities. Nothing is fitted.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use mcl_infer::{Aggregation, InferError, Scorer, SoftmaxScorer, ViewBatch};
+///
+/// # fn main() -> Result<(), InferError> {
+/// let device = Device::flex();
+/// // Two images, one view, three classes without auxiliary classes: the network is sure of the first image.
+/// let logits = Tensor::from_data([[[9.0, 0.0, 0.0]], [[0.5, 0.4, 0.4]]], &device);
+/// let batch = ViewBatch::new(Tensor::zeros([2, 1, 8], &device), &[0]).with_logits(logits);
+/// let prediction = SoftmaxScorer::new(3, 1).score_aggregated(&batch, &Aggregation::Mean)?;
+/// let (labels, scores) = prediction.into_host()?;
+/// assert_eq!(labels, [0, 0]);
+/// assert!(scores[0] > 0.99 && scores[1] < 0.4);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SoftmaxScorer {
+    classes: usize,
+    aux_classes: usize,
+}
+
+impl SoftmaxScorer {
+    /// For a classifier of `classes` classes of `aux_classes` auxiliary classes each (1 where there are none).
+    pub fn new(classes: usize, aux_classes: usize) -> Self {
+        Self { classes, aux_classes }
+    }
+}
+
+impl Scorer for SoftmaxScorer {
+    fn columns(&self) -> usize {
+        self.classes
+    }
+
+    fn views(&self) -> TestTimeViews {
+        TestTimeViews::most(self.aux_classes)
+    }
+
+    /// Probabilities are no distances: [`Aggregation::Mean`] and [`Aggregation::Max`].
+    fn aggregations(&self) -> &[Aggregation] {
+        &[Aggregation::Mean, Aggregation::Max]
+    }
+
+    /// Scores each view: `[images, views, classes]`, in [0, 1], on the device of the logits. A logit that is NaN gives NaN.
+    ///
+    /// # Errors
+    ///
+    /// [`InferError::NoLogits`], [`InferError::LogitCount`] when the classifier has other outputs, [`InferError::ViewCount`]
+    /// and [`InferError::ViewAuxOutOfRange`] when the auxiliary classes of the views do not fit.
+    fn score_views(&self, batch: &ViewBatch) -> Result<Tensor<3>, InferError> {
+        let &Self { classes, aux_classes } = self;
+        let [_, _, dim] = batch.embeddings.dims();
+        batch.check(dim, aux_classes)?;
+        let logits = batch.require_logits()?;
+        let [images, _, found] = logits.dims();
+        let expected = classes.saturating_mul(aux_classes);
+        if found != expected {
+            return Err(InferError::LogitCount { expected, found });
+        }
+        let of_view = |(view, &aux): (usize, &usize)| {
+            // [images, classes * aux_classes] -> [images, classes, aux_classes] -> [images, 1, classes]
+            let pairs = logits.clone().narrow(1, view, 1).reshape([images, classes, aux_classes]);
+            pairs.narrow(2, aux, 1).reshape([images, 1, classes])
+        };
+        let views = batch.view_aux.iter().enumerate().map(of_view).collect();
+        Ok(softmax(Tensor::cat(views, 1), 2))
+    }
+}
+
+impl Estimator for SoftmaxScorer {
+    /// Nothing is counted.
+    fn update(&mut self, _batch: &SampleBatch) -> Result<(), InferError> {
+        Ok(())
+    }
+
+    fn fit(&self, _device: &Device) -> Result<Box<dyn Scorer>, InferError> {
+        Ok(Box::new(*self))
+    }
+}
