@@ -27,6 +27,10 @@ pub struct SimClrAugmentConfig {
     /// Width of the crop divided by its height: lowest and highest.
     #[config(default = "(3.0 / 4.0, 4.0 / 3.0)")]
     pub crop_ratio: (f64, f64),
+    /// Shifts the views instead of cropping them: by up to this many pixels of the view, up or down and left or right, with a
+    /// mirrored border. `None` crops by [`crop_scale`](Self::crop_scale) and [`crop_ratio`](Self::crop_ratio), as SimCLR does.
+    #[config(default = "None")]
+    pub shift: Option<usize>,
     /// Mirror every other view. Turn it off where left and right tell the classes apart, as in digits.
     #[config(default = true)]
     pub flip: bool,
@@ -88,6 +92,9 @@ impl SimClrAugmentConfig {
             if !(0.0..=1.0).contains(&value) {
                 return refuse(name, &value, "must be in [0, 1]");
             }
+        }
+        if self.shift.is_some_and(|shift| shift > 1 << 16) {
+            return refuse("shift", &self.shift, "must be at most 65536 pixels; None crops instead");
         }
         self.blur.as_ref().map_or(Ok(()), GaussianBlurConfig::check)?;
         if let Some(size) = self.view_size {
@@ -177,12 +184,28 @@ impl SimClrAugment {
         let rotation = rotation % 4;
         let turned = Walk::new(size, rotation).size();
         let flip = config.flip && rng.random_bool(0.5);
-        let crop = CropBox::draw(turned, config.crop_scale, config.crop_ratio, rng);
+        let (crop, shift) = match config.shift {
+            None => (CropBox::draw(turned, config.crop_scale, config.crop_ratio, rng), (0, 0)),
+            Some(most) => {
+                let mut draw = || rng.random_range(0..=2 * most) as isize - most as isize;
+                let (down, right) = (draw(), draw());
+                (CropBox { top: 0, left: 0, height: turned.0, width: turned.1 }, (down, right))
+            }
+        };
         let jitter = config.color_strength > 0.0 && rng.random_bool(config.jitter_probability);
         let jitter = jitter.then(|| ColorJitter::draw(config.color_strength as f32, rng));
         let gray = rng.random_bool(config.gray_probability);
         let blur = config.blur.as_ref().and_then(|blur| blur.draw(rng));
-        View { rotation, flip, crop, size: self.config.view_size.unwrap_or(turned), jitter, gray, blur }
+        View {
+            rotation,
+            flip,
+            crop,
+            size: self.config.view_size.unwrap_or(turned),
+            shift,
+            jitter,
+            gray,
+            blur,
+        }
     }
 }
 
@@ -216,10 +239,31 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(5);
         for _ in 0..100 {
             let crop = CropBox { top: 0, left: 0, height: SIZE.0, width: SIZE.1 };
-            let plain =
-                View { rotation: 0, flip: false, crop, size: SIZE, jitter: None, gray: false, blur: None };
+            let plain = View {
+                rotation: 0,
+                flip: false,
+                crop,
+                size: SIZE,
+                shift: (0, 0),
+                jitter: None,
+                gray: false,
+                blur: None,
+            };
             assert_eq!(config.init().draw(SIZE, 0, &mut rng), plain);
         }
+    }
+
+    #[test]
+    fn shifts_reach_every_place_alike_and_leave_the_rest_as_it_is() {
+        let augment = SimClrAugmentConfig::new().with_shift(Some(2)).init();
+        let mut rng = ChaCha8Rng::seed_from_u64(6);
+        let mut counts = [[0; 5]; 5];
+        for _ in 0..25_000 {
+            let view = augment.draw((6, 8), 1, &mut rng);
+            assert_eq!((view.crop, view.size), (CropBox { top: 0, left: 0, height: 8, width: 6 }, (8, 6)));
+            counts[(view.shift.0 + 2) as usize][(view.shift.1 + 2) as usize] += 1;
+        }
+        assert!(counts.as_flattened().iter().all(|count| (850..1150).contains(count)), "{counts:?}");
     }
 
     #[test]
@@ -240,6 +284,7 @@ mod tests {
             ("blur.sigma", config().with_blur(Some(blur().with_sigma((0.0, 1.0))))),
             ("blur.sigma", config().with_blur(Some(blur().with_sigma((2.0, 1.0))))),
             ("view_size", config().with_view_size(Some((0, 9)))),
+            ("shift", config().with_shift(Some(usize::MAX))),
         ];
         for (expected, config) in cases {
             match config.try_init() {

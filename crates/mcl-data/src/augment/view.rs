@@ -3,7 +3,7 @@
 use pulp::{Simd, WithSimd};
 
 use super::blur::radius;
-use super::ops::{self, Blur, Image, Resizer, Walk};
+use super::ops::{self, Blur, Image, Resizer, Shift, Walk};
 use super::{ColorJitter, CropBox};
 use crate::DataError;
 use crate::image_set::check_size;
@@ -20,6 +20,8 @@ pub struct View {
     pub crop: CropBox,
     /// Height and width of the view: the crop is resized to them.
     pub size: (usize, usize),
+    /// Pixels by which the view is then moved, down and to the right ([`ops::shift`]).
+    pub shift: (isize, isize),
     /// The colour operations, if any.
     pub jitter: Option<ColorJitter>,
     /// Whether the view is grey.
@@ -33,6 +35,7 @@ pub struct View {
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     resizer: Resizer,
+    shift: Shift,
     blur: Blur,
 }
 
@@ -69,6 +72,7 @@ impl View {
             (true, false) => turned.flip_vertically(),
         };
         scratch.resizer.resized_crop(image, walk, self.crop, self.size, out);
+        scratch.shift.apply(out, self.size, self.shift);
         pulp::Arch::new().dispatch(Colors { view: self, rgb: out });
         if let Some(sigma) = self.blur {
             scratch.blur.apply(out, self.size, radius(self.size), sigma);
@@ -115,7 +119,7 @@ mod tests {
     /// A view that changes nothing.
     fn plain(size: (usize, usize)) -> View {
         let crop = CropBox { top: 0, left: 0, height: size.0, width: size.1 };
-        View { rotation: 0, flip: false, crop, size, jitter: None, gray: false, blur: None }
+        View { rotation: 0, flip: false, crop, size, shift: (0, 0), jitter: None, gray: false, blur: None }
     }
 
     /// The same steps one after the other, by the public operations.
@@ -124,6 +128,7 @@ mod tests {
         image = ops::rotate90(&image, view.rotation);
         let CropBox { top, left, height, width } = view.crop;
         image = ops::resized_crop(&image, top, left, height, width, view.size).unwrap();
+        image = ops::shift(&image, view.shift.0, view.shift.1);
         for (op, factor) in view.jitter.iter().flat_map(|jitter| jitter.steps) {
             match op {
                 ColorOp::Brightness => ops::adjust_brightness(&mut image, factor).unwrap(),
@@ -145,12 +150,12 @@ mod tests {
         #[test]
         fn a_view_is_its_steps_and_stays_in_range(
             seed: u64, height in 1usize..14, width in 1usize..14, rotation in 0usize..4, strength in 0.0f64..2.5,
-            blurs: bool, view_size in proptest::option::of((1usize..20, 1usize..20)),
+            blurs: bool, shift in proptest::option::of(0usize..20), view_size in proptest::option::of((1usize..20, 1usize..20)),
         ) {
             let image = noise(seed, (height, width));
             let blur = blurs.then(GaussianBlurConfig::new);
             let config = SimClrAugmentConfig::new().with_color_strength(strength);
-            let augment = config.with_blur(blur).with_view_size(view_size).init();
+            let augment = config.with_blur(blur).with_view_size(view_size).with_shift(shift).init();
             let view = augment.draw((height, width), rotation, &mut ChaCha8Rng::seed_from_u64(seed));
             let made = view.apply(&image).unwrap();
             prop_assert!(made.pixels().iter().all(|value| (0.0..=1.0).contains(value)));

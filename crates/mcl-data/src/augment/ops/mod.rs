@@ -19,6 +19,7 @@ mod geometry;
 mod hue;
 mod image;
 mod resize;
+mod shift;
 
 pub use self::image::Image;
 pub use blur::gaussian_blur;
@@ -26,6 +27,7 @@ pub use color::{adjust_brightness, adjust_contrast, adjust_saturation, grayscale
 pub use geometry::{horizontal_flip, rotate90, vertical_flip};
 pub use hue::adjust_hue;
 pub use resize::resized_crop;
+pub use shift::shift;
 
 pub(crate) use self::image::Channel;
 pub(in crate::augment) use blur::Blur;
@@ -33,3 +35,4 @@ pub(in crate::augment) use color::{brightness, contrast, gray, saturation};
 pub(in crate::augment) use geometry::Walk;
 pub(in crate::augment) use hue::shift_hue;
 pub(in crate::augment) use resize::Resizer;
+pub(in crate::augment) use shift::Shift;
