@@ -91,7 +91,7 @@ fn a_run_tells_of_its_start_its_checkpoints_its_end_and_of_a_fallback() {
     assert_told(
         &resumed,
         &[
-            &["WARN checkpoint 3 is damaged", "00000003.damaged", "going on from 2"],
+            &["WARN checkpoint 3 is damaged", "00000003.damaged", "goes on from step 2"],
             &["INFO going on from a checkpoint", "step=2"],
             &["INFO training", "step=2"],
             &["INFO checkpoint saved", "step=4"],

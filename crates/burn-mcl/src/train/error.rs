@@ -23,7 +23,24 @@ pub enum TrainError {
         /// The values it may have.
         expected: &'static str,
     },
-    /// The loss stopped being a number.
+    /// The loss depends on no parameter that is trained.
+    #[error(
+        "the loss depends on no parameter that is trained: give the network float parameters, unfreeze some of them \
+         (Module::unfreeze), and compute the loss from what the network returns, without detaching it"
+    )]
+    NothingToTrain,
+    /// The loss, or a part of it, is not one number.
+    #[error(
+        "`{}` of the loss has the shape {shape:?}, but must have the shape [1]: take the mean or the sum",
+        printable(.part)
+    )]
+    LossShape {
+        /// Name of the part; `total` is what is minimised.
+        part: &'static str,
+        /// The shape of the part.
+        shape: Vec<usize>,
+    },
+    /// The loss is NaN or infinite.
     #[error(
         "the loss is {loss} after {step} steps: lower the learning rate or lengthen the warm-up, in another run \
          directory ({})", last_good(.checkpoint)
@@ -36,7 +53,7 @@ pub enum TrainError {
         /// The newest checkpoint from which a step still had a finite loss, if there is one.
         checkpoint: Option<PathBuf>,
     },
-    /// Weights or running statistics stopped being numbers.
+    /// A weight or a running statistic is NaN or infinite.
     #[error(
         "the weights are not finite after {step} steps: lower the learning rate or lengthen the warm-up, in another \
          run directory ({})", last_good(.checkpoint)

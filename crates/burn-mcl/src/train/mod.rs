@@ -1,10 +1,12 @@
-//! Training: batches in, a network out, with a log and checkpoints on the way.
+//! Training: takes images, returns a network, and writes a log and checkpoints on the way.
 
 mod average;
 mod clip;
 mod config;
+mod draws;
 mod error;
 mod fingerprint;
+mod floats;
 mod history;
 mod lock;
 mod logs;
@@ -27,7 +29,7 @@ pub use error::TrainError;
 pub use history::{read_history, read_loss_parts, read_validations};
 pub use network::{load_best, load_best_network, load_network, load_network_into};
 pub use objective::{HostLabels, LossInput, LossValue, Objective, TrainingLoss};
-pub use optimizer::Optimizer;
+pub use optimizer::{MuonScale, Optimizer};
 pub use probe::KnnProbe;
 pub use report::StepReport;
 pub use schedule::{Decay, Schedule, ScheduledRate};
