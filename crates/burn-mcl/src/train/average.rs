@@ -96,8 +96,13 @@ impl ModuleMapper for Mix {
 mod tests {
     use super::*;
     use burn::module::Module;
-    use burn::nn::{Linear, LinearConfig};
+    use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
+    use burn::tensor::{TensorData, Tolerance};
+    use mcl_data::ImageSet;
+    use mcl_data::batch::BatchConfig;
     use mcl_model::Embedding;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[derive(Module, Debug)]
     struct OneLayer {
@@ -109,6 +114,47 @@ mod tests {
             let features = self.layer.forward(images.flatten::<2>(1, 3));
             Embedding::new(features.clone(), features)
         }
+    }
+
+    /// A batch norm that counts its batches.
+    #[derive(Module, Debug)]
+    struct Counting {
+        norm: BatchNorm,
+    }
+
+    static FORWARDS: AtomicUsize = AtomicUsize::new(0);
+
+    impl Network for Counting {
+        fn forward(&self, images: Tensor<4>) -> Embedding {
+            FORWARDS.fetch_add(1, Ordering::Relaxed);
+            let features = self.norm.forward(images).mean_dims(&[2, 3]).flatten::<2>(1, 3);
+            Embedding::new(features.clone(), features)
+        }
+    }
+
+    #[test]
+    fn the_statistics_are_those_of_the_first_40_batches() {
+        let device = Device::flex().autodiff();
+        let pixels = (0..6 * 3 * 64).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let names = vec!["one".to_string()];
+        let images = ImageSet::new(pixels, (8, 8), vec![0; 6], names).unwrap();
+        let batches = BatchConfig::new(2).with_seed(5).try_init(Arc::new(images)).unwrap();
+        let network = Counting { norm: BatchNormConfig::new(3).init(&device) };
+        let made = WeightAverage::new(&network, 0.5).with_statistics(&batches, &device, 5).unwrap();
+        assert_eq!(FORWARDS.load(Ordering::Relaxed), 40);
+
+        let mut expected = [0.0_f64; 3];
+        for batch in batches.stream(Position::default(), usize::MAX).unwrap().take(40) {
+            let images = batch.unwrap().to_device(&Device::flex()).images; // [16, 3, 8, 8]
+            let means = images.mean_dims(&[0, 2, 3]).into_data();
+            for (expected, mean) in expected.iter_mut().zip(means.iter::<f64>()) {
+                *expected = 0.9 * *expected + 0.1 * mean;
+            }
+        }
+        let found = made.norm.running_mean.value().into_data();
+        found.assert_approx_eq::<f32>(&TensorData::from(expected), Tolerance::absolute(1e-5));
+        let left = network.norm.running_mean.value().into_data();
+        assert!(left.iter::<f32>().all(|mean| mean == 0.0), "the network of the run keeps its statistics");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::floats::each_or_nan;
 use super::report::LossParts;
 use super::{StepReport, TrainError, ValidationReport};
 use crate::files::FileError;
@@ -37,7 +38,7 @@ pub fn read_history(run_dir: impl AsRef<Path>) -> Result<Vec<StepReport>, TrainE
 pub fn read_loss_parts(run_dir: impl AsRef<Path>) -> Result<Vec<BTreeMap<String, f32>>, TrainError> {
     #[derive(Deserialize)]
     struct Line {
-        #[serde(default)]
+        #[serde(default, deserialize_with = "each_or_nan")]
         parts: LossParts,
     }
     Ok(read_lines::<Line>(&run_dir.as_ref().join(STEPS))?.into_iter().map(|line| line.parts).collect())

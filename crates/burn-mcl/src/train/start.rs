@@ -153,14 +153,14 @@ mod tests {
         let network = config.init_seeded(1, &Device::flex().autodiff());
         let all = GivenNetwork::of(&network.clone().freeze()).flags_off;
         let off = |path: &String| network.clone().freeze_group(ParamGroup::from_path(path));
-        let starts = [
-            GivenNetwork::of(&network),
-            GivenNetwork::of(&off(&all[0])),
-            GivenNetwork::of(&off(&all[1])),
-        ];
+        let starts =
+            [GivenNetwork::of(&network), GivenNetwork::of(&off(&all[0])), GivenNetwork::of(&off(&all[1]))];
         assert_eq!(starts.each_ref().map(|start| start.flags_off.len()), [0, 1, 1]);
         assert_ne!(starts[1], starts[2]);
-        assert!(starts.iter().all(|start| start.sha256 == starts[0].sha256), "flags are apart from the weights");
+        assert!(
+            starts.iter().all(|start| start.sha256 == starts[0].sha256),
+            "flags are apart from the weights"
+        );
     }
 
     #[test]
@@ -180,7 +180,8 @@ mod tests {
 
     #[test]
     fn what_an_earlier_version_stored_is_completed() {
-        let given = GivenNetwork { kind: "Small".into(), sha256: "12".into(), flags_off: vec!["norm".into()] };
+        let given =
+            GivenNetwork { kind: "Small".into(), sha256: "12".into(), flags_off: vec!["norm".into()] };
         let mut stored = json!({ "kind": "a::Small", "sha256": "12" });
         given.complete(&mut stored);
         assert_eq!(stored, serde_json::to_value(&given).unwrap());

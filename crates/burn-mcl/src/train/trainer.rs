@@ -187,6 +187,8 @@ fn first_difference(expected: &[(String, Vec<usize>)], found: &[(String, Vec<usi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::module::Module;
+    use mcl_model::{MclModelConfig, ResNetConfig, ResNetDepth};
 
     /// Black images with these labels, of three classes.
     fn black(labels: &[usize]) -> ImageSet {
@@ -216,5 +218,19 @@ mod tests {
         let config = TrainConfig::new().with_epochs(2).with_warmup_steps(Some(6));
         let error = fit(config, &black(&[0, 1, 2, 0, 1, 2]));
         assert!(matches!(&error, TrainError::Config { setting: "warmup_steps", .. }), "{error}");
+    }
+
+    #[test]
+    fn a_network_that_is_frozen_as_a_whole_is_refused_before_the_first_step() {
+        let dir = tempfile::tempdir().unwrap();
+        let resnet = ResNetConfig::new(ResNetDepth::ResNet18).with_width(2);
+        let model = MclModelConfig::new(resnet).with_hidden(4).with_projection_dim(4);
+        let config =
+            TrainConfig::new().with_model(model.clone()).with_images_per_batch(3).with_steps(Some(3));
+        let frozen = model.init_seeded(0, &Device::flex()).freeze();
+        let trainer = Trainer::new(config, &Device::flex()).unwrap().start_from(&frozen).unwrap();
+        let error = trainer.run_dir(dir.path().join("run")).fit(&black(&[0, 1, 2])).unwrap_err();
+        assert!(matches!(error, TrainError::NothingToTrain), "{error}");
+        assert!(!dir.path().join("run").exists(), "nothing is written");
     }
 }
