@@ -3,7 +3,8 @@
 mod common;
 
 use std::ops::ControlFlow;
-use std::sync::Mutex;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::module::{Module, Param, ParamGroup};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
@@ -12,13 +13,17 @@ use burn::tensor::{Device, Tensor, TensorData};
 use burn_mcl::model::{Embedding, Network};
 use burn_mcl::train::{
     MuonScale, Optimizer, StepReport, TrainConfig, TrainError, Trainer, ValidationReport, load_network_into,
+    read_validations,
 };
 use common::{corners, tiny_run};
 
 const STEPS: usize = 6;
 
-/// Held by every test here: the device's generator belongs to the process.
-static GENERATOR: Mutex<()> = Mutex::new(());
+/// Held by every test here: the process has one generator for the device.
+fn generator() -> MutexGuard<'static, ()> {
+    static GENERATOR: Mutex<()> = Mutex::new(());
+    GENERATOR.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 #[derive(Module, Debug)]
 struct Layered {
@@ -77,9 +82,9 @@ fn projections(network: &Layered) -> Vec<u32> {
 
 #[test]
 fn a_run_with_dropout_goes_on_to_the_same_bits() {
-    let _held = GENERATOR.lock().unwrap_or_else(|held| held.into_inner());
+    let _held = generator();
     let images = corners(16, 0);
-    let run = |config: &TrainConfig, network: &Layered, dir: &std::path::Path, stop: usize| {
+    let run = |config: &TrainConfig, network: &Layered, dir: &Path, stop: usize| {
         let observer = move |report: &StepReport| match report.step == stop {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
@@ -101,7 +106,7 @@ fn a_run_with_dropout_goes_on_to_the_same_bits() {
             "{config}"
         );
         assert!(expected == projections(&load_network_into(stopped.path(), &layered(0.5)).unwrap().1));
-        let validations = |dir: &std::path::Path| burn_mcl::train::read_validations(dir).unwrap();
+        let validations = |dir: &Path| read_validations(dir).unwrap();
         assert_eq!(validations(whole.path()), validations(stopped.path()));
 
         let other = tempfile::tempdir().unwrap();
@@ -111,7 +116,7 @@ fn a_run_with_dropout_goes_on_to_the_same_bits() {
 
 #[test]
 fn what_is_frozen_stays_to_the_bit_under_every_optimizer() {
-    let _held = GENERATOR.lock().unwrap_or_else(|held| held.into_inner());
+    let _held = generator();
     let mut network = layered(0.0);
     network.stem = network.stem.freeze();
     network.norm.gamma = network.norm.gamma.set_require_grad(false);
@@ -146,7 +151,7 @@ fn what_is_frozen_stays_to_the_bit_under_every_optimizer() {
 
 #[test]
 fn starts_that_differ_in_what_is_frozen_are_told_apart() {
-    let _held = GENERATOR.lock().unwrap_or_else(|held| held.into_inner());
+    let _held = generator();
     let dir = tempfile::tempdir().unwrap();
     let run = |network: &Layered| trainer(tiny_run(2), network).run_dir(dir.path()).fit(&corners(16, 0));
     let plain = layered(0.0);
@@ -171,7 +176,7 @@ fn starts_that_differ_in_what_is_frozen_are_told_apart() {
 
 #[test]
 fn the_start_that_an_earlier_version_stored_is_accepted() {
-    let _held = GENERATOR.lock().unwrap_or_else(|held| held.into_inner());
+    let _held = generator();
     let dir = tempfile::tempdir().unwrap();
     let run = |config: TrainConfig| trainer(config, &layered(0.0)).run_dir(dir.path()).fit(&corners(16, 0));
     run(tiny_run(2)).unwrap();

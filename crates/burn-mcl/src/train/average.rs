@@ -11,8 +11,8 @@ use mcl_model::Network;
 use super::TrainError;
 use super::draws::{Pass, seed_device};
 
-/// Batches that make the statistics of an averaged network. With Burn's momentum of 0.1 the earlier statistics keep a weight
-/// of `0.9 ^ 40`, which is 1.5 %.
+/// Batches that make the statistics of an averaged network. With Burn's momentum of 0.1 the earlier
+/// statistics keep a weight of `0.9 ^ 40`, which is 1.5 %.
 const BATCHES: usize = 40;
 
 /// The exponential moving average of the weights:
@@ -44,9 +44,9 @@ impl<N: Network> WeightAverage<N> {
         self
     }
 
-    /// Returns the averaged network with the batch-norm statistics of its own activations on 40 training batches, the first
-    /// of epoch 0. The averaged statistics describe the activations of the networks of earlier steps. Layers that draw on the
-    /// device draw from `seed`.
+    /// Returns the averaged network with the batch-norm statistics of its own activations on 40 training
+    /// batches, the first of epoch 0. The averaged statistics describe the activations of the networks of
+    /// earlier steps. Layers that draw on the device draw from `seed`.
     pub(super) fn with_statistics(
         &self,
         batches: &TwoViewBatches,
@@ -84,7 +84,8 @@ impl ModuleMapper for Mix {
         match self.weights.remove(&param.id) {
             Some(weight) => {
                 let weight = Tensor::<D>::from_bridge(weight);
-                // With this form an average of equal values, such as frozen weights, keeps the value to the bit.
+                // With this form an average of equal values, such as frozen weights, keeps the value to the
+                // bit.
                 param.map(|average| average.clone() + (weight - average) * (1.0 - self.decay))
             }
             None => param,

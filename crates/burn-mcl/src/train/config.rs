@@ -12,16 +12,18 @@ pub const ROTATIONS: usize = 4;
 
 /// Settings of a training run; the defaults are the paper's, with a ResNet-34, and a warm-up.
 ///
-/// Three defaults come from the code released with the paper, because the paper does not state them: Nesterov's momentum, the
-/// end of the cosine at 5e-4 of the peak, and 400 epochs. Neither the paper nor the released code has a warm-up.
+/// Three defaults come from the code released with the paper, because the paper does not state them:
+/// Nesterov's momentum, the end of the cosine at 5e-4 of the peak, and 400 epochs. Neither the paper nor the
+/// released code has a warm-up.
 ///
-/// These settings and the images decide the outcome of a run of [`Trainer::new`](super::Trainer::new) on the CPU: initial
-/// weights, batches, augmentations and dropout are all drawn from [`seed`](Self::seed).
+/// These settings and the images decide the outcome of a run of [`Trainer::new`](super::Trainer::new) on the
+/// CPU: initial weights, batches, augmentations and dropout are all drawn from [`seed`](Self::seed).
 #[derive(Config, Debug, PartialEq)]
 pub struct TrainConfig {
     /// The network that [`Trainer::new`](super::Trainer::new) makes. A run with a network of one's own
-    /// ([`Trainer::with_network`](super::Trainer::with_network)) makes no network from this setting. Such a run still checks
-    /// that `resnet.in_channels` is 3 and stores the setting. It does not go on in a run directory with another value.
+    /// ([`Trainer::with_network`](super::Trainer::with_network)) makes no network from this setting. Such a
+    /// run still checks that `resnet.in_channels` is 3 and stores the setting. It does not go on in a run
+    /// directory with another value.
     #[config(default = "MclModelConfig::new(ResNetConfig::new(ResNetDepth::ResNet34))")]
     pub model: MclModelConfig,
     /// The loss. [`Trainer::loss`](super::Trainer::loss) replaces it.
@@ -33,7 +35,8 @@ pub struct TrainConfig {
     /// The rotations of an image in a batch. The rotation is the auxiliary label.
     #[config(default = "Rotations::All")]
     pub rotations: Rotations,
-    /// Images in a batch. An image gives 2 views of each of its rotations: 8 views with all four rotations, otherwise 2.
+    /// Images in a batch. An image gives 2 views of each of its rotations: 8 views with all four rotations,
+    /// otherwise 2.
     #[config(default = 256)]
     pub images_per_batch: usize,
     /// Passes over the images.
@@ -48,9 +51,10 @@ pub struct TrainConfig {
     /// Learning rate at the end of the decay, as a fraction of the peak, from 0 to 1.
     #[config(default = 5e-4)]
     pub final_learning_rate: f64,
-    /// Steps of linear warm-up before the decay; fewer than the steps of the run. `None` takes ten epochs, as SimCLR does, but
-    /// at most a third of the run. The paper has no warm-up. At first all projections lie close together. A step at the full
-    /// learning rate can then collapse them to one point, from which training hardly recovers (docs/design.md).
+    /// Steps of linear warm-up before the decay; fewer than the steps of the run. `None` takes ten epochs, as
+    /// SimCLR does, but at most a third of the run. The paper has no warm-up. At first all projections lie
+    /// close together. A step at the full learning rate can then collapse them to one point, from which
+    /// training hardly recovers (docs/design.md).
     #[config(default = "None")]
     pub warmup_steps: Option<usize>,
     /// The rule that makes a step from the gradients.
@@ -59,11 +63,13 @@ pub struct TrainConfig {
     /// The form of the decay of the learning rate after the warm-up.
     #[config(default = "Decay::Cosine")]
     pub decay: Decay,
-    /// Largest norm of all gradients together. Larger gradients are scaled down to this norm. `None` does not scale.
+    /// Largest norm of all gradients together. Larger gradients are scaled down to this norm. `None` does not
+    /// scale.
     #[config(default = "None")]
     pub gradient_clip: Option<f64>,
-    /// Decay of a moving average of the weights, from 0 to below 1. The run then ends with the averaged weights, and 40
-    /// training batches make the batch-norm statistics of the averaged network. `None` ends with the last weights.
+    /// Decay of a moving average of the weights, from 0 to below 1. The run then ends with the averaged
+    /// weights, and 40 training batches make the batch-norm statistics of the averaged network. `None` ends
+    /// with the last weights.
     #[config(default = "None")]
     pub weight_average: Option<f64>,
     /// Momentum of SGD, from 0 to below 1. AdamW, and Muon for filters, have constants of their own.
@@ -72,12 +78,14 @@ pub struct TrainConfig {
     /// Whether SGD uses Nesterov's form of momentum.
     #[config(default = true)]
     pub nesterov: bool,
-    /// Weight decay, not below 0. SGD adds the decay times the weight to the gradient: an L2 penalty. AdamW shrinks every weight
-    /// by the learning rate times the decay at each step, apart from the gradient. Muon shrinks the filters in this way; the
-    /// parameters that Muon leaves to SGD get the L2 penalty. A frozen parameter does not decay.
+    /// Weight decay, not below 0. SGD adds the decay times the weight to the gradient: an L2 penalty. AdamW
+    /// shrinks every weight by the learning rate times the decay at each step, apart from the gradient. Muon
+    /// shrinks the filters in this way; the parameters that Muon leaves to SGD get the L2 penalty. A frozen
+    /// parameter does not decay.
     #[config(default = 1e-6)]
     pub weight_decay: f64,
-    /// Seed of the initial weights, the batch order, the augmentations, and the draws of the loss and of dropout.
+    /// Seed of the initial weights, the batch order, the augmentations, and the draws of the loss and of
+    /// dropout.
     #[config(default = 0)]
     pub seed: u64,
     /// Steps between two checkpoints.
@@ -106,7 +114,8 @@ impl TrainConfig {
         self.learning_rate.unwrap_or(0.3 * self.samples_per_batch() as f64 / 256.0)
     }
 
-    /// Returns the optimizer steps of a run over `images` training images. An incomplete last batch is dropped.
+    /// Returns the optimizer steps of a run over `images` training images. An incomplete last batch is
+    /// dropped.
     pub fn total_steps(&self, images: usize) -> usize {
         self.steps.unwrap_or(self.epochs * self.steps_per_epoch(images))
     }

@@ -1,7 +1,8 @@
-//! What a run draws on the device: the masks of dropout layers, and whatever else a network of one's own draws.
+//! What a run draws on the device: the masks of dropout layers, and whatever else a network of one's own
+//! draws.
 //!
-//! The device keeps one generator, and checkpoints do not store the state of the generator. A seed before every pass makes
-//! each pass draw the same in a resumed run as in a run that never stopped.
+//! The device keeps one generator, and checkpoints do not store the state of the generator. A seed before
+//! every pass makes each pass draw the same in a resumed run as in a run that never stopped.
 
 use burn::tensor::Device;
 use rand_chacha::ChaCha8Rng;

@@ -23,8 +23,8 @@ where
     Ok(found.into_iter().map(|(name, value)| (name, value.unwrap_or(f32::NAN.into()))).collect())
 }
 
-/// Writes a number that may be absent. `null` says that the number is absent, so NaN and the infinities are written as the
-/// texts "NaN", "inf" and "-inf".
+/// Writes a number that may be absent. `null` says that the number is absent, so NaN and the infinities are
+/// written as the texts "NaN", "inf" and "-inf".
 pub(super) fn write_optional<S: Serializer>(value: &Option<f32>, serializer: S) -> Result<S::Ok, S::Error> {
     match value {
         Some(number) if !number.is_finite() => number.to_string().serialize(serializer),

@@ -26,8 +26,8 @@ impl MuonScale {
 
 /// Muon for filters, which have four dimensions, and SGD for all other parameters.
 ///
-/// Burn's Muon takes matrices only. The momentum is therefore kept here in the shape of the filters. Burn's Muon, without
-/// momentum and weight decay, makes the orthogonal step.
+/// Burn's Muon takes matrices only. The momentum is therefore kept here in the shape of the filters. Burn's
+/// Muon, without momentum and weight decay, makes the orthogonal step.
 #[derive(Clone)]
 pub(super) struct FilterMuon {
     pub(super) momentum: Momentum,

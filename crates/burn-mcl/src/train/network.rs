@@ -7,17 +7,20 @@ use mcl_model::{MclModel, Network};
 
 use super::{TrainConfig, TrainError, ValidationReport, run_dir, stored};
 
-/// Reads the settings of a run, and the network of the newest checkpoint that is not damaged, in evaluation mode. The run may
-/// have ended, may have been stopped, or may have diverged after its last good weights.
+/// Reads the settings of a run, and the network of the newest checkpoint that is not damaged, in evaluation
+/// mode. The run may have ended, may have been stopped, or may have diverged after its last good weights.
 ///
 /// | run | network |
 /// |---|---|
-/// | without [`weight_average`](TrainConfig::weight_average) | the weights of the last step of the checkpoint |
-/// | with averaged weights, ended | the averaged weights, with the batch-norm statistics of the averaged network, as [`Trainer::fit`](super::Trainer::fit) returns it |
-/// | with averaged weights, not ended | the averaged weights, with the average of the batch-norm statistics of the steps; scores may differ from those after the run ends there |
+/// | without [`weight_average`](TrainConfig::weight_average) | the weights of the last step |
+/// | with averaged weights, complete | the averaged weights with batch-norm statistics of their own |
+/// | with averaged weights, incomplete | the averaged weights with averaged batch-norm statistics |
 ///
-/// This function changes nothing in the directory. A run in progress may delete the checkpoint during the call: call again
-/// then.
+/// The network of an incomplete run with averaged weights may score worse than the complete run will: averaged
+/// batch-norm statistics fit the averaged weights less well than statistics of their own.
+///
+/// This function changes nothing in the directory. A run in progress may delete the checkpoint during the
+/// call: call again then.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -31,9 +34,9 @@ use super::{TrainConfig, TrainError, ValidationReport, run_dir, stored};
 ///
 /// # Errors
 ///
-/// [`TrainError::RunDir`] when the directory holds no run or cannot be read, or when the checkpoint is of another network;
-/// [`TrainError::Untrained`] when there is no checkpoint; [`TrainError::NoCheckpoint`] when all checkpoints are damaged;
-/// [`TrainError::Model`] when the stored settings make no network.
+/// [`TrainError::RunDir`] when the directory holds no run or cannot be read, or when the checkpoint is of
+/// another network; [`TrainError::Untrained`] when there is no checkpoint; [`TrainError::NoCheckpoint`] when
+/// all checkpoints are damaged; [`TrainError::Model`] when the stored settings make no network.
 pub fn load_network(
     run_dir: impl AsRef<Path>,
     device: &Device,
@@ -43,8 +46,8 @@ pub fn load_network(
     load_network_into(run_dir, &network)
 }
 
-/// [`load_network`] for a run of [`Trainer::with_network`](super::Trainer::with_network). `network` has the shape of the
-/// network of the run. The weights of the run replace those of a copy of `network`.
+/// [`load_network`] for a run of [`Trainer::with_network`](super::Trainer::with_network). `network` has the
+/// shape of the network of the run. The weights of the run replace those of a copy of `network`.
 ///
 /// # Errors
 ///

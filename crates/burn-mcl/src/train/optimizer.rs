@@ -18,10 +18,12 @@ use super::muon::{FilterMuon, MuonScale};
 #[non_exhaustive]
 pub enum Optimizer {
     /// Stochastic gradient descent, as in the paper. [`momentum`](TrainConfig::momentum),
-    /// [`nesterov`](TrainConfig::nesterov) and [`weight_decay`](TrainConfig::weight_decay), an L2 penalty, apply.
+    /// [`nesterov`](TrainConfig::nesterov) and [`weight_decay`](TrainConfig::weight_decay), an L2 penalty,
+    /// apply.
     #[default]
     Sgd,
-    /// AdamW (Loshchilov and Hutter 2019), with [`weight_decay`](TrainConfig::weight_decay) decoupled from the gradient.
+    /// AdamW (Loshchilov and Hutter 2019), with [`weight_decay`](TrainConfig::weight_decay) decoupled from
+    /// the gradient.
     AdamW {
         /// Decay of the first moment, from 0 to below 1. Usual: 0.9
         beta_1: f64,
@@ -39,7 +41,8 @@ pub enum Optimizer {
     /// w <- w - rate * scale * NewtonSchulz(g)      g: gradient with Nesterov's momentum
     /// ```
     ///
-    /// `||w||` is the Frobenius norm, `rate` is the learning rate of the step, and `scale` is that of [`MuonScale`].
+    /// `||w||` is the Frobenius norm, `rate` is the learning rate of the step, and `scale` is that of
+    /// [`MuonScale`].
     Muon {
         /// Nesterov's momentum of the gradients of the filters, from 0 to below 1. Usual: 0.95
         momentum: f64,
@@ -47,9 +50,10 @@ pub enum Optimizer {
         newton_schulz_steps: usize,
         /// Learning rate of all other parameters, as a multiple of the learning rate of the filters; above 0.
         others: f64,
-        /// Whether each step first scales the filters of a convolution to the Frobenius norm `sqrt(out)`, the root of the
-        /// number of filters. The filters then have a mean square norm of 1, and the learning rate alone decides how far a
-        /// step turns them. A network needs a norm layer after such a convolution.
+        /// Whether each step first scales the filters of a convolution to the Frobenius norm `sqrt(out)`, the
+        /// root of the number of filters. The filters then have a mean square norm of 1, and the learning
+        /// rate alone decides how far a step turns them. A network needs a norm layer after such a
+        /// convolution.
         #[serde(default, skip_serializing_if = "is_false")]
         normalize_filters: bool,
         /// Factor on the step by the shape of the matrix.
@@ -152,8 +156,8 @@ fn decay(config: &TrainConfig) -> Option<WeightDecayConfig> {
     (config.weight_decay > 0.0).then(|| WeightDecayConfig::new(config.weight_decay as f32))
 }
 
-/// An optimizer whose saved state is read onto the device of the run. Burn reads the state onto the default device first, and
-/// the machine may lack that device.
+/// An optimizer whose saved state is read onto the device of the run. Burn reads the state onto the default
+/// device first, and the machine may lack that device.
 struct OnDevice {
     inner: Box<dyn DynOptimizer>,
     device: Device,

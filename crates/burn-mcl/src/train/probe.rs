@@ -9,15 +9,15 @@ use super::{TrainError, Validation, ValidationReport};
 use crate::embed::embed;
 use crate::progress::Progress;
 
-/// Judges a network by the `k` nearest reference images of each validation image. Images are compared by the cosine of their
-/// projections.
+/// Judges a network by the `k` nearest reference images of each validation image. Images are compared by the
+/// cosine of their projections.
 ///
-/// The probe reports two kinds of figures. The accuracy is that of the majority among the `k` nearest neighbours. The AUROC,
-/// one for each anomalous set, is that of the similarity to the `k`-th neighbour (Sun et al. 2022). Networks are compared by
-/// the mean AUROC, or by the accuracy when no anomalous set is given.
+/// The probe reports two kinds of figures. The accuracy is that of the majority among the `k` nearest
+/// neighbours. The AUROC, one for each anomalous set, is that of the similarity to the `k`-th neighbour (Sun
+/// et al. 2022). Networks are compared by the mean AUROC, or by the accuracy when no anomalous set is given.
 ///
-/// The probe fits nothing, so the figures show early whether a run learns. Give the probe other images than those of the
-/// results that you report: the choice of the best network favours the images of the probe.
+/// The probe fits nothing, so the figures show early whether a run learns. Give the probe other images than
+/// those of the results that you report: the choice of the best network favours the images of the probe.
 #[derive(Debug, Clone)]
 pub struct KnnProbe {
     reference: ImageSet,
@@ -28,8 +28,8 @@ pub struct KnnProbe {
 }
 
 impl KnnProbe {
-    /// Returns a probe that looks for the 20 nearest neighbours of each `validation` image among the `reference` images. A
-    /// few thousand reference images suffice.
+    /// Returns a probe that looks for the 20 nearest neighbours of each `validation` image among the
+    /// `reference` images. A few thousand reference images suffice.
     pub fn new(reference: ImageSet, validation: ImageSet) -> Self {
         Self { reference, validation, anomalous: Vec::new(), k: 20, batch_size: 256 }
     }
@@ -110,8 +110,8 @@ impl<N: Network> Validation<N> for KnnProbe {
     }
 }
 
-/// Returns the most frequent of the labels. Among equally frequent labels the first one wins, which is that of the nearer
-/// neighbour.
+/// Returns the most frequent of the labels. Among equally frequent labels the first one wins, which is that
+/// of the nearer neighbour.
 fn majority(labels: impl Iterator<Item = usize>, classes: usize) -> usize {
     let mut counts = vec![0_usize; classes];
     let mut order = Vec::new();

@@ -18,8 +18,8 @@ pub(super) struct LogLine<'a> {
     pub(super) parts: &'a LossParts,
 }
 
-/// The figures of one optimizer step, as they are logged and shown. [`read_loss_parts`](super::read_loss_parts) reads the
-/// parts of a loss that have no field here.
+/// The figures of one optimizer step, as they are logged and shown.
+/// [`read_loss_parts`](super::read_loss_parts) reads the parts of a loss that have no field here.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct StepReport {
@@ -37,10 +37,10 @@ pub struct StepReport {
     /// Stochastic positive attraction, for the losses that have this part.
     #[serde(default, serialize_with = "write_optional", deserialize_with = "read_optional")]
     pub attraction: Option<f32>,
-    /// Length of the mean of the normalised projections of the batch, in [0, 1]. The concentration is near 0 when the
-    /// projections are spread over the sphere, and 1 when all projections lie at one point. The concentration starts near 1
-    /// and falls after the warm-up. Training has collapsed if the concentration stays near 1: train for more steps, with a
-    /// longer warm-up, or with a lower learning rate.
+    /// Length of the mean of the normalised projections of the batch, in [0, 1]. The concentration is near 0
+    /// when the projections are spread over the sphere, and 1 when all projections lie at one point. The
+    /// concentration starts near 1 and falls after the warm-up. Training has collapsed if the concentration
+    /// stays near 1: train for more steps, with a longer warm-up, or with a lower learning rate.
     #[serde(deserialize_with = "or_nan")]
     pub concentration: f32,
     /// Learning rate of the step.
@@ -77,7 +77,8 @@ impl StepReport {
         )
     }
 
-    /// Returns the warning for a run that will take more than a day, if this is such a run. A step takes `views` views.
+    /// Returns the warning for a run that will take more than a day, if this is such a run. A step takes
+    /// `views` views.
     pub(super) fn long(&self, views: usize) -> Option<String> {
         let left = self.total_steps.saturating_sub(self.step) as f64 * views as f64;
         let days = left / self.views_per_second / (24.0 * 3600.0);
@@ -91,7 +92,8 @@ impl StepReport {
         })
     }
 
-    /// Whether the projections have collapsed. Runs that learned ended with a concentration from 0.03 to 0.32.
+    /// Whether the projections have collapsed. Runs that learned ended with a concentration from 0.03 to
+    /// 0.32.
     pub(super) fn is_collapsed(&self) -> bool {
         self.concentration > 0.5
     }

@@ -182,8 +182,8 @@ fn position(batches: &TwoViewBatches, step: usize) -> Position {
     Position { epoch: step / batches.batches_per_epoch(), batch: step % batches.batches_per_epoch() }
 }
 
-/// Splits the figures of a step into a report and the parts of the loss that have no field there. The caller fills in the
-/// fields about the run.
+/// Splits the figures of a step into a report and the parts of the loss that have no field there. The caller
+/// fills in the fields about the run.
 fn reported(found: Found) -> (StepReport, LossParts) {
     let mut report = StepReport::of_loss(found.loss, found.concentration);
     let mut parts = LossParts::new();
@@ -199,8 +199,8 @@ fn reported(found: Found) -> (StepReport, LossParts) {
     (report, parts)
 }
 
-/// Returns the network that the run would end with now, in evaluation mode. `current` caches the network of the current step,
-/// because the statistics of averaged weights take 40 batches.
+/// Returns the network that the run would end with now, in evaluation mode. `current` caches the network of
+/// the current step, because the statistics of averaged weights take 40 batches.
 fn result<N: Network>(
     current: &mut Option<N>,
     network: &N,

@@ -13,8 +13,8 @@
 //! run/lock                     locked while a run is in progress
 //! ```
 //!
-//! The two newest checkpoints are kept. A damaged checkpoint is renamed to `00000500.damaged`, and the run goes on from the
-//! checkpoint before it.
+//! The two newest checkpoints are kept. A damaged checkpoint is renamed to `00000500.damaged`, and the run
+//! goes on from the checkpoint before it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -102,8 +102,8 @@ impl RunDir {
         Ok(written.map_err(FileError::on("write", &self.root.join(STEPS)))?)
     }
 
-    /// Writes a checkpoint after `steps` steps and deletes all but the newest checkpoints. The networks are in evaluation mode:
-    /// in training mode Burn's running statistics lag a step behind.
+    /// Writes a checkpoint after `steps` steps and deletes all but the newest checkpoints. The networks are
+    /// in evaluation mode: in training mode Burn's running statistics lag a step behind.
     pub(super) fn save<N: Network>(
         &self,
         steps: usize,
@@ -189,8 +189,8 @@ impl RunDir {
         &self.root
     }
 
-    /// Returns the newest checkpoint of fewer than `steps` steps. A checkpoint of `steps` steps is set aside, because its weights
-    /// gave a loss that is not finite.
+    /// Returns the newest checkpoint of fewer than `steps` steps. A checkpoint of `steps` steps is set aside,
+    /// because its weights gave a loss that is not finite.
     pub(super) fn last_good(&self, steps: usize) -> Option<PathBuf> {
         let found = saved_steps(&self.root).ok()?;
         if found.contains(&steps) {
@@ -212,8 +212,8 @@ impl RunDir {
         Ok(aside)
     }
 
-    /// Drops the lines of the steps after `steps`, and all lines after an incomplete line. The log may have fewer lines than
-    /// steps, because a person may have deleted the log.
+    /// Drops the lines of the steps after `steps`, and all lines after an incomplete line. The log may have
+    /// fewer lines than steps, because a person may have deleted the log.
     fn truncate_logs(&mut self, steps: usize) -> Result<(), FileError> {
         truncate_log(&self.root.join(STEPS), steps)?;
         let validations = self.root.join(VALIDATIONS);
@@ -296,7 +296,8 @@ pub(super) fn newest(root: &Path) -> Result<Option<Newest>, TrainError> {
                 | ArtifactError::Missing { .. }
                 | ArtifactError::Content { .. }),
             ) => damaged.push((candidate, error)),
-            // A checkpoint that the system refuses to read, or that another version wrote, need not be damaged.
+            // A checkpoint that the system refuses to read, or that another version wrote, need not be
+            // damaged.
             Err(error) => return Err(error.into()),
             Ok((state, artifact)) => return Ok(Some(Newest { state, artifact, damaged })),
         }
@@ -321,7 +322,8 @@ fn read(artifact: &Artifact, name: &str) -> Result<Bytes, ArtifactError> {
     artifact.bytes(name, u64::MAX - 1).map(Bytes::from_bytes_vec)
 }
 
-/// Reads the result of a run from a checkpoint: the averaged network if the run averages weights, otherwise the last weights.
+/// Reads the result of a run from a checkpoint: the averaged network if the run averages weights, otherwise
+/// the last weights.
 pub(super) fn restore_result<N: Network>(artifact: &Artifact, network: N) -> Result<N, ArtifactError> {
     let name = [AVERAGED, AVERAGE].into_iter().find(|name| artifact.path(name).exists());
     restore(artifact, name.unwrap_or(MODEL), network)

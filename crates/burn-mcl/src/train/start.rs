@@ -23,12 +23,14 @@ pub(super) struct Start {
 /// A network given to a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct GivenNetwork {
-    /// Rust's name of the type, without the path of the module: moving the type changes nothing about the run.
+    /// Rust's name of the type, without the path of the module: moving the type changes nothing about the
+    /// run.
     kind: String,
-    /// SHA-256 of the names, shapes and values of all float parameters, and of whether each parameter is trained.
+    /// SHA-256 of the names, shapes and values of all float parameters, and of whether each parameter is
+    /// trained.
     sha256: String,
-    /// Paths of the training flags that are off: of batch norms and dropouts that work as in evaluation. Earlier versions
-    /// stored no such list.
+    /// Paths of the training flags that are off: of batch norms and dropouts that work as in evaluation.
+    /// Earlier versions stored no such list.
     flags_off: Vec<String>,
 }
 
@@ -41,8 +43,8 @@ impl GivenNetwork {
         Self { kind: bare(&kind::<N>()), sha256, flags_off: visitor.flags_off }
     }
 
-    /// Completes a network that an earlier version stored: the type had the path of the module, and the list of flags was
-    /// absent. An absent list is taken from the network of this run.
+    /// Completes a network that an earlier version stored: the type had the path of the module, and the list
+    /// of flags was absent. An absent list is taken from the network of this run.
     pub(super) fn complete(&self, stored: &mut Value) {
         let Some(stored) = stored.as_object_mut() else { return };
         if let Some(Value::String(kind)) = stored.get_mut("kind") {
@@ -57,7 +59,8 @@ pub(crate) fn kind<N: Network>() -> String {
     std::any::type_name::<N>().to_string()
 }
 
-/// Returns the name of a type without the paths of modules, also inside of generic arguments: `a::B<c::D>` becomes `B<D>`.
+/// Returns the name of a type without the paths of modules, also inside of generic arguments: `a::B<c::D>`
+/// becomes `B<D>`.
 fn bare(kind: &str) -> String {
     let mut bare = String::new();
     let mut segment = 0; // where the current segment of a path begins in `bare`

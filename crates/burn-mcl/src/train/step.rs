@@ -33,12 +33,13 @@ pub(super) struct Stepper<'a> {
 }
 
 impl Stepper<'_> {
-    /// Returns the network after one step on `batch`, and the figures from before the step. `step` steps are done already.
+    /// Returns the network after one step on `batch`, and the figures from before the step. `step` steps are
+    /// done already.
     ///
     /// # Errors
     ///
-    /// [`TrainError::LossShape`] when the loss or a part of it is not of shape [1], [`TrainError::NothingToTrain`] when no
-    /// parameter of the network gets a gradient.
+    /// [`TrainError::LossShape`] when the loss or a part of it is not of shape [1],
+    /// [`TrainError::NothingToTrain`] when no parameter of the network gets a gradient.
     pub(super) fn step<N: Network>(
         &mut self,
         network: N,
@@ -119,7 +120,8 @@ pub(super) fn is_finite(network: &impl Module) -> bool {
     struct AllFinite(bool);
     impl ModuleVisitor for AllFinite {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            // The sum of NaN and anything is NaN on every backend. Weights whose sum overflows count as infinite.
+            // The sum of NaN and anything is NaN on every backend. Weights whose sum overflows count as
+            // infinite.
             self.0 &= param.val().abs().sum().into_scalar::<f32>().is_finite();
         }
     }
@@ -128,7 +130,8 @@ pub(super) fn is_finite(network: &impl Module) -> bool {
     all.0
 }
 
-/// Returns the length of the mean of the rows of `projections` after each row is scaled to length 1: [n, dim] -> [1].
+/// Returns the length of the mean of the rows of `projections` after each row is scaled to length 1: [n, dim]
+/// -> [1].
 fn concentration(projections: Tensor<2>) -> Tensor<1> {
     let norm = projections.clone().square().sum_dim(1).sqrt().clamp_min(f32::MIN_POSITIVE); // [n, 1]
     (projections / norm).mean_dim(0).square().sum().sqrt()

@@ -18,9 +18,9 @@ const DATA: &str = "data.json";
 const SCHEDULE: &str = "schedule.json";
 const START: &str = "start.json";
 
-/// Writes the identity of a run into a directory without a checkpoint, which is `new`. In another directory this compares the
-/// identity with the stored one, and returns an error for a difference. The schedule is stored because the default behind
-/// a setting of `None` may change from version to version.
+/// Writes the identity of a run into a directory without a checkpoint, which is `new`. In another directory
+/// this compares the identity with the stored one, and returns an error for a difference. The schedule is
+/// stored because the default behind a setting of `None` may change from version to version.
 pub(super) fn same_or_new(
     root: &Path,
     config: &TrainConfig,
@@ -47,7 +47,8 @@ pub(super) fn same_or_new(
         [(DATA, " of the images", value(images)), (SCHEDULE, " of the schedule", value(schedule))]
     {
         match stored(name)? {
-            // The images of the checkpoints are unknown without this file. Earlier versions wrote no schedule.
+            // The images of the checkpoints are unknown without this file. Earlier versions wrote no
+            // schedule.
             None if !new && name == DATA => {
                 return Err(ArtifactError::Missing { path: root.join(name) }.into());
             }

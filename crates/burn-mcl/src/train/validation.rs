@@ -1,5 +1,5 @@
-//! Validation of a run: the trainer judges the network every so many steps, keeps the best network, and ends the run when
-//! the network no longer improves.
+//! Validation of a run: the trainer judges the network every so many steps, keeps the best network, and ends
+//! the run when the network no longer improves.
 
 use std::collections::BTreeMap;
 
@@ -67,8 +67,8 @@ pub trait Validation<N: Network> {
     ///
     /// # Errors
     ///
-    /// [`TrainError::Config`], or another error, for a setting with which [`validate`](Self::validate) would fail. The run
-    /// then ends before its first step. Without an implementation every setting is accepted.
+    /// [`TrainError::Config`], or another error, for a setting with which [`validate`](Self::validate) would
+    /// fail. The run then ends before its first step. Without an implementation every setting is accepted.
     fn check(&self) -> Result<(), TrainError> {
         Ok(())
     }
@@ -112,7 +112,8 @@ impl Standing {
         standing
     }
 
-    /// Adds a validation and returns whether its value is the best so far. A value that is not finite is never the best.
+    /// Adds a validation and returns whether its value is the best so far. A value that is not finite is
+    /// never the best.
     pub(super) fn add(&mut self, report: &ValidationReport) -> bool {
         let best = report.value.is_finite() && self.best.is_none_or(|best| report.value > best);
         if best {
