@@ -16,8 +16,8 @@ use super::{TrainConfig, TrainError, ValidationReport, run_dir, stored};
 /// | with averaged weights, complete | the averaged weights with batch-norm statistics of their own |
 /// | with averaged weights, incomplete | the averaged weights with averaged batch-norm statistics |
 ///
-/// The network of an incomplete run with averaged weights may score worse than the complete run will: averaged
-/// batch-norm statistics fit the averaged weights less well than statistics of their own.
+/// The network of an incomplete run with averaged weights may therefore give other scores than the network that
+/// [`Trainer::fit`](super::Trainer::fit) would return at the same step.
 ///
 /// This function changes nothing in the directory. A run in progress may delete the checkpoint during the
 /// call: call again then.
