@@ -109,9 +109,10 @@ fn a_run_survives_kills_while_it_writes_checkpoints() {
     let steps = || fs::read_to_string(&log).map_or(0, |text| text.lines().count());
     let mut interrupted = 0;
     for kill in 0..KILLS {
+        // Counted before the child begins: on a busy machine the child may do all of its steps before the count.
+        let before = steps();
         let mut child = spawn("training_child", dir.path());
         let started = Instant::now();
-        let before = steps();
         // One or two steps further, then somewhere in a step or a checkpoint.
         while steps() <= before {
             assert!(started.elapsed() < Duration::from_secs(60), "no step within a minute");

@@ -154,6 +154,52 @@ fn a_classifier_of_class_and_rotation_is_trained_beside_mcl() {
 }
 
 #[test]
+fn a_loss_that_cannot_be_descended_is_refused() {
+    let fit = |loss: fn(&LossInput) -> LossValue| {
+        let never = |_: &burn_mcl::train::StepReport| panic!("a step was done");
+        trainer(1).loss("own", loss).observer(never).fit(&corners(16, 0)).unwrap_err()
+    };
+    let constant = |input: &LossInput| LossValue::new(Tensor::ones([1], &input.projections.device()));
+    let detached = |input: &LossInput| LossValue::new(input.projections.clone().detach().mean());
+    let of_another = |input: &LossInput| {
+        LossValue::new(Tensor::<1>::ones([1], &input.projections.device()).require_grad() * 2.0)
+    };
+    for loss in [constant, detached, of_another] {
+        let error = fit(loss);
+        assert!(matches!(error, TrainError::NothingToTrain), "{error}");
+        assert!(error.to_string().contains("unfreeze"), "{error}");
+    }
+    let error = fit(|input| {
+        let each = input.projections.clone().square().mean_dims(&[1, 2]).flatten::<1>(0, 2); // [samples]
+        LossValue::new(each.clone().mean()).with_part("each", each)
+    });
+    match &error {
+        TrainError::LossShape { part: "each", shape } => assert_eq!(shape, &[32]),
+        _ => panic!("{error}"),
+    }
+}
+
+#[test]
+fn parts_that_are_not_numbers_end_no_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let loss = |input: &LossInput| {
+        let part = |value: f32| Tensor::<1>::full([1], value, &input.projections.device());
+        LossValue::new(input.projections.clone().square().mean())
+            .with_part("contrastive", part(f32::NAN))
+            .with_part("attraction", part(f32::NAN))
+            .with_part("spread", part(f32::NEG_INFINITY))
+            .with_part("size", part(0.5))
+    };
+    trainer(1).loss("own", loss).run_dir(dir.path()).fit(&corners(16, 0)).unwrap();
+    let steps = read_history(dir.path()).unwrap();
+    assert_eq!(steps.len(), STEPS);
+    assert!(steps.iter().all(|step| step.contrastive.is_nan() && step.attraction.unwrap().is_nan()));
+    let parts = read_loss_parts(dir.path()).unwrap();
+    assert_eq!(parts.len(), STEPS);
+    assert!(parts.iter().all(|parts| parts["spread"].is_nan() && parts["size"] == 0.5));
+}
+
+#[test]
 fn a_loss_of_ones_own_is_descended_and_logged_in_its_parts() {
     let dir = tempfile::tempdir().unwrap();
     let spread = |input: &LossInput| {

@@ -99,9 +99,30 @@ fn the_probe_finds_what_the_network_tells_apart() {
     // The anomalous images are drawn as the normal ones are.
     assert!((0.2..0.8).contains(&found.metrics["AUROC corners"]), "{found:?}");
     assert_eq!(found.value, found.metrics["AUROC corners"]);
+}
 
-    let probe = KnnProbe::new(corners(2, 1), corners(10, 2)).neighbours(5);
-    let trainer = Trainer::new(tiny_run(STEPS), &Device::flex()).unwrap().validate(1, probe);
-    let error = trainer.fit(&corners(16, 0)).unwrap_err();
-    assert!(matches!(&error, TrainError::Config { value, .. } if value == "5"), "{error}");
+#[test]
+fn the_settings_of_the_probe_are_checked_before_the_first_step() {
+    let refused = |probe: KnnProbe| {
+        let dir = tempfile::tempdir().unwrap();
+        let never = |_: &StepReport| panic!("a step was done");
+        let trainer = Trainer::new(tiny_run(STEPS), &Device::flex()).unwrap().run_dir(dir.path());
+        let error = trainer.validate(1, probe).observer(never).fit(&corners(16, 0)).unwrap_err();
+        assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none(), "nothing is written");
+        match error {
+            TrainError::Config { setting, value, .. } => (setting, value),
+            other => panic!("{other}"),
+        }
+    };
+    let probe = |reference: usize, validation: usize| {
+        KnnProbe::new(corners(20, 1).take(reference), corners(20, 2).take(validation)).neighbours(5)
+    };
+    let few = ("neighbours of the probe", "5".to_string());
+    assert_eq!(refused(probe(4, 10)), few);
+    assert_eq!(refused(probe(20, 10).neighbours(0)).0, few.0);
+    assert_eq!(refused(probe(20, 0)).0, "validation images of the probe");
+    let (setting, value) = refused(probe(20, 10).anomalous("dark", corners(1, 3).take(0)));
+    assert!(setting == "anomalous set of the probe" && value.contains("dark"), "{value}");
+    let lefts = corners(20, 2).select_classes(&[0]).unwrap();
+    assert!(refused(KnnProbe::new(corners(20, 1), lefts)).0.starts_with("classes"));
 }

@@ -6,12 +6,12 @@ use burn::tensor::Tensor;
 
 /// Scales all gradients of `model` by one factor, so that their norm is at most `limit`.
 ///
-/// Burn's own clipping takes the norm of each parameter apart, which turns the direction of the step.
+/// Burn's own clipping scales each parameter by a factor of its own, which changes the direction of the step.
 pub(super) fn clip<M: Module>(gradients: GradientsParams, model: &M, limit: f64) -> GradientsParams {
     let mut norm = SquaredNorm { gradients: &gradients, sum: None };
     model.visit(&mut norm);
     let Some(squared) = norm.sum else { return gradients };
-    // The smallest f32 keeps gradients of zero what they are.
+    // Without this minimum, gradients of zero would become NaN.
     let factor = squared.sqrt().clamp_min(f32::MIN_POSITIVE).recip().mul_scalar(limit).clamp_max(1.0); // [1]
     let mut scale = Scale { gradients, factor };
     model.visit(&mut scale);

@@ -1,4 +1,4 @@
-//! Everything that decides the outcome of a training run, as plain data.
+//! The settings of a training run, as plain data.
 
 use burn::config::Config;
 use mcl_data::augment::SimClrAugmentConfig;
@@ -12,27 +12,31 @@ pub const ROTATIONS: usize = 4;
 
 /// Settings of a training run; the defaults are the paper's, with a ResNet-34, and a warm-up.
 ///
-/// What the paper does not say is taken from the code released with it: Nesterov's momentum, the end of the cosine at 5e-4
-/// of the peak, and 400 epochs. The warm-up is neither's.
+/// Three defaults come from the code released with the paper, because the paper does not state them:
+/// Nesterov's momentum, the end of the cosine at 5e-4 of the peak, and 400 epochs. Neither the paper nor the
+/// released code has a warm-up.
 ///
-/// The run is a function of this configuration and of the images alone: initial weights, batches and
-/// augmentations are all drawn from [`seed`](Self::seed).
+/// These settings and the images decide the outcome of a run of [`Trainer::new`](super::Trainer::new) on the
+/// CPU: initial weights, batches, augmentations and dropout are all drawn from [`seed`](Self::seed).
 #[derive(Config, Debug, PartialEq)]
 pub struct TrainConfig {
-    /// The network of [`Trainer::new`](super::Trainer::new). A run with a network of one's own
-    /// ([`Trainer::with_network`](super::Trainer::with_network)) does not read it.
+    /// The network that [`Trainer::new`](super::Trainer::new) makes. A run with a network of one's own
+    /// ([`Trainer::with_network`](super::Trainer::with_network)) makes no network from this setting. Such a
+    /// run still checks that `resnet.in_channels` is 3 and stores the setting. It does not go on in a run
+    /// directory with another value.
     #[config(default = "MclModelConfig::new(ResNetConfig::new(ResNetDepth::ResNet34))")]
     pub model: MclModelConfig,
-    /// What is minimised.
+    /// The loss. [`Trainer::loss`](super::Trainer::loss) replaces it.
     #[config(default = "Objective::default()")]
     pub objective: Objective,
-    /// How views are drawn from an image.
+    /// The random views of an image.
     #[config(default = "SimClrAugmentConfig::new()")]
     pub augment: SimClrAugmentConfig,
-    /// Which rotations of an image a batch shows. They are the auxiliary labels.
+    /// The rotations of an image in a batch. The rotation is the auxiliary label.
     #[config(default = "Rotations::All")]
     pub rotations: Rotations,
-    /// Images in a batch. Each gives 2 views of each of its rotations: 8 views with all four rotations, otherwise 2.
+    /// Images in a batch. An image gives 2 views of each of its rotations: 8 views with all four rotations,
+    /// otherwise 2.
     #[config(default = 256)]
     pub images_per_batch: usize,
     /// Passes over the images.
@@ -44,37 +48,44 @@ pub struct TrainConfig {
     /// Peak learning rate. `None` scales it with the batch: 0.3 x samples_per_batch / 256.
     #[config(default = "None")]
     pub learning_rate: Option<f64>,
-    /// Where the cosine ends, as a fraction of the peak learning rate.
+    /// Learning rate at the end of the decay, as a fraction of the peak, from 0 to 1.
     #[config(default = 5e-4)]
     pub final_learning_rate: f64,
-    /// Steps of linear warm-up before the cosine starts; fewer than the run has. `None` takes ten epochs, as SimCLR does,
-    /// but no more than a third of the run; the paper has none. At first all projections lie close together, and a full
-    /// step then can bring them to one point, from which training hardly recovers (docs/design.md).
+    /// Steps of linear warm-up before the decay; fewer than the steps of the run. `None` takes ten epochs, as
+    /// SimCLR does, but at most a third of the run. The paper has no warm-up. At first all projections lie
+    /// close together. A step at the full learning rate can then collapse them to one point, from which
+    /// training hardly recovers (docs/design.md).
     #[config(default = "None")]
     pub warmup_steps: Option<usize>,
-    /// How gradients become steps.
+    /// The rule that makes a step from the gradients.
     #[config(default = "Optimizer::Sgd")]
     pub optimizer: Optimizer,
-    /// How the learning rate comes down after the warm-up.
+    /// The form of the decay of the learning rate after the warm-up.
     #[config(default = "Decay::Cosine")]
     pub decay: Decay,
-    /// Largest norm of all gradients together; larger ones are scaled down. `None` leaves them as they are.
+    /// Largest norm of all gradients together. Larger gradients are scaled down to this norm. `None` does not
+    /// scale.
     #[config(default = "None")]
     pub gradient_clip: Option<f64>,
-    /// Decay of a moving average of the weights, from 0 to below 1; the run then ends with the average, whose batch-norm
-    /// statistics are made from 40 training batches. `None` ends with the last weights.
+    /// Decay of a moving average of the weights, from 0 to below 1. The run then ends with the averaged
+    /// weights, and 40 training batches make the batch-norm statistics of the averaged network. `None` ends
+    /// with the last weights.
     #[config(default = "None")]
     pub weight_average: Option<f64>,
-    /// Momentum of SGD.
+    /// Momentum of SGD, from 0 to below 1. AdamW, and Muon for filters, have constants of their own.
     #[config(default = 0.9)]
     pub momentum: f64,
-    /// Nesterov's form of momentum.
+    /// Whether SGD uses Nesterov's form of momentum.
     #[config(default = true)]
     pub nesterov: bool,
-    /// L2 penalty added to every gradient; for AdamW and Muon the weights shrink by it apart from the gradient.
+    /// Weight decay, not below 0. SGD adds the decay times the weight to the gradient: an L2 penalty. AdamW
+    /// shrinks every weight by the learning rate times the decay at each step, apart from the gradient. Muon
+    /// shrinks the filters in this way; the parameters that Muon leaves to SGD get the L2 penalty. A frozen
+    /// parameter does not decay.
     #[config(default = 1e-6)]
     pub weight_decay: f64,
-    /// Seed of initial weights, batch order and augmentations.
+    /// Seed of the initial weights, the batch order, the augmentations, and the draws of the loss and of
+    /// dropout.
     #[config(default = 0)]
     pub seed: u64,
     /// Steps between two checkpoints.
@@ -83,27 +94,28 @@ pub struct TrainConfig {
 }
 
 impl TrainConfig {
-    /// Samples in a batch (one per image and rotation): the batch size that the paper speaks of.
+    /// Returns the samples in a batch, one per image and rotation. This is the paper's batch size.
     pub fn samples_per_batch(&self) -> usize {
         self.images_per_batch * self.rotations.per_image()
     }
 
-    /// Auxiliary classes that the network learns to tell apart: one a rotation.
+    /// Returns the number of auxiliary classes, one for each rotation.
     pub fn aux_classes(&self) -> usize {
         self.rotations.aux_classes()
     }
 
-    /// Views in a batch: two per sample.
+    /// Returns the views in a batch, two per sample.
     pub fn views_per_batch(&self) -> usize {
         2 * self.samples_per_batch()
     }
 
-    /// The peak learning rate: as given, or scaled with the batch.
+    /// Returns the peak learning rate: the setting, or the default for the size of the batch.
     pub fn peak_learning_rate(&self) -> f64 {
         self.learning_rate.unwrap_or(0.3 * self.samples_per_batch() as f64 / 256.0)
     }
 
-    /// Optimizer steps of the whole run over `images` training images; an incomplete last batch is dropped.
+    /// Returns the optimizer steps of a run over `images` training images. An incomplete last batch is
+    /// dropped.
     pub fn total_steps(&self, images: usize) -> usize {
         self.steps.unwrap_or(self.epochs * self.steps_per_epoch(images))
     }
@@ -112,7 +124,7 @@ impl TrainConfig {
         images / self.images_per_batch.max(1)
     }
 
-    /// The learning rate of every step of a run over `images` training images.
+    /// Returns the learning rates of a run over `images` training images.
     pub fn schedule(&self, images: usize) -> Schedule {
         let total_steps = self.total_steps(images);
         let ten_epochs = 10 * self.steps_per_epoch(images);
@@ -189,13 +201,14 @@ impl TrainConfig {
     }
 }
 
-/// A setting that need not be given, as it was written.
+/// Returns an optional setting as text.
 fn shown(setting: Option<impl ToString>) -> String {
     setting.map_or_else(|| "not given".into(), |value| value.to_string())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::MuonScale;
     use super::*;
 
     #[test]
@@ -246,6 +259,8 @@ mod tests {
                     momentum: 0.9,
                     newton_schulz_steps: 0,
                     others: 1.0,
+                    normalize_filters: false,
+                    scale: MuonScale::Shape,
                 }),
                 "optimizer.newton_schulz_steps",
             ),

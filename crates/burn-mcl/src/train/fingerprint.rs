@@ -1,4 +1,4 @@
-//! What a run was started on, so that it does not go on with other images.
+//! The fingerprint of the images of a run, which keeps the run from going on with other images.
 
 use mcl_data::ImageSet;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::files::hex;
 
-/// The images of a run: how many, how large, of which classes, and a hash of all pixels and labels.
+/// The images of a run: number, size, names of the classes, and a hash of all pixels and labels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Fingerprint {
     count: usize,
@@ -17,7 +17,7 @@ pub(super) struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// Goes through all pixels once: 0.1 s for the training images of CIFAR-10.
+    /// Reads all pixels once, which takes 0.1 s for the training images of CIFAR-10.
     pub(super) fn of(set: &ImageSet) -> Self {
         let mut hasher = Sha256::new();
         set.iter_pixels().for_each(|image| hasher.update(image));

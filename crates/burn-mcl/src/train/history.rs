@@ -1,4 +1,4 @@
-//! The log of a run, read back.
+//! Reads the log of a run.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::floats::each_or_nan;
 use super::report::LossParts;
 use super::{StepReport, TrainError, ValidationReport};
 use crate::files::FileError;
@@ -18,8 +19,8 @@ pub(super) const BEST: &str = "best";
 /// The log of the validations in a run directory.
 pub(super) const VALIDATIONS: &str = "validation.jsonl";
 
-/// Every step that a run has logged in its directory, in order. A line that is not whole, as a run leaves it when it is
-/// killed, ends the history.
+/// Reads every step that a run logged in its directory, in order. An incomplete line, which a killed run may
+/// leave, ends the history. A part of the loss that was NaN or infinite is read as NaN.
 ///
 /// # Errors
 ///
@@ -28,8 +29,9 @@ pub fn read_history(run_dir: impl AsRef<Path>) -> Result<Vec<StepReport>, TrainE
     read_lines(&run_dir.as_ref().join(STEPS))
 }
 
-/// The parts of the loss at every step that a run has logged, by the names that its [`TrainingLoss`](super::TrainingLoss)
-/// gave them; without those that have a field in [`StepReport`].
+/// Reads the parts of the loss at every step that a run logged, by the names from the
+/// [`TrainingLoss`](super::TrainingLoss). Parts with a field in [`StepReport`] are left out. A part that was
+/// NaN or infinite is read as NaN.
 ///
 /// # Errors
 ///
@@ -37,13 +39,13 @@ pub fn read_history(run_dir: impl AsRef<Path>) -> Result<Vec<StepReport>, TrainE
 pub fn read_loss_parts(run_dir: impl AsRef<Path>) -> Result<Vec<BTreeMap<String, f32>>, TrainError> {
     #[derive(Deserialize)]
     struct Line {
-        #[serde(default)]
+        #[serde(default, deserialize_with = "each_or_nan")]
         parts: LossParts,
     }
     Ok(read_lines::<Line>(&run_dir.as_ref().join(STEPS))?.into_iter().map(|line| line.parts).collect())
 }
 
-/// Every validation that a run has logged in its directory, in order; none when the run had no validation.
+/// Reads every validation that a run logged in its directory, in order. A run without validation has none.
 ///
 /// # Errors
 ///

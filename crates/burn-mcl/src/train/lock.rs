@@ -1,4 +1,4 @@
-//! The lock of a run directory, so that no two runs write there at once.
+//! The lock of a run directory, which keeps two runs from writing there at once.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -7,8 +7,8 @@ use std::path::Path;
 use super::TrainError;
 use crate::files::FileError;
 
-/// Takes the lock of the run directory `root`. The system releases it when the file is dropped or the process ends,
-/// however it ends.
+/// Takes the lock of the run directory `root`. The system releases the lock when the file is dropped or the
+/// process ends.
 pub(super) fn lock(root: &Path) -> Result<File, TrainError> {
     let path = root.join("lock");
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
@@ -17,7 +17,7 @@ pub(super) fn lock(root: &Path) -> Result<File, TrainError> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(TrainError::InUse { path: root.to_path_buf() }),
         Err(TryLockError::Error(error)) if without_locks(&error) => {
-            tracing::warn!(path = %path.display(), "this file system has no locks: start no second run here");
+            tracing::warn!(path = %path.display(), "this file system has no locks: start no second run in this directory");
             Ok(file)
         }
         Err(TryLockError::Error(error)) => Err(FileError::on("lock", &path)(error).into()),

@@ -1,4 +1,4 @@
-//! The logs of a run directory, cut or set aside when a run goes on or begins again.
+//! Cuts the logs of a run directory when a run goes on, and sets them aside when a run begins again.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader};
@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::history::{BEST, STEPS, VALIDATIONS};
 use crate::files::{self, FileError};
 
-/// Drops the lines of steps after `steps`, and all after a line that is not whole.
+/// Drops the lines of the steps after `steps`, and all lines after an incomplete line.
 pub(super) fn truncate_log(path: &Path, steps: usize) -> Result<(), FileError> {
     #[derive(Deserialize)]
     struct Line {
@@ -31,8 +31,8 @@ pub(super) fn truncate_log(path: &Path, steps: usize) -> Result<(), FileError> {
     cut().map_err(FileError::on("cut", path))
 }
 
-/// Renames the logs and the best network of a run that left no checkpoint, so that a new run does not write over them: how
-/// many steps the log holds, if there are any.
+/// Renames the logs and the best network of a run without a checkpoint, so that a new run does not overwrite
+/// these files. Returns the number of steps in the log, or `None` when the log has none.
 pub(super) fn set_logs_aside(root: &Path) -> Result<Option<usize>, FileError> {
     let lines = |name: &str| {
         let text = fs::read(root.join(name)).unwrap_or_default();

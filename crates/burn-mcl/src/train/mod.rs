@@ -1,13 +1,16 @@
-//! Training: batches in, a network out, with a log and checkpoints on the way.
+//! Training: takes images, returns a network, and writes a log and checkpoints on the way.
 
 mod average;
 mod clip;
 mod config;
+mod draws;
 mod error;
 mod fingerprint;
+mod floats;
 mod history;
 mod lock;
 mod logs;
+mod muon;
 mod network;
 mod objective;
 mod optimizer;
@@ -25,6 +28,7 @@ mod validation;
 pub use config::{ROTATIONS, TrainConfig};
 pub use error::TrainError;
 pub use history::{read_history, read_loss_parts, read_validations};
+pub use muon::MuonScale;
 pub use network::{load_best, load_best_network, load_network, load_network_into};
 pub use objective::{HostLabels, LossInput, LossValue, Objective, TrainingLoss};
 pub use optimizer::Optimizer;

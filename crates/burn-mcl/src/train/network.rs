@@ -1,4 +1,4 @@
-//! The networks that a run has left in its directory.
+//! Reads the networks of a run from its directory.
 
 use std::path::Path;
 
@@ -7,11 +7,20 @@ use mcl_model::{MclModel, Network};
 
 use super::{TrainConfig, TrainError, ValidationReport, run_dir, stored};
 
-/// The settings of the run in a directory, and the network of its newest checkpoint that is whole, in evaluation mode:
-/// of a run that has ended, was stopped, or diverged and left its last good weights. Of a run that averages its weights the
-/// network is the average.
+/// Reads the settings of a run, and the network of the newest checkpoint that is not damaged, in evaluation
+/// mode. The run may have ended, may have been stopped, or may have diverged after its last good weights.
 ///
-/// Nothing in the directory is changed. A run that is still on may delete the checkpoint meanwhile; then try again.
+/// | run | network |
+/// |---|---|
+/// | without [`weight_average`](TrainConfig::weight_average) | the weights of the last step |
+/// | with averaged weights, complete | the averaged weights with batch-norm statistics of their own |
+/// | with averaged weights, incomplete | the averaged weights with averaged batch-norm statistics |
+///
+/// The network of an incomplete run with averaged weights may therefore give other scores than the network that
+/// [`Trainer::fit`](super::Trainer::fit) would return at the same step.
+///
+/// This function changes nothing in the directory. A run in progress may delete the checkpoint during the
+/// call: call again then.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -25,8 +34,9 @@ use super::{TrainConfig, TrainError, ValidationReport, run_dir, stored};
 ///
 /// # Errors
 ///
-/// [`TrainError::RunDir`] when the directory is of no run or cannot be read, [`TrainError::Untrained`] when it has no
-/// checkpoint, [`TrainError::NoCheckpoint`] when all are damaged.
+/// [`TrainError::RunDir`] when the directory holds no run or cannot be read, or when the checkpoint is of
+/// another network; [`TrainError::Untrained`] when there is no checkpoint; [`TrainError::NoCheckpoint`] when
+/// all checkpoints are damaged; [`TrainError::Model`] when the stored settings make no network.
 pub fn load_network(
     run_dir: impl AsRef<Path>,
     device: &Device,
@@ -36,8 +46,8 @@ pub fn load_network(
     load_network_into(run_dir, &network)
 }
 
-/// [`load_network`] for a run of [`Trainer::with_network`](super::Trainer::with_network): `network` is one of the same
-/// shape; the weights are replaced in a copy.
+/// [`load_network`] for a run of [`Trainer::with_network`](super::Trainer::with_network). `network` has the
+/// shape of the network of the run. The weights of the run replace those of a copy of `network`.
 ///
 /// # Errors
 ///
@@ -50,17 +60,18 @@ pub fn load_network_into<N: Network>(
     let config = stored::config(root)?;
     let newest = run_dir::newest(root)?.ok_or_else(|| TrainError::Untrained { path: root.to_path_buf() })?;
     for (steps, error) in &newest.damaged {
-        tracing::warn!("checkpoint {steps} is damaged, taking that of {} steps: {error}", newest.state.steps);
+        tracing::warn!("checkpoint {steps} is damaged, reading checkpoint {}: {error}", newest.state.steps);
     }
     let network = run_dir::restore_result(&newest.artifact, network.valid())?;
     Ok((config, network))
 }
 
-/// The network of the best validation of the run in a directory, in evaluation mode, and what the validation found.
+/// Reads the network of the best validation of a run, in evaluation mode, and the report of that validation.
 ///
 /// # Errors
 ///
-/// [`TrainError::RunDir`] when the directory is of no run, no validation was done, or a file is damaged.
+/// [`TrainError::RunDir`] when the directory holds no run, no validation was done, or a file is damaged;
+/// [`TrainError::Model`] when the stored settings make no network.
 pub fn load_best_network(
     run_dir: impl AsRef<Path>,
     device: &Device,

@@ -1,4 +1,4 @@
-//! What a run minimises: masked contrastive learning, one of the losses it is compared with, or a loss of one's own.
+//! The loss of a run: masked contrastive learning, a loss to compare with, or a loss of one's own.
 
 use burn::tensor::{Int, Tensor};
 use mcl_data::batch::Rotations;
@@ -11,16 +11,16 @@ use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 
-/// The built-in losses, as plain data. [`TrainingLoss`] is the seam for others.
+/// The built-in losses, as plain data. Other losses implement [`TrainingLoss`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Objective {
-    /// Masked contrastive learning (Eq. 10-11). Its stochastic attraction is the expectation over the draw of positives, or,
-    /// with [`Attraction::Sampled`], one draw a step from the seed of the run.
+    /// Masked contrastive learning (Eq. 10-11). The stochastic attraction is the expectation over the draw of
+    /// positives. With [`Attraction::Sampled`] the attraction is one draw a step from the seed of the run.
     Mcl(MclLossConfig),
-    /// Plain NT-Xent (Eq. 1-2), which sees no labels.
+    /// NT-Xent (Eq. 1-2), which uses no labels.
     NtXent(NtXentLossConfig),
-    /// Supervised contrastive learning; its class is the pair (class, rotation).
+    /// Supervised contrastive learning (SupCon). The class of a sample is the pair (class, rotation).
     SupCon(SupConLossConfig),
 }
 
@@ -31,18 +31,18 @@ impl Default for Objective {
 }
 
 impl Objective {
-    /// MCL with the paper's parameters for images of this many classes.
+    /// Returns MCL with the paper's parameters for images of this many classes.
     ///
-    /// With one class there are no views of other classes, which repel at full scale; the other rotations take their
-    /// place, with `beta = 1 / temperature`. At the paper's beta, half of that, attraction outweighs repulsion there,
-    /// and the projections collapse.
+    /// Views of other classes repel at full scale. With one class there are no such views, so `beta = 1 /
+    /// temperature` lets the other rotations repel at full scale. The paper's beta is half as large: with one
+    /// class attraction then outweighs repulsion, and the projections collapse.
     pub fn for_classes(classes: usize) -> Self {
         let config = MclLossConfig::new();
         let beta = if classes == 1 { config.temperature.recip() } else { config.beta };
         Self::Mcl(config.with_beta(beta))
     }
 
-    /// Every variant with its defaults.
+    /// Returns every variant with its defaults.
     pub(super) fn defaults() -> [Self; 3] {
         [
             Self::Mcl(MclLossConfig::new()),
@@ -51,11 +51,12 @@ impl Objective {
         ]
     }
 
-    /// What to say before training on images of this many classes.
+    /// Returns the warning for training on images of this many classes, if the projections may collapse.
     pub(super) fn caution(&self, classes: usize, rotations: Rotations) -> Option<String> {
         match self {
             Self::Mcl(_) | Self::SupCon(_) if classes == 1 && rotations == Rotations::None => Some(
-                "with one class and no rotations nothing repels, and all projections will collapse; train with rotations"
+                "with one class and no rotations no views repel each other, and all projections will collapse; train with \
+                 rotations"
                     .into(),
             ),
             Self::Mcl(MclLossConfig { temperature, beta, .. })
@@ -63,8 +64,8 @@ impl Objective {
             {
                 let full = temperature.recip();
                 Some(format!(
-                    "with one class only the other rotations repel, and beta = {beta} may be too little to keep the \
-                     projections apart; take Objective::for_classes(1), beta = {full}"
+                    "with one class only the other rotations repel, and at beta = {beta} the projections may collapse; \
+                     take Objective::for_classes(1), beta = {full}"
                 ))
             }
             _ => None,
@@ -80,15 +81,16 @@ impl Objective {
     }
 }
 
-/// What a loss sees of a training batch. A *sample* is one image in one rotation, seen in two views.
+/// The input of a loss: one training batch. A *sample* is one image in one rotation, with two views.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct LossInput {
     /// Features of the views, `[2 * samples, feature_dim]`; the two views of a sample are neighbours.
     pub features: Tensor<2>,
-    /// Projections of the views, `[samples, 2, dim]`, as the network gives them (not normalised).
+    /// Projections of the views, `[samples, 2, dim]`, not normalised.
     pub projections: Tensor<3>,
-    /// Logits of the views, `[2 * samples, classes]`, in the order of the features; for networks with a classifier.
+    /// Logits of the views, `[2 * samples, classes]`, in the order of the features. `None` for a network
+    /// without a classifier.
     pub logits: Option<Tensor<2>>,
     /// Class of each sample, `[samples]`.
     pub class: Tensor<1, Int>,
@@ -96,7 +98,7 @@ pub struct LossInput {
     pub aux: Tensor<1, Int>,
     /// Number of auxiliary classes: 4 with rotations, 1 without.
     pub aux_classes: usize,
-    /// The labels once more, on the host: reading them from a GPU would wait for it.
+    /// The same labels on the host. Reading the labels from a GPU would wait for the GPU.
     pub on_host: HostLabels,
     /// Seed of the run.
     pub seed: u64,
@@ -114,38 +116,40 @@ pub struct HostLabels {
 }
 
 impl LossInput {
-    /// A random generator for what the loss draws: the same for the same seed and step, so that a resumed run draws what it
-    /// would have drawn.
+    /// Returns a random generator for the draws of a loss. The seed and the step decide the generator, so a
+    /// resumed run draws the same numbers as a run that never stopped.
     pub fn generator(&self) -> ChaCha8Rng {
         let mut generator = ChaCha8Rng::seed_from_u64(self.seed);
-        // Batches draw from other generators of the same seed; no batch has this stream.
+        // Batches draw from other generators of the same seed. No batch uses this stream.
         generator.set_stream(u64::MAX - self.step as u64);
         generator
     }
 
-    /// The pair (class, rotation) of each sample as one label, `[samples]`: `class * aux_classes + aux`.
+    /// Returns the pair (class, rotation) of each sample as one label, `[samples]`: `class * aux_classes +
+    /// aux`.
     pub fn joint_labels(&self) -> Tensor<1, Int> {
         self.class.clone() * self.aux_classes as i64 + self.aux.clone()
     }
 
-    /// The labels as the losses of `mcl-loss` take them.
+    /// Returns the labels for the losses of `mcl-loss`.
     pub fn labels(&self) -> MclLabels {
         MclLabels::new(self.class.clone()).with_aux(self.aux.clone())
     }
 }
 
-/// A loss and the parts it is made of.
+/// A loss and its parts.
 #[derive(Debug, Clone)]
 pub struct LossValue {
-    /// What is minimised, `[1]`.
+    /// The number to minimise, `[1]`.
     pub total: Tensor<1>,
-    /// Parts for the log by name, each `[1]`. [`StepReport`](super::StepReport) has fields for `contrastive` and
-    /// `attraction`; the others are shown, and logged for [`read_loss_parts`](super::read_loss_parts).
+    /// Parts for the log by name, each `[1]`. [`StepReport`](super::StepReport) has fields for the parts
+    /// `contrastive` and `attraction`. All other parts are shown, and logged for
+    /// [`read_loss_parts`](super::read_loss_parts).
     pub parts: Vec<(&'static str, Tensor<1>)>,
 }
 
 impl LossValue {
-    /// A loss without parts.
+    /// Returns a loss without parts.
     pub fn new(total: Tensor<1>) -> Self {
         Self { total, parts: Vec::new() }
     }
@@ -158,14 +162,15 @@ impl LossValue {
     }
 }
 
-/// The seam for losses: features, projections and labels in, a loss with named parts out.
+/// Computes a loss with named parts from features, projections and labels.
 ///
-/// Implemented by [`MclLoss`], [`NtXentLoss`], [`SupConLoss`], and by any function from [`LossInput`] to [`LossValue`]:
+/// [`MclLoss`], [`NtXentLoss`] and [`SupConLoss`] implement this trait, and so does any function from
+/// [`LossInput`] to [`LossValue`]:
 ///
 /// ```
 /// use burn_mcl::train::{LossInput, LossValue};
 ///
-/// /// Pulls the two views of a sample together, and nothing apart.
+/// /// Pulls the two views of a sample together.
 /// fn invariance(input: &LossInput) -> LossValue {
 ///     let [samples, _, dim] = input.projections.dims();
 ///     let view = |index| input.projections.clone().narrow(1, index, 1).reshape([samples, dim]);
@@ -173,10 +178,13 @@ impl LossValue {
 /// }
 /// ```
 ///
-/// A loss with weights of its own, such as a classifier of (class, rotation), keeps them in the network, which hands the
-/// outcome over as [`Embedding::logits`](mcl_model::Embedding::logits): only the network is trained.
+/// Only the network is trained. A loss with weights of its own, such as a classifier of (class, rotation),
+/// therefore keeps the weights in the network. The network returns the output of these weights as
+/// [`Embedding::logits`](mcl_model::Embedding::logits).
 pub trait TrainingLoss {
-    /// The loss of a batch.
+    /// Returns the loss of a batch. The total and all parts have the shape [1], and the total depends on a
+    /// parameter of the network that is trained: other losses end the run with [`TrainError::LossShape`] or
+    /// [`TrainError::NothingToTrain`].
     fn value(&self, input: &LossInput) -> LossValue;
 }
 

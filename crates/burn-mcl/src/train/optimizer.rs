@@ -4,24 +4,26 @@ use burn::module::ParamGroup;
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::momentum::{Momentum, MomentumConfig};
 use burn::optim::{
-    AdamWConfig, DynOptimizer, DynState, ModuleOptimizer, Muon, MuonConfig, Optimizer as BurnOptimizer, Sgd,
-    SgdConfig, SgdState, StateSink, StateSource,
+    AdamWConfig, DynOptimizer, DynState, ModuleOptimizer, MuonConfig, SgdConfig, StateSink, StateSource,
 };
+use burn::tensor::Device;
 use burn::tensor::kind::BridgeTensor;
-use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::TrainConfig;
+use super::muon::{FilterMuon, MuonScale};
 
-/// How gradients become steps.
+/// The rule that makes a step from the gradients.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Optimizer {
-    /// Stochastic gradient descent with [`momentum`](TrainConfig::momentum), [`nesterov`](TrainConfig::nesterov) and
-    /// [`weight_decay`](TrainConfig::weight_decay) as an L2 penalty: the paper's.
+    /// Stochastic gradient descent, as in the paper. [`momentum`](TrainConfig::momentum),
+    /// [`nesterov`](TrainConfig::nesterov) and [`weight_decay`](TrainConfig::weight_decay), an L2 penalty,
+    /// apply.
     #[default]
     Sgd,
-    /// AdamW (Loshchilov and Hutter 2019), with [`weight_decay`](TrainConfig::weight_decay) decoupled from the gradient.
+    /// AdamW (Loshchilov and Hutter 2019), with [`weight_decay`](TrainConfig::weight_decay) decoupled from
+    /// the gradient.
     AdamW {
         /// Decay of the first moment, from 0 to below 1. Usual: 0.9
         beta_1: f64,
@@ -30,30 +32,59 @@ pub enum Optimizer {
         /// Added to the root of the second moment, above 0. Usual: 1e-8
         epsilon: f64,
     },
-    /// Muon (Jordan et al. 2024) for the filters of convolutions, each as a matrix of `[out, in * height * width]`; SGD
-    /// for everything else.
+    /// Muon (Jordan et al. 2024) for the filters of each convolution, seen as one matrix `w` of
+    /// `[out, in * height * width]`. All other parameters take the steps of [`Sgd`](Self::Sgd).
+    ///
+    /// ```text
+    /// w <- sqrt(out) * w / ||w||                   if normalize_filters
+    /// w <- (1 - rate * weight_decay) * w
+    /// w <- w - rate * scale * NewtonSchulz(g)      g: gradient with Nesterov's momentum
+    /// ```
+    ///
+    /// `||w||` is the Frobenius norm, `rate` is the learning rate of the step, and `scale` is that of
+    /// [`MuonScale`].
     Muon {
-        /// Momentum of the filters' gradients, from 0 to below 1. Usual: 0.95
+        /// Nesterov's momentum of the gradients of the filters, from 0 to below 1. Usual: 0.95
         momentum: f64,
-        /// Newton-Schulz steps that make a gradient orthogonal, at least 1. Usual: 5
+        /// Newton-Schulz steps that make a gradient orthogonal, at least 1. Usual: 5, or 3 in short runs
         newton_schulz_steps: usize,
-        /// Learning rate of everything but the filters, as a multiple of the filters' rate; above 0.
+        /// Learning rate of all other parameters, as a multiple of the learning rate of the filters; above 0.
         others: f64,
+        /// Whether each step first scales the filters of a convolution to the Frobenius norm `sqrt(out)`, the
+        /// root of the number of filters. The filters then have a mean square norm of 1, and the learning
+        /// rate alone decides how far a step turns them. A network needs a norm layer after such a
+        /// convolution.
+        #[serde(default, skip_serializing_if = "is_false")]
+        normalize_filters: bool,
+        /// Factor on the step by the shape of the matrix.
+        #[serde(default, skip_serializing_if = "MuonScale::is_default")]
+        scale: MuonScale,
     },
 }
 
+/// Earlier versions knew `false` alone, so `false` is not written.
+fn is_false(setting: &bool) -> bool {
+    !setting
+}
+
 impl Optimizer {
-    /// AdamW with the usual constants.
+    /// Returns AdamW with the usual constants.
     pub fn adam_w() -> Self {
         Self::AdamW { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8 }
     }
 
-    /// Muon with the usual constants, and the same learning rate for everything else.
+    /// Returns Muon with the usual constants, and the same learning rate for all other parameters.
     pub fn muon() -> Self {
-        Self::Muon { momentum: 0.95, newton_schulz_steps: 5, others: 1.0 }
+        Self::Muon {
+            momentum: 0.95,
+            newton_schulz_steps: 5,
+            others: 1.0,
+            normalize_filters: false,
+            scale: MuonScale::Shape,
+        }
     }
 
-    /// The first constant that is out of range: its name, its value, and the range.
+    /// Returns the first constant that is out of range: name, value, and range.
     pub(super) fn out_of_range(&self) -> Option<(&'static str, String, &'static str)> {
         const FRACTION: &str = "from 0 to below 1";
         let fraction = |x: f64| (0.0..1.0).contains(&x);
@@ -65,7 +96,7 @@ impl Optimizer {
                 ("optimizer.beta_2", beta_2, FRACTION, fraction(beta_2)),
                 ("optimizer.epsilon", epsilon, "a positive number", positive(epsilon)),
             ],
-            Self::Muon { momentum, newton_schulz_steps: steps, others } => vec![
+            Self::Muon { momentum, newton_schulz_steps: steps, others, .. } => vec![
                 ("optimizer.momentum", momentum, FRACTION, fraction(momentum)),
                 ("optimizer.newton_schulz_steps", steps as f64, "at least 1", steps > 0),
                 ("optimizer.others", others, "a positive number", positive(others)),
@@ -76,7 +107,7 @@ impl Optimizer {
     }
 }
 
-/// The optimizer of a run.
+/// Makes the optimizer of a run.
 pub(super) fn optimizer(config: &TrainConfig, device: &Device) -> ModuleOptimizer {
     let inner: Box<dyn DynOptimizer> = match config.optimizer {
         Optimizer::Sgd => Box::new(sgd(config).build()),
@@ -88,22 +119,26 @@ pub(super) fn optimizer(config: &TrainConfig, device: &Device) -> ModuleOptimize
                 .with_weight_decay(config.weight_decay as f32)
                 .build(),
         ),
-        Optimizer::Muon { momentum, newton_schulz_steps, others } => Box::new(FilterMuon {
-            momentum: Momentum::new(&momentum_of(momentum, true)),
-            muon: MuonConfig::new()
-                .with_momentum(momentum_of(0.0, false))
-                .with_ns_steps(newton_schulz_steps)
-                .with_weight_decay(decay(config))
-                .build(),
-            sgd: sgd(config).build(),
-            others,
-        }),
+        Optimizer::Muon { momentum, newton_schulz_steps, others, normalize_filters, scale } => {
+            Box::new(FilterMuon {
+                momentum: Momentum::new(&momentum_of(momentum, true)),
+                muon: MuonConfig::new()
+                    .with_momentum(momentum_of(0.0, false))
+                    .with_ns_steps(newton_schulz_steps)
+                    .build(),
+                sgd: sgd(config).build(),
+                others,
+                decay: decay(config),
+                normalize: normalize_filters,
+                scale,
+            })
+        }
     };
     let device = device.clone().without_autodiff();
     sgd(config).init().with_group(ParamGroup::all(), OnDevice { inner, device }, None)
 }
 
-/// Momentum without dampening. Burn's dampening is not 0 by default; the paper's is.
+/// Momentum without dampening, as in the paper. Burn's default dampening is 0.1.
 fn momentum_of(momentum: f64, nesterov: bool) -> MomentumConfig {
     MomentumConfig::new().with_momentum(momentum).with_dampening(0.0).with_nesterov(nesterov)
 }
@@ -121,47 +156,8 @@ fn decay(config: &TrainConfig) -> Option<WeightDecayConfig> {
     (config.weight_decay > 0.0).then(|| WeightDecayConfig::new(config.weight_decay as f32))
 }
 
-/// Muon for filters, which have four dimensions; SGD for the rest. Burn's Muon takes matrices only, so the momentum is
-/// kept here in the filter's own shape, and Burn's Muon makes each step from it without a momentum of its own.
-#[derive(Clone)]
-struct FilterMuon {
-    momentum: Momentum,
-    muon: Muon,
-    sgd: Sgd,
-    others: f64,
-}
-
-/// Dimensions of a filter: out, in, height, width.
-const FILTER: usize = 4;
-
-impl BurnOptimizer for FilterMuon {
-    type State<const D: usize> = SgdState<D>;
-
-    fn step<const D: usize>(
-        &self,
-        learning_rate: f64,
-        weight: Tensor<D>,
-        gradient: Tensor<D>,
-        state: Option<SgdState<D>>,
-    ) -> (Tensor<D>, Option<SgdState<D>>) {
-        if D != FILTER {
-            return self.sgd.step(self.others * learning_rate, weight, gradient, state);
-        }
-        let (direction, momentum) = self.momentum.transform(gradient, state.and_then(|state| state.momentum));
-        let shape = weight.dims();
-        let matrix = [shape[0], shape[1..].iter().product()]; // [out, in * h * w]
-        let (stepped, _) =
-            self.muon.step(learning_rate, weight.reshape(matrix), direction.reshape(matrix), None);
-        (stepped.reshape(shape), Some(SgdState::new(Some(momentum))))
-    }
-
-    fn to_device<const D: usize>(state: SgdState<D>, device: &Device) -> SgdState<D> {
-        Sgd::to_device(state, device)
-    }
-}
-
-/// An optimizer whose saved state comes back on the device of the run. Burn's own comes back on the default device first,
-/// which may be one that this machine does not have.
+/// An optimizer whose saved state is read onto the device of the run. Burn reads the state onto the default
+/// device first, and the machine may lack that device.
 struct OnDevice {
     inner: Box<dyn DynOptimizer>,
     device: Device,
@@ -195,5 +191,17 @@ impl DynOptimizer for OnDevice {
         _default: &Device,
     ) -> Option<DynState> {
         self.inner.state_unflatten(rank, prefix, source, &self.device)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_muon_that_an_earlier_version_stored_are_read() {
+        let stored = r#"{"Muon":{"momentum":0.95,"newton_schulz_steps":5,"others":1.0}}"#;
+        assert_eq!(serde_json::from_str::<Optimizer>(stored).unwrap(), Optimizer::muon());
+        assert_eq!(serde_json::to_string(&Optimizer::muon()).unwrap(), stored);
     }
 }

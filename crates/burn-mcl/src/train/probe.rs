@@ -1,4 +1,4 @@
-//! A ready-made validation: nearest neighbours on the projections.
+//! A ready-made validation: nearest neighbours by the projections.
 
 use mcl_data::ImageSet;
 use mcl_infer::metrics::{OodMetrics, accuracy};
@@ -9,12 +9,15 @@ use super::{TrainError, Validation, ValidationReport};
 use crate::embed::embed;
 use crate::progress::Progress;
 
-/// Judges a network by the nearest reference images of each validation image, by the cosine of their projections: accuracy
-/// of the majority among the `k` nearest, and AUROC of the similarity to the `k`-th (Sun et al. 2022) against each anomalous
-/// set.
+/// Judges a network by the `k` nearest reference images of each validation image. Images are compared by the
+/// cosine of their projections.
 ///
-/// Nothing is fitted, so the probe shows early whether a run learns. The value by which networks are compared is the mean
-/// AUROC, or the accuracy when no anomalous set is given. Take images that no result is reported on.
+/// The probe reports two kinds of figures. The accuracy is that of the majority among the `k` nearest
+/// neighbours. The AUROC, one for each anomalous set, is that of the similarity to the `k`-th neighbour (Sun
+/// et al. 2022). Networks are compared by the mean AUROC, or by the accuracy when no anomalous set is given.
+///
+/// The probe fits nothing, so the figures show early whether a run learns. Give the probe other images than
+/// those of the results that you report: the choice of the best network favours the images of the probe.
 #[derive(Debug, Clone)]
 pub struct KnnProbe {
     reference: ImageSet,
@@ -25,48 +28,55 @@ pub struct KnnProbe {
 }
 
 impl KnnProbe {
-    /// A probe that looks for the neighbours of `validation` images among `reference` images, by default the 20 nearest. A
-    /// few thousand reference images suffice.
+    /// Returns a probe that looks for the 20 nearest neighbours of each `validation` image among the
+    /// `reference` images. A few thousand reference images suffice.
     pub fn new(reference: ImageSet, validation: ImageSet) -> Self {
         Self { reference, validation, anomalous: Vec::new(), k: 20, batch_size: 256 }
     }
 
-    /// Adds an anomalous set under a name.
+    /// Adds an anomalous set. `name` stands for the set in the report.
     #[must_use]
     pub fn anomalous(mut self, name: impl Into<String>, set: ImageSet) -> Self {
         self.anomalous.push((name.into(), set));
         self
     }
 
-    /// Takes this many neighbours, at least 1 and at most as many as there are reference images.
+    /// Sets the number of neighbours, from 1 to the number of reference images.
     #[must_use]
     pub fn neighbours(mut self, k: usize) -> Self {
         self.k = k;
         self
     }
+}
 
+impl<N: Network> Validation<N> for KnnProbe {
     fn check(&self) -> Result<(), TrainError> {
-        let count = self.reference.len();
         let wrong = |setting, value: String, expected| Err(TrainError::Config { setting, value, expected });
-        if self.k == 0 || self.k > count {
+        if self.k == 0 || self.k > self.reference.len() {
             return wrong(
                 "neighbours of the probe",
                 self.k.to_string(),
                 "at least 1 and at most the number of reference images",
             );
         }
-        let names = (self.reference.class_names(), self.validation.class_names());
-        if names.0 != names.1 {
-            let value = format!("{:?}", names.1);
+        let (reference, validation) = (self.reference.class_names(), self.validation.class_names());
+        if reference != validation {
+            let value = format!("{validation:?}");
             return wrong("classes of the probe's validation images", value, "those of its reference images");
         }
-        Ok(())
+        if self.validation.is_empty() {
+            return wrong("validation images of the probe", "0".into(), "at least 1");
+        }
+        match self.anomalous.iter().find(|(_, set)| set.is_empty()) {
+            Some((name, _)) => {
+                wrong("anomalous set of the probe", format!("`{name}` without images"), "of at least 1 image")
+            }
+            None => Ok(()),
+        }
     }
-}
 
-impl<N: Network> Validation<N> for KnnProbe {
     fn validate(&mut self, network: &N) -> Result<ValidationReport, TrainError> {
-        self.check()?;
+        Validation::<N>::check(self)?;
         let project = |set: &ImageSet| -> Result<_, TrainError> {
             let found = embed(network, set, TestTimeViews::Identity, self.batch_size, Progress::Hidden)?;
             Ok(found.tensor(0, set.len(), &network.device()).reshape([set.len(), found.dim]))
@@ -100,7 +110,8 @@ impl<N: Network> Validation<N> for KnnProbe {
     }
 }
 
-/// The class named most often, and among equals the one named first: that of the nearest neighbour.
+/// Returns the most frequent of the labels. Among equally frequent labels the first one wins, which is that
+/// of the nearer neighbour.
 fn majority(labels: impl Iterator<Item = usize>, classes: usize) -> usize {
     let mut counts = vec![0_usize; classes];
     let mut order = Vec::new();

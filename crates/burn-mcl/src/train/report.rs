@@ -1,8 +1,10 @@
-//! What is known after a step.
+//! The report of a step.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+use super::floats::{or_nan, read_optional, write_optional};
 
 /// The parts of a loss that have no field in [`StepReport`], by name.
 pub(super) type LossParts = BTreeMap<String, f32>;
@@ -16,8 +18,8 @@ pub(super) struct LogLine<'a> {
     pub(super) parts: &'a LossParts,
 }
 
-/// One optimizer step, as it is logged and shown. The log also holds the other parts of a loss:
-/// [`read_loss_parts`](super::read_loss_parts).
+/// The figures of one optimizer step, as they are logged and shown.
+/// [`read_loss_parts`](super::read_loss_parts) reads the parts of a loss that have no field here.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct StepReport {
@@ -27,15 +29,19 @@ pub struct StepReport {
     pub total_steps: usize,
     /// Epoch of the batch, counted from 0.
     pub epoch: usize,
-    /// The loss that was descended.
+    /// The loss, which the step lowers.
     pub loss: f32,
-    /// Its contrastive part: CCM, NT-Xent or SupCon; the loss itself when it has no such part.
+    /// The contrastive part of the loss: CCM, NT-Xent or SupCon. A loss without such a part is repeated here.
+    #[serde(deserialize_with = "or_nan")]
     pub contrastive: f32,
-    /// Stochastic positive attraction, for the objectives that have it.
+    /// Stochastic positive attraction, for the losses that have this part.
+    #[serde(default, serialize_with = "write_optional", deserialize_with = "read_optional")]
     pub attraction: Option<f32>,
-    /// Length of the mean of the normalised projections of the batch, in [0, 1]. Near 0 when they are spread over
-    /// the sphere, 1 when all views lie at one point. Networks start near 1 and leave it once the rate has warmed up;
-    /// one that does not has collapsed, and wants more steps, a longer warm-up or a lower learning rate.
+    /// Length of the mean of the normalised projections of the batch, in [0, 1]. The concentration is near 0
+    /// when the projections are spread over the sphere, and 1 when all projections lie at one point. The
+    /// concentration starts near 1 and falls after the warm-up. Training has collapsed if the concentration
+    /// stays near 1: train for more steps, with a longer warm-up, or with a lower learning rate.
+    #[serde(deserialize_with = "or_nan")]
     pub concentration: f32,
     /// Learning rate of the step.
     pub learning_rate: f64,
@@ -46,7 +52,7 @@ pub struct StepReport {
 }
 
 impl StepReport {
-    /// The report of a step with this loss, whose place in the run is still to be filled in.
+    /// Returns the report of a step with this loss. The caller fills in the place of the step in the run.
     pub(super) fn of_loss(loss: f32, concentration: f32) -> Self {
         Self {
             step: 0,
@@ -62,39 +68,41 @@ impl StepReport {
         }
     }
 
-    /// What to say when the projections have lain together for some steps after the warm-up.
+    /// Returns the warning for a run whose projections stay collapsed after the warm-up.
     pub(super) fn collapsing(&self) -> String {
         format!(
-            "after {} steps all projections still lie together (concentration {:.2}): training has collapsed; a longer \
+            "training has collapsed: after {} steps all projections lie at one point (concentration {:.2}); a longer \
              warm-up, a lower learning rate or more classes may help",
             self.step, self.concentration
         )
     }
 
-    /// What to say early in a run that will take days, of steps of this many views.
+    /// Returns the warning for a run that will take more than a day, if this is such a run. A step takes
+    /// `views` views.
     pub(super) fn long(&self, views: usize) -> Option<String> {
         let left = self.total_steps.saturating_sub(self.step) as f64 * views as f64;
         let days = left / self.views_per_second / (24.0 * 3600.0);
         (days > 1.0).then(|| {
             format!(
-                "at {:.0} views/s the {} steps that are left take about {days:.0} days; a smaller network \
-                 or fewer steps take less",
+                "at {:.0} views/s the remaining {} steps take about {days:.0} days; a smaller network or fewer steps \
+                 take less time",
                 self.views_per_second,
                 self.total_steps - self.step
             )
         })
     }
 
-    /// Whether all projections lie together. Runs that learned have ended between 0.03 and 0.32.
+    /// Whether the projections have collapsed. Runs that learned ended with a concentration from 0.03 to
+    /// 0.32.
     pub(super) fn is_collapsed(&self) -> bool {
         self.concentration > 0.5
     }
 
-    /// What to say when this is the last step of a run, and the projections still lie together.
+    /// Returns the warning for a run that ends at this step with collapsed projections.
     pub(crate) fn collapse(&self) -> Option<String> {
         self.is_collapsed().then(|| {
             format!(
-                "the network has hardly learned to tell images apart: at the end all projections still lie together \
+                "the network has hardly learned to tell images apart: at the end all projections lie at one point \
                  (concentration {:.2}); train for more steps, or with a lower learning rate",
                 self.concentration
             )
@@ -118,7 +126,7 @@ mod tests {
     use super::*;
 
     impl StepReport {
-        /// A step to test with.
+        /// Returns a report for tests.
         pub(crate) fn example(step: usize) -> Self {
             Self {
                 step,
@@ -143,7 +151,7 @@ mod tests {
             ..StepReport::example(2)
         };
         let message = report.long(2048).unwrap();
-        assert!(message.contains("78000 steps") && message.contains("about 36 days"), "{message}");
+        assert!(message.contains("remaining 78000 steps") && message.contains("about 36 days"), "{message}");
         report.total_steps = 300;
         assert_eq!(report.long(2048), None);
     }

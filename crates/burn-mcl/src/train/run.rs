@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use burn::tensor::Device;
 use mcl_data::ImageSet;
 use mcl_data::batch::{BatchConfig, Position, TwoViewBatches};
 use mcl_model::Network;
@@ -13,11 +12,11 @@ use super::fingerprint::Fingerprint;
 use super::optimizer::optimizer;
 use super::report::{LogLine, LossParts};
 use super::run_dir::{Networks, Resumed, RunDir};
-use super::step::{Found, Stepper, is_finite};
+use super::step::{Found, Stepper, is_finite, is_trainable};
 use super::validation::Standing;
 use super::{StepReport, TrainError, Trainer, read_validations};
 
-/// Steps in a row, after the warm-up, at which collapsed projections are told of.
+/// Steps in a row with collapsed projections, after the warm-up, that lead to a warning.
 const COLLAPSED: usize = 25;
 
 /// Runs the training that `trainer` describes, from the start or from its newest checkpoint.
@@ -48,6 +47,12 @@ pub(super) fn run<N: Network>(trainer: Trainer<'_, N>, images: &ImageSet) -> Res
     }
     if let Some(class) = images.class_counts().iter().position(|&count| count == 0) {
         return Err(TrainError::EmptyClass { name: images.class_names()[class].clone() });
+    }
+    if !is_trainable(&network) {
+        return Err(TrainError::NothingToTrain);
+    }
+    if let Some(watch) = &watch {
+        watch.validation.check()?;
     }
     if start.loss.is_none()
         && let Some(message) = config.objective.caution(images.class_names().len(), config.rotations)
@@ -96,7 +101,7 @@ pub(super) fn run<N: Network>(trainer: Trainer<'_, N>, images: &ImageSet) -> Res
         let learning_rate = schedule.learning_rate(done);
         let found;
         current = None;
-        (network, found) = stepper.step(network, batch, done, learning_rate);
+        (network, found) = stepper.step(network, batch, done, learning_rate)?;
         if !found.loss.is_finite() {
             let checkpoint = run_dir.as_ref().and_then(|dir| dir.last_good(done));
             tracing::error!(step = done, loss = found.loss, "the loss is not finite");
@@ -117,7 +122,7 @@ pub(super) fn run<N: Network>(trainer: Trainer<'_, N>, images: &ImageSet) -> Res
         bar.set_message(format!("{shown}{report}"));
         bar.inc(1);
         tracing::debug!(step = done, loss = report.loss, learning_rate, "step");
-        // The first step of a process may be slow: devices compile their kernels then.
+        // Devices compile their kernels in the first step of a process, so the second step is timed.
         if done == first + 2
             && let Some(message) = report.long(config.views_per_batch())
         {
@@ -135,7 +140,7 @@ pub(super) fn run<N: Network>(trainer: Trainer<'_, N>, images: &ImageSet) -> Res
         if let Some(watch) = &mut watch
             && done.is_multiple_of(watch.every)
         {
-            let judged = result(&mut current, &network, average.as_ref(), &batches, &device)?;
+            let judged = result(&mut current, &network, average.as_ref(), &batches, &stepper)?;
             let judged = finite(judged, done, run_dir.as_ref())?;
             let mut found = watch.validation.validate(&judged)?;
             found.step = done;
@@ -152,7 +157,7 @@ pub(super) fn run<N: Network>(trainer: Trainer<'_, N>, images: &ImageSet) -> Res
         {
             let model = finite(network.valid(), done, Some(dir))?;
             let averaged = (ends && average.is_some())
-                .then(|| result(&mut current, &network, average.as_ref(), &batches, &device))
+                .then(|| result(&mut current, &network, average.as_ref(), &batches, &stepper))
                 .transpose()?;
             let average = average.as_ref().map(|average| average.network.clone());
             checkpoint = Some(dir.save(done, Networks { model, average, averaged }, &stepper.optimizer)?);
@@ -168,16 +173,17 @@ pub(super) fn run<N: Network>(trainer: Trainer<'_, N>, images: &ImageSet) -> Res
     if let Some(message) = last.as_ref().and_then(StepReport::collapse) {
         progress.warn(&message);
     }
-    let result = result(&mut current, &network, average.as_ref(), &batches, &device)?;
+    let result = result(&mut current, &network, average.as_ref(), &batches, &stepper)?;
     finite(result, done, run_dir.as_ref())
 }
 
-/// Where in the data a step stands.
+/// Returns the place of a step in the data.
 fn position(batches: &TwoViewBatches, step: usize) -> Position {
     Position { epoch: step / batches.batches_per_epoch(), batch: step % batches.batches_per_epoch() }
 }
 
-/// What a step found, as it is reported: the fields that tell of the run are still to be filled in.
+/// Splits the figures of a step into a report and the parts of the loss that have no field there. The caller
+/// fills in the fields about the run.
 fn reported(found: Found) -> (StepReport, LossParts) {
     let mut report = StepReport::of_loss(found.loss, found.concentration);
     let mut parts = LossParts::new();
@@ -193,24 +199,24 @@ fn reported(found: Found) -> (StepReport, LossParts) {
     (report, parts)
 }
 
-/// The network that the run would end with now, in evaluation mode. `current` keeps the one that was made after the same
-/// step: statistics of an average take 40 batches.
+/// Returns the network that the run would end with now, in evaluation mode. `current` caches the network of
+/// the current step, because the statistics of averaged weights take 40 batches.
 fn result<N: Network>(
     current: &mut Option<N>,
     network: &N,
     average: Option<&WeightAverage<N>>,
     batches: &TwoViewBatches,
-    device: &Device,
+    stepper: &Stepper<'_>,
 ) -> Result<N, TrainError> {
     let made = match (current.take(), average) {
         (Some(made), _) => made,
-        (None, Some(average)) => average.with_statistics(batches, device)?,
+        (None, Some(average)) => average.with_statistics(batches, &stepper.device, stepper.seed)?,
         (None, None) => network.valid(),
     };
     Ok(current.insert(made).clone())
 }
 
-/// The network, if all its weights and running statistics are numbers.
+/// Returns the network if all its weights and running statistics are finite.
 fn finite<N: Network>(network: N, step: usize, run_dir: Option<&RunDir>) -> Result<N, TrainError> {
     if is_finite(&network) {
         return Ok(network);

@@ -2,19 +2,19 @@
 //!
 //! ```text
 //! run/config.json              settings, written before the first step
-//! run/data.json                what the images were, written before the first step
-//! run/schedule.json            learning rates that the settings amount to, written before the first step
-//! run/start.json               weights and loss that were given to the run, if any were
+//! run/data.json                fingerprint of the images, written before the first step
+//! run/schedule.json            learning rates that follow from the settings, written before the first step
+//! run/start.json               identity of the weights and the loss that were given to the run, if any were
 //! run/train.jsonl              one line a step
 //! run/validation.jsonl         one line a validation
 //! run/checkpoints/00000500/    model.bpk, optimizer.bpk, state.json, manifest.json; average.bpk, and averaged.bpk at
 //!                              the end, if weights are averaged
 //! run/best/                    model.bpk, state.json, manifest.json: the network of the best validation
-//! run/lock                     held while a run is on
+//! run/lock                     locked while a run is in progress
 //! ```
 //!
-//! The two newest checkpoints are kept. One that is damaged is set aside as `00000500.damaged`, and the run goes on
-//! from the one before.
+//! The two newest checkpoints are kept. A damaged checkpoint is renamed to `00000500.damaged`, and the run
+//! goes on from the checkpoint before it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -39,18 +39,18 @@ use crate::progress::Progress;
 
 const CHECKPOINT: Kind = Kind { name: "burn-mcl checkpoint", format: 1 };
 
-/// Checkpoints kept; older ones are deleted.
+/// Number of checkpoints that are kept. Older checkpoints are deleted.
 const KEPT: usize = 2;
 
-/// The weights of the last step, what the optimizer keeps of them, and the moving average of the weights.
+/// The weights of the last step, the state of the optimizer, and the moving average of the weights.
 const MODEL: &str = "model.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
 const AVERAGE: &str = "average.bpk";
-/// The average at the end of a run, with batch-norm statistics of its own.
+/// The averaged network at the end of a run, with its own batch-norm statistics.
 const AVERAGED: &str = "averaged.bpk";
 const STATE: &str = "state.json";
 
-/// Where a run is: how many steps are done. The batch order is a function of it and of the seed.
+/// The progress of a run. The steps and the seed decide the next batch.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct State {
     pub(super) steps: usize,
@@ -61,12 +61,12 @@ pub(super) struct State {
 pub(super) struct RunDir {
     root: PathBuf,
     log: File,
-    /// Unlocked by the system when this is dropped or the process ends, however it ends.
+    /// The system releases the lock when this file is dropped or the process ends.
     _lock: File,
 }
 
 impl RunDir {
-    /// Opens `root` for the run `config` over images with this fingerprint, making it if needed.
+    /// Opens the directory `root` for a run, and creates the directory if needed.
     pub(super) fn open(
         root: &Path,
         config: &TrainConfig,
@@ -81,7 +81,7 @@ impl RunDir {
         let new = saved_steps(root)?.is_empty();
         if new && let Some(steps) = set_logs_aside(root)? {
             progress.warn(&format!(
-                "{} has a log of {steps} steps and no checkpoint: the run begins again, and the log was renamed to \
+                "{} has a log of {steps} steps but no checkpoint: the run begins again, and the log was renamed to \
                  {STEPS}.previous",
                 root.display()
             ));
@@ -102,8 +102,8 @@ impl RunDir {
         Ok(written.map_err(FileError::on("write", &self.root.join(STEPS)))?)
     }
 
-    /// Writes a checkpoint after `steps` steps and deletes all but the newest. `model` is in evaluation mode: Burn's
-    /// running statistics lag a step behind otherwise.
+    /// Writes a checkpoint after `steps` steps and deletes all but the newest checkpoints. The networks are
+    /// in evaluation mode: in training mode Burn's running statistics lag a step behind.
     pub(super) fn save<N: Network>(
         &self,
         steps: usize,
@@ -122,7 +122,7 @@ impl RunDir {
         writer.write(OPTIMIZER, &serialized(optimizer.to_record().into_bytes(), &target)?)?;
         let state = serde_json::to_vec(&State { steps }).expect("a state is plain data");
         writer.write(STATE, &state)?;
-        // First the log: a checkpoint that is there has its steps in it.
+        // The log is forced to disk first, so that it holds the steps of every checkpoint.
         self.log.sync_data().map_err(FileError::on("sync", &self.root.join(STEPS)))?;
         writer.commit()?;
         tracing::info!(step = steps, path = %target.display(), "checkpoint saved");
@@ -134,7 +134,7 @@ impl RunDir {
         Ok(target)
     }
 
-    /// Logs a validation, and keeps the network if it is the best so far.
+    /// Logs a validation, and saves the network `best` if the validation is the best so far.
     pub(super) fn log_validation<N: Network>(
         &self,
         report: &ValidationReport,
@@ -151,12 +151,12 @@ impl RunDir {
         let mut line = serde_json::to_string(report).expect("a report is plain data");
         line.push('\n');
         let log = OpenOptions::new().create(true).append(true).open(&path);
-        // Forced to disk: a checkpoint that is there has its validations in the log.
+        // The log is forced to disk, so that it holds the validations before every checkpoint.
         let written = log.and_then(|mut log| log.write_all(line.as_bytes()).and_then(|()| log.sync_data()));
         Ok(written.map_err(FileError::on("write", &path))?)
     }
 
-    /// Loads the newest checkpoint that is whole, and cuts the logs to the steps it holds.
+    /// Loads the newest checkpoint that is not damaged, and cuts the logs to the steps of the checkpoint.
     pub(super) fn load<N: Network>(
         &mut self,
         progress: Progress,
@@ -171,7 +171,7 @@ impl RunDir {
         for (steps, error) in damaged {
             let aside = self.set_aside(steps)?;
             progress.warn(&format!(
-                "checkpoint {steps} is damaged and was renamed to {}, going on from {}: {error}",
+                "checkpoint {steps} is damaged and was renamed to {}; the run goes on from step {}: {error}",
                 aside.display(),
                 state.steps
             ));
@@ -189,8 +189,8 @@ impl RunDir {
         &self.root
     }
 
-    /// The newest checkpoint of fewer than `steps` steps. One of `steps` steps is set aside: what came of it is not
-    /// a number.
+    /// Returns the newest checkpoint of fewer than `steps` steps. A checkpoint of `steps` steps is set aside,
+    /// because its weights gave a loss that is not finite.
     pub(super) fn last_good(&self, steps: usize) -> Option<PathBuf> {
         let found = saved_steps(&self.root).ok()?;
         if found.contains(&steps) {
@@ -203,7 +203,7 @@ impl RunDir {
         checkpoint(&self.root, steps)
     }
 
-    /// Renames a checkpoint, so that it is neither loaded nor counted, nor lost.
+    /// Renames a checkpoint, so that it stays on disk but is not loaded.
     fn set_aside(&self, steps: usize) -> Result<PathBuf, FileError> {
         let path = self.checkpoint(steps);
         let aside = path.with_extension("damaged");
@@ -212,8 +212,8 @@ impl RunDir {
         Ok(aside)
     }
 
-    /// Drops the lines of steps that will be done again, and all after a line that is not whole. There may be fewer lines
-    /// than steps: the log may have been lost on the way.
+    /// Drops the lines of the steps after `steps`, and all lines after an incomplete line. The log may have
+    /// fewer lines than steps, because a person may have deleted the log.
     fn truncate_logs(&mut self, steps: usize) -> Result<(), FileError> {
         truncate_log(&self.root.join(STEPS), steps)?;
         let validations = self.root.join(VALIDATIONS);
@@ -227,11 +227,11 @@ pub(super) struct Networks<N> {
     pub(super) model: N,
     /// The moving average of the weights.
     pub(super) average: Option<N>,
-    /// The average with statistics of its own, at the end of a run.
+    /// The averaged network with its own batch-norm statistics, at the end of a run.
     pub(super) averaged: Option<N>,
 }
 
-/// Where a run goes on.
+/// The state from which a run goes on.
 pub(super) struct Resumed<N> {
     pub(super) steps: usize,
     pub(super) model: N,
@@ -241,7 +241,7 @@ pub(super) struct Resumed<N> {
 
 const BEST_NETWORK: Kind = Kind { name: "burn-mcl best network", format: 1 };
 
-/// The network of the best validation, and its report.
+/// Reads the network of the best validation, and the report of that validation.
 pub(super) fn best<N: Network>(root: &Path, network: N) -> Result<(N, ValidationReport), TrainError> {
     let artifact = Artifact::open(&root.join(BEST), BEST_NETWORK)?;
     Ok((restore(&artifact, MODEL, network)?, artifact.json(STATE)?))
@@ -255,7 +255,7 @@ fn checkpoint(root: &Path, steps: usize) -> PathBuf {
     root.join("checkpoints").join(format!("{steps:08}"))
 }
 
-/// Steps of the checkpoints, ascending.
+/// Returns the steps of the checkpoints, ascending.
 fn saved_steps(root: &Path) -> Result<Vec<usize>, FileError> {
     let path = root.join("checkpoints");
     let mut steps = Vec::new();
@@ -267,7 +267,7 @@ fn saved_steps(root: &Path) -> Result<Vec<usize>, FileError> {
     Ok(steps)
 }
 
-/// Removes what a killed run had begun to write.
+/// Removes the incomplete checkpoints of a killed run.
 fn remove_rests(checkpoints: &Path) -> Result<(), FileError> {
     for entry in fs::read_dir(checkpoints).map_err(FileError::on("list", checkpoints))? {
         let path = entry.map_err(FileError::on("list", checkpoints))?.path();
@@ -278,15 +278,15 @@ fn remove_rests(checkpoints: &Path) -> Result<(), FileError> {
     Ok(())
 }
 
-/// The newest checkpoint that is whole.
+/// The newest checkpoint that is not damaged.
 pub(super) struct Newest {
     pub(super) state: State,
     pub(super) artifact: Artifact,
-    /// Newer ones, newest first, and what is wrong with them.
+    /// The damaged checkpoints that are newer, newest first, with the error of each.
     pub(super) damaged: Vec<(usize, ArtifactError)>,
 }
 
-/// Opens the newest checkpoint in `root` that is whole; `None` when there is none at all.
+/// Opens the newest checkpoint in `root` that is not damaged. Returns `None` when there is no checkpoint.
 pub(super) fn newest(root: &Path) -> Result<Option<Newest>, TrainError> {
     let mut damaged = Vec::new();
     for candidate in saved_steps(root)?.into_iter().rev() {
@@ -296,7 +296,8 @@ pub(super) fn newest(root: &Path) -> Result<Option<Newest>, TrainError> {
                 | ArtifactError::Missing { .. }
                 | ArtifactError::Content { .. }),
             ) => damaged.push((candidate, error)),
-            // What the system refuses, or another version wrote, need not be damaged.
+            // A checkpoint that the system refuses to read, or that another version wrote, need not be
+            // damaged.
             Err(error) => return Err(error.into()),
             Ok((state, artifact)) => return Ok(Some(Newest { state, artifact, damaged })),
         }
@@ -321,20 +322,21 @@ fn read(artifact: &Artifact, name: &str) -> Result<Bytes, ArtifactError> {
     artifact.bytes(name, u64::MAX - 1).map(Bytes::from_bytes_vec)
 }
 
-/// The network that a run ended with, or that it would end with now: the averaged weights where they are averaged.
+/// Reads the result of a run from a checkpoint: the averaged network if the run averages weights, otherwise
+/// the last weights.
 pub(super) fn restore_result<N: Network>(artifact: &Artifact, network: N) -> Result<N, ArtifactError> {
     let name = [AVERAGED, AVERAGE].into_iter().find(|name| artifact.path(name).exists());
     restore(artifact, name.unwrap_or(MODEL), network)
 }
 
-/// The network with the weights of a file of a checkpoint.
+/// Returns the network with the weights of a file of a checkpoint.
 fn restore<N: Network>(artifact: &Artifact, name: &str, network: N) -> Result<N, ArtifactError> {
     let unusable = |error: RecordError| artifact.unusable(name, error.to_string());
     let record = ModuleRecord::from_bytes(read(artifact, name)?).map_err(unusable)?;
     network.try_load_record(record).map_err(unusable)
 }
 
-/// The optimizer with what a checkpoint holds of it.
+/// Returns the optimizer with the state of a checkpoint.
 fn restore_optimizer(
     artifact: &Artifact,
     optimizer: ModuleOptimizer,
@@ -344,7 +346,7 @@ fn restore_optimizer(
     let record = record.map_err(|error| of_optimizer(error.to_string()))?;
     let saved = record.len();
     let optimizer = optimizer.load_record(record);
-    // Burn skips what it cannot use.
+    // Burn skips the tensors that it cannot use.
     let loaded = optimizer.to_record().len();
     if loaded != saved {
         return Err(of_optimizer(format!("only {loaded} of {saved} tensors can be used")));

@@ -5,11 +5,11 @@
 use burn::lr_scheduler::{LrScheduler, LrSchedulerRecord};
 use serde::{Deserialize, Serialize};
 
-/// How the learning rate comes down after the warm-up.
+/// The form of the decay of the learning rate after the warm-up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Decay {
-    /// Half a cosine: the paper's.
+    /// Half a cosine, as in the paper.
     #[default]
     Cosine,
     /// A straight line.
@@ -22,7 +22,7 @@ impl Decay {
     }
 }
 
-/// Linear warm-up to a peak, then a decay to a fraction of it.
+/// Linear warm-up to a peak, then a decay to a fraction of the peak.
 ///
 /// ```text
 /// step <  w:  peak * (step + 1) / w
@@ -34,19 +34,19 @@ impl Decay {
 pub struct Schedule {
     /// Highest learning rate.
     pub peak: f64,
-    /// The rate that the decay tends to, as a fraction of the peak.
+    /// Learning rate at the end of the decay, as a fraction of the peak.
     pub final_fraction: f64,
     /// Steps of warm-up, `w` above.
     pub warmup_steps: usize,
     /// Length of the run in steps.
     pub total_steps: usize,
-    /// The form of the decay. A cosine is not written to files: earlier versions knew nothing else.
+    /// The form of the decay. Files do not hold a cosine, because earlier versions knew the cosine alone.
     #[serde(skip_serializing_if = "Decay::is_cosine")]
     pub decay: Decay,
 }
 
 impl Schedule {
-    /// The learning rate of `step`, counted from 0; steps past the end keep the last rate.
+    /// Returns the learning rate of `step`, counted from 0. Steps past the end keep the last rate.
     pub fn learning_rate(&self, step: usize) -> f64 {
         if step < self.warmup_steps {
             return self.peak * (step + 1) as f64 / self.warmup_steps as f64;
@@ -60,8 +60,8 @@ impl Schedule {
         self.peak * (self.final_fraction + (1.0 - self.final_fraction) * left)
     }
 
-    /// The same rates as a scheduler for Burn's own training loops: the first call of
-    /// [`step`](LrScheduler::step) gives the rate of step 0.
+    /// Returns a scheduler with the same rates for Burn's own training loops. The first call of
+    /// [`step`](LrScheduler::step) returns the rate of step 0.
     pub fn scheduler(self) -> ScheduledRate {
         ScheduledRate { schedule: self, next: 0 }
     }

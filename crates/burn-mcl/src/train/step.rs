@@ -7,9 +7,10 @@ use mcl_data::batch::HostBatch;
 use mcl_model::Network;
 
 use super::clip::clip;
-use super::{HostLabels, LossInput, TrainingLoss};
+use super::draws::{Pass, seed_device};
+use super::{HostLabels, LossInput, LossValue, TrainError, TrainingLoss};
 
-/// What a step found, before it changed the weights.
+/// The figures of a step, computed with the weights from before the step.
 pub(super) struct Found {
     pub(super) loss: f32,
     /// See [`StepReport::concentration`](super::StepReport::concentration).
@@ -26,20 +27,27 @@ pub(super) struct Stepper<'a> {
     pub(super) aux_classes: usize,
     /// Largest norm of all gradients together.
     pub(super) clip: Option<f64>,
-    /// Seed of what the loss draws.
+    /// Seed of what the network and the loss draw.
     pub(super) seed: u64,
     pub(super) device: Device,
 }
 
 impl Stepper<'_> {
-    /// The network after step number `step` on `batch`, and what was found before it.
+    /// Returns the network after one step on `batch`, and the figures from before the step. `step` steps are
+    /// done already.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::LossShape`] when the loss or a part of it is not of shape [1],
+    /// [`TrainError::NothingToTrain`] when no parameter of the network gets a gradient.
     pub(super) fn step<N: Network>(
         &mut self,
         network: N,
         batch: HostBatch,
         step: usize,
         learning_rate: f64,
-    ) -> (N, Found) {
+    ) -> Result<(N, Found), TrainError> {
+        seed_device(&self.device, self.seed, Pass::Step(step));
         let samples = batch.samples();
         let on_host = HostLabels { class: batch.class.clone(), aux: batch.aux.clone() };
         let batch = batch.to_device(&self.device);
@@ -60,11 +68,18 @@ impl Stepper<'_> {
         };
         let value = self.loss.value(&input);
         drop(input);
+        check_shapes(&value)?;
+        if !value.total.is_tracked() {
+            return Err(TrainError::NothingToTrain);
+        }
 
         let (names, parts): (Vec<_>, Vec<_>) = value.parts.into_iter().unzip();
         let numbers = [vec![value.total.clone(), concentration], parts].concat();
         let numbers = Tensor::cat(numbers, 0).detach();
         let mut gradients = GradientsParams::from_grads(value.total.backward(), &network);
+        if gradients.is_empty() {
+            return Err(TrainError::NothingToTrain);
+        }
         if let Some(limit) = self.clip {
             gradients = clip(gradients, &network, limit);
         }
@@ -72,16 +87,41 @@ impl Stepper<'_> {
         // The only wait for the device in a step.
         let numbers: Vec<f32> = numbers.into_data().iter::<f32>().collect();
         let parts = names.into_iter().zip(numbers[2..].iter().copied()).collect();
-        (network, Found { loss: numbers[0], concentration: numbers[1], parts })
+        Ok((network, Found { loss: numbers[0], concentration: numbers[1], parts }))
     }
 }
 
-/// Whether all weights and running statistics of a network are numbers.
+/// Refuses a loss of which the total or a part is not of shape [1].
+fn check_shapes(value: &LossValue) -> Result<(), TrainError> {
+    let parts = value.parts.iter().map(|(name, part)| (*name, part));
+    for (part, found) in [("total", &value.total)].into_iter().chain(parts) {
+        if found.dims() != [1] {
+            return Err(TrainError::LossShape { part, shape: found.dims().to_vec() });
+        }
+    }
+    Ok(())
+}
+
+/// Whether a network has a parameter that is trained.
+pub(super) fn is_trainable(network: &impl Module) -> bool {
+    struct AnyTrained(bool);
+    impl ModuleVisitor for AnyTrained {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0 |= param.is_require_grad();
+        }
+    }
+    let mut any = AnyTrained(false);
+    network.visit(&mut any);
+    any.0
+}
+
+/// Whether all weights and running statistics of a network are finite.
 pub(super) fn is_finite(network: &impl Module) -> bool {
     struct AllFinite(bool);
     impl ModuleVisitor for AllFinite {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            // A sum: it carries NaN along on every backend. What overflows it is as good as infinite.
+            // The sum of NaN and anything is NaN on every backend. Weights whose sum overflows count as
+            // infinite.
             self.0 &= param.val().abs().sum().into_scalar::<f32>().is_finite();
         }
     }
@@ -90,7 +130,8 @@ pub(super) fn is_finite(network: &impl Module) -> bool {
     all.0
 }
 
-/// Length of the mean of the rows of `projections`, each scaled to length 1: [n, dim] -> [1].
+/// Returns the length of the mean of the rows of `projections` after each row is scaled to length 1: [n, dim]
+/// -> [1].
 fn concentration(projections: Tensor<2>) -> Tensor<1> {
     let norm = projections.clone().square().sum_dim(1).sqrt().clamp_min(f32::MIN_POSITIVE); // [n, 1]
     (projections / norm).mean_dim(0).square().sum().sqrt()
@@ -99,6 +140,23 @@ fn concentration(projections: Tensor<2>) -> Tensor<1> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_of_another_shape_is_named() {
+        let one = || Tensor::<1>::zeros([1], &Device::flex());
+        let two = || Tensor::<1>::zeros([2], &Device::flex());
+        assert!(check_shapes(&LossValue::new(one()).with_part("size", one())).is_ok());
+        let cases = [
+            (LossValue::new(two()), "total"),
+            (LossValue::new(one()).with_part("size", one()).with_part("spread", two()), "spread"),
+        ];
+        for (value, name) in cases {
+            match check_shapes(&value) {
+                Err(TrainError::LossShape { part, shape }) => assert_eq!((part, shape), (name, vec![2])),
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+    }
 
     #[test]
     fn concentration_is_one_at_a_point_and_zero_for_opposites() {

@@ -1,4 +1,4 @@
-//! What a run directory says of its run: the settings, the images and the schedule that it was started with.
+//! The identity of a run in the run directory: settings, images, schedule and start.
 
 use std::io;
 use std::path::Path;
@@ -18,9 +18,9 @@ const DATA: &str = "data.json";
 const SCHEDULE: &str = "schedule.json";
 const START: &str = "start.json";
 
-/// Writes settings, images and schedule into a directory in which nothing was trained yet; refuses others than those of
-/// the run that is there. The schedule follows from the other two, but what follows from a setting of `None` may change
-/// from version to version.
+/// Writes the identity of a run into a directory without a checkpoint, which is `new`. In another directory
+/// this compares the identity with the stored one, and returns an error for a difference. The schedule is
+/// stored because the default behind a setting of `None` may change from version to version.
 pub(super) fn same_or_new(
     root: &Path,
     config: &TrainConfig,
@@ -36,7 +36,7 @@ pub(super) fn same_or_new(
         Some(found) => {
             let mut found = completed(found);
             let expected = value(config);
-            // How often a run is saved decides nothing about its outcome.
+            // The interval of the checkpoints does not change the outcome of a run.
             if let Some(found) = found.get_mut("checkpoint_every") {
                 *found = expected["checkpoint_every"].clone();
             }
@@ -47,7 +47,8 @@ pub(super) fn same_or_new(
         [(DATA, " of the images", value(images)), (SCHEDULE, " of the schedule", value(schedule))]
     {
         match stored(name)? {
-            // Without it nobody knows what the checkpoints were trained on. Earlier versions wrote no schedule.
+            // The images of the checkpoints are unknown without this file. Earlier versions wrote no
+            // schedule.
             None if !new && name == DATA => {
                 return Err(ArtifactError::Missing { path: root.join(name) }.into());
             }
@@ -63,12 +64,16 @@ pub(super) fn same_or_new(
         }
         None if new => write(root, START, start),
         found => {
-            same(root, " of the start", &found.unwrap_or_else(|| value(&Start::default())), &value(start))
+            let mut found = found.unwrap_or_else(|| value(&Start::default()));
+            if let (Some(given), Some(stored)) = (&start.network, found.get_mut("network")) {
+                given.complete(stored);
+            }
+            same(root, " of the start", &found, &value(start))
         }
     }
 }
 
-/// The settings of the run in the directory `root`.
+/// Returns the settings of the run in the directory `root`.
 pub(super) fn config(root: &Path) -> Result<TrainConfig, TrainError> {
     let path = root.join(CONFIG);
     let found = read(root, CONFIG)?
@@ -77,7 +82,7 @@ pub(super) fn config(root: &Path) -> Result<TrainConfig, TrainError> {
     Ok(config.map_err(|error| ArtifactError::Content { path, reason: error.to_string() })?)
 }
 
-/// Stored settings, with the defaults of those that the version which stored them did not have.
+/// Returns stored settings, with defaults for the settings that an earlier version did not have.
 fn completed(mut stored: Value) -> Value {
     if let Some(objective) = stored.get_mut("objective") {
         // Each variant has defaults of its own.
@@ -97,7 +102,7 @@ fn write(root: &Path, name: &str, content: &impl Serialize) -> Result<(), TrainE
     Ok(files::replace(&root.join(name), &json)?)
 }
 
-/// What a file of the directory holds, if it is there.
+/// Returns the content of a file of the directory, or `None` when there is no such file.
 fn read(root: &Path, name: &str) -> Result<Option<Value>, TrainError> {
     let path = root.join(name);
     match files::read(&path) {
@@ -120,7 +125,7 @@ fn same(root: &Path, of: &str, found: &Value, expected: &Value) -> Result<(), Tr
     }
 }
 
-/// The first entry in which two JSON objects differ, as `outer.inner`, and its two values.
+/// Returns the first entry in which two JSON objects differ, as `outer.inner`, and the two values.
 fn first_difference(found: &Value, expected: &Value) -> Option<(String, String, String)> {
     if found == expected {
         return None;

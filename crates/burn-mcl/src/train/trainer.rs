@@ -1,4 +1,4 @@
-//! What a training run is made of: settings, a network to start from, a loss, and what watches it.
+//! The parts of a training run: settings, the initial network, the loss, the observer and the validation.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -16,9 +16,14 @@ pub(super) type Observer<'a> = Box<dyn FnMut(&StepReport) -> ControlFlow<()> + '
 
 /// Trains a network on labelled images.
 ///
-/// With a [run directory](Self::run_dir) the settings, a log and checkpoints are kept there, and the same call
-/// goes on where an earlier one stopped, or was killed: on the CPU the resumed run ends with the same bits as one
-/// that was never stopped. A damaged checkpoint is set aside, with a warning, for the one before it.
+/// A [run directory](Self::run_dir) holds the settings, a log and checkpoints. The same call goes on where an
+/// earlier call stopped or was killed. On the CPU the resumed run ends with the same bits as a run that was
+/// never stopped. A damaged checkpoint is renamed, with a warning, and the run goes on from the checkpoint
+/// before it.
+///
+/// The trainer seeds the generator of the device before each step, so that layers such as dropout draw the
+/// same in a resumed run. On the CPU the whole process shares one generator: a run with dropout ends with the
+/// same bits only if no other thread draws from the generator or trains at the same time.
 ///
 /// | to train | call |
 /// |---|---|
@@ -35,30 +40,31 @@ pub struct Trainer<'a, N: Network = MclModel> {
     pub(super) progress: Progress,
     pub(super) observer: Observer<'a>,
     pub(super) watch: Option<Watch<'a, N>>,
-    /// Validations without a better value after which the run ends.
+    /// Number of validations without a better value after which the run ends.
     pub(super) patience: Option<usize>,
 }
 
 impl<'a> Trainer<'a, MclModel> {
-    /// A run with these settings on `device`, from the random weights that the seed gives.
+    /// Prepares a run with these settings on `device`, from random weights that are drawn from the seed.
     ///
     /// # Errors
     ///
-    /// [`TrainError::Config`], [`TrainError::Loss`], [`TrainError::Data`] or [`TrainError::Model`] when a setting of the
-    /// run, the loss, the augmentation or the network is out of range.
+    /// [`TrainError::Config`], [`TrainError::Loss`], [`TrainError::Data`] or [`TrainError::Model`] when a
+    /// setting of the run, the loss, the augmentation or the network is out of range.
     pub fn new(config: TrainConfig, device: &Device) -> Result<Self, TrainError> {
         config.validate()?;
         let network = config.model.try_init_seeded(config.seed, &device.clone().autodiff())?;
         Self::build(config, network, Start::default(), device)
     }
 
-    /// Starts from the weights of `network` instead of random ones. Parameters that the network has
-    /// [frozen](MclModel::freeze_encoder) are not trained. A run directory belongs to these weights: the same call must give
-    /// the same ones when the run goes on.
+    /// Starts from the weights of `network`. [Frozen](MclModel::freeze_encoder) parameters of `network` are
+    /// not trained. A run directory belongs to these weights and to what is frozen: the call that goes on
+    /// with the run must give the same.
     ///
     /// # Errors
     ///
-    /// [`TrainError::OtherNetwork`] when the network is another than the one that `config.model` makes.
+    /// [`TrainError::OtherNetwork`] when `network` differs in a name or a shape from the network that
+    /// `config.model` makes.
     pub fn start_from(mut self, network: &MclModel) -> Result<Self, TrainError> {
         let (expected, found) = (shapes(&self.network), shapes(network));
         if let Some(difference) = first_difference(&expected, &found) {
@@ -71,14 +77,15 @@ impl<'a> Trainer<'a, MclModel> {
 }
 
 impl<'a, N: Network> Trainer<'a, N> {
-    /// A run with these settings on `device`, that starts from the weights of a network of one's own. A run directory
-    /// belongs to these weights: draw them from a seed, so that the run can go on ([`Device::seed`] before the first use
-    /// of the network).
+    /// Prepares a run with these settings on `device`, from the weights of a network of one's own. Frozen
+    /// parameters are not trained. A run directory belongs to these weights and to what is frozen. Draw the
+    /// weights from a seed, so that the run can go on: call [`Device::seed`] before the first use of the
+    /// network.
     ///
     /// # Errors
     ///
-    /// [`TrainError::Config`], [`TrainError::Loss`] or [`TrainError::Data`] when a setting of the run, the loss or the
-    /// augmentation is out of range.
+    /// [`TrainError::Config`], [`TrainError::Loss`] or [`TrainError::Data`] when a setting of the run, the
+    /// loss or the augmentation is out of range.
     pub fn with_network(config: TrainConfig, network: &N, device: &Device) -> Result<Self, TrainError> {
         config.validate()?;
         let device = device.clone().autodiff();
@@ -103,8 +110,8 @@ impl<'a, N: Network> Trainer<'a, N> {
         })
     }
 
-    /// Minimises a loss of one's own instead of the objective in the settings. `name` stands for it in the run directory: a
-    /// run does not go on under another name.
+    /// Replaces the objective of the settings by a loss of one's own. The run directory stores `name` for the
+    /// loss: a run does not go on under another name.
     #[must_use]
     pub fn loss(mut self, name: impl Into<String>, loss: impl TrainingLoss + 'a) -> Self {
         self.start.loss = Some(name.into());
@@ -112,7 +119,8 @@ impl<'a, N: Network> Trainer<'a, N> {
         self
     }
 
-    /// Keeps settings, log and checkpoints in `path`, and goes on from the newest checkpoint there.
+    /// Keeps settings, log and checkpoints in the directory `path`, and goes on from the newest checkpoint
+    /// there.
     #[must_use]
     pub fn run_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.run_dir = Some(path.into());
@@ -126,56 +134,65 @@ impl<'a, N: Network> Trainer<'a, N> {
         self
     }
 
-    /// Calls `observer` after each step. When it breaks, the run writes a checkpoint and stops with
-    /// [`TrainError::Stopped`]: how to act on Ctrl-C, with a flag that the signal sets and the observer reads.
+    /// Calls `observer` after each step. When `observer` returns a break, the run writes a checkpoint and
+    /// stops with [`TrainError::Stopped`]. This makes it possible to stop on Ctrl-C: the signal sets a flag,
+    /// and the observer reads the flag.
     #[must_use]
     pub fn observer(mut self, observer: impl FnMut(&StepReport) -> ControlFlow<()> + 'a) -> Self {
         self.observer = Box::new(observer);
         self
     }
 
-    /// Judges the network, in evaluation mode, after every `every` steps (at least 1). With a run directory each finding is
-    /// a line of `validation.jsonl`, and the best network so far is kept for [`load_best`](super::load_best).
+    /// Judges the network in evaluation mode after every `every` steps (at least 1). The settings of the
+    /// validation are checked before the first step. A run directory holds each report as a line of
+    /// `validation.jsonl`, and the best network so far for [`load_best`](super::load_best).
     #[must_use]
     pub fn validate(mut self, every: usize, validation: impl Validation<N> + 'a) -> Self {
         self.watch = Some(Watch { every: every.max(1), validation: Box::new(validation) });
         self
     }
 
-    /// Ends training after `patience` [validations](Self::validate) (at least 1) in a row without a better value. The run then
-    /// ends as if its last step had been done.
+    /// Ends training after `patience` [validations](Self::validate) (at least 1) in a row without a better
+    /// value. The run then counts as complete.
     #[must_use]
     pub fn stop_early(mut self, patience: usize) -> Self {
         self.patience = Some(patience.max(1));
         self
     }
 
-    /// Trains on `images` and returns the network in evaluation mode: of the last step, or the average of the weights
-    /// ([`TrainConfig::weight_average`]).
+    /// Trains on `images` and returns the network in evaluation mode. The weights are those of the last step,
+    /// or the averaged weights ([`TrainConfig::weight_average`]).
     ///
     /// # Errors
     ///
-    /// [`TrainError::Data`] when there are fewer images than a batch takes or they are not square,
-    /// [`TrainError::EmptyClass`] when a class has none, [`TrainError::Config`] when the warm-up is as long as the run,
-    /// [`TrainError::OtherRun`] when the run directory belongs to other settings, images or weights,
-    /// [`TrainError::InUse`] when another run is using it, [`TrainError::NonFiniteLoss`] and
-    /// [`TrainError::NonFiniteWeights`] when training diverges, [`TrainError::Stopped`] when the observer asked for it,
-    /// [`TrainError::NoCheckpoint`] when all checkpoints are damaged, [`TrainError::RunDir`] when the run directory cannot
-    /// be read or written, and what a [`Validation`] fails with.
+    /// | error | when |
+    /// |---|---|
+    /// | [`TrainError::Data`] | there are fewer images than a batch takes, or the images are not square |
+    /// | [`TrainError::EmptyClass`] | a class has no images |
+    /// | [`TrainError::Config`] | the warm-up is as long as the run, or a setting of the validation is out of range |
+    /// | [`TrainError::NothingToTrain`] | all parameters are frozen, or the loss depends on none of the others |
+    /// | [`TrainError::LossShape`] | the loss or a part of the loss is not of shape [1] |
+    /// | [`TrainError::OtherRun`] | the run directory belongs to other settings, images, weights or frozen layers |
+    /// | [`TrainError::InUse`] | another run is using the run directory |
+    /// | [`TrainError::NonFiniteLoss`], [`TrainError::NonFiniteWeights`] | training diverges |
+    /// | [`TrainError::Stopped`] | the observer returned a break |
+    /// | [`TrainError::NoCheckpoint`] | all checkpoints are damaged |
+    /// | [`TrainError::RunDir`] | the run directory cannot be read or written |
+    /// | an error of the [`Validation`] | the validation fails |
     pub fn fit(self, images: &ImageSet) -> Result<N, TrainError> {
         let result = super::run::run(self, images);
-        // The activations of a training step; what comes after needs much less.
+        // Training keeps memory for the activations of a step. Evaluation needs much less.
         mcl_model::release_memory();
         result
     }
 }
 
-/// The network on the device of the run, ready to be trained: frozen parameters stay frozen.
+/// Returns the network on the device of the run, in training mode. Frozen parameters stay frozen.
 fn on_device<N: Network>(network: &N, device: &Device) -> N {
     network.valid().to_device(&device.clone().without_autodiff()).train()
 }
 
-/// The first parameter in which two networks differ.
+/// Returns the first parameter in which two networks differ.
 fn first_difference(expected: &[(String, Vec<usize>)], found: &[(String, Vec<usize>)]) -> Option<String> {
     let at = (0..expected.len().max(found.len())).find(|&at| expected.get(at) != found.get(at))?;
     let show = |side: &[(String, Vec<usize>)]| {
@@ -187,6 +204,8 @@ fn first_difference(expected: &[(String, Vec<usize>)], found: &[(String, Vec<usi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::module::Module;
+    use mcl_model::{MclModelConfig, ResNetConfig, ResNetDepth};
 
     /// Black images with these labels, of three classes.
     fn black(labels: &[usize]) -> ImageSet {
@@ -216,5 +235,19 @@ mod tests {
         let config = TrainConfig::new().with_epochs(2).with_warmup_steps(Some(6));
         let error = fit(config, &black(&[0, 1, 2, 0, 1, 2]));
         assert!(matches!(&error, TrainError::Config { setting: "warmup_steps", .. }), "{error}");
+    }
+
+    #[test]
+    fn a_network_that_is_frozen_as_a_whole_is_refused_before_the_first_step() {
+        let dir = tempfile::tempdir().unwrap();
+        let resnet = ResNetConfig::new(ResNetDepth::ResNet18).with_width(2);
+        let model = MclModelConfig::new(resnet).with_hidden(4).with_projection_dim(4);
+        let config =
+            TrainConfig::new().with_model(model.clone()).with_images_per_batch(3).with_steps(Some(3));
+        let frozen = model.init_seeded(0, &Device::flex()).freeze();
+        let trainer = Trainer::new(config, &Device::flex()).unwrap().start_from(&frozen).unwrap();
+        let error = trainer.run_dir(dir.path().join("run")).fit(&black(&[0, 1, 2])).unwrap_err();
+        assert!(matches!(error, TrainError::NothingToTrain), "{error}");
+        assert!(!dir.path().join("run").exists(), "nothing is written");
     }
 }

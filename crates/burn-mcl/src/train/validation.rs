@@ -1,21 +1,22 @@
-//! Watching a run: every so many steps the network is judged, the best one kept, and training stopped when it no longer
-//! improves.
+//! Validation of a run: the trainer judges the network every so many steps, keeps the best network, and ends
+//! the run when the network no longer improves.
 
 use std::collections::BTreeMap;
 
 use mcl_model::Network;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use super::TrainError;
+use super::floats::{each_or_nan, or_nan};
 
-/// What a validation found.
+/// The findings of a validation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ValidationReport {
     /// Steps done when the network was judged. The trainer fills this in.
     #[serde(default)]
     pub step: usize,
-    /// The figure that networks are compared by; higher is better.
+    /// The figure by which networks are compared; higher is better.
     #[serde(deserialize_with = "or_nan")]
     pub value: f64,
     /// All figures by name, for the log.
@@ -23,18 +24,8 @@ pub struct ValidationReport {
     pub metrics: BTreeMap<String, f64>,
 }
 
-/// JSON has no NaN and no infinity: either is written as null.
-fn or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
-}
-
-fn each_or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, f64>, D::Error> {
-    let found = BTreeMap::<String, Option<f64>>::deserialize(deserializer)?;
-    Ok(found.into_iter().map(|(name, value)| (name, value.unwrap_or(f64::NAN))).collect())
-}
-
 impl ValidationReport {
-    /// A report of one figure; higher is better.
+    /// Returns a report of one figure; higher is better.
     pub fn new(value: f64) -> Self {
         Self { step: 0, value, metrics: BTreeMap::new() }
     }
@@ -54,9 +45,10 @@ impl std::fmt::Display for ValidationReport {
     }
 }
 
-/// The seam for validation: a network in evaluation mode in, a figure out.
+/// Judges a network in evaluation mode by one figure.
 ///
-/// Implemented by [`KnnProbe`](super::KnnProbe), and by any function:
+/// [`KnnProbe`](super::KnnProbe) implements this trait, and so does any function from a network to a
+/// `Result<ValidationReport, TrainError>`:
 ///
 /// ```
 /// use burn::tensor::Tensor;
@@ -71,6 +63,16 @@ impl std::fmt::Display for ValidationReport {
 /// }
 /// ```
 pub trait Validation<N: Network> {
+    /// Checks the settings of the validation. The trainer calls this before the first step.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Config`], or another error, for a setting with which [`validate`](Self::validate) would
+    /// fail. The run then ends before its first step. Without an implementation every setting is accepted.
+    fn check(&self) -> Result<(), TrainError> {
+        Ok(())
+    }
+
     /// Judges a network.
     ///
     /// # Errors
@@ -85,13 +87,14 @@ impl<N: Network, F: FnMut(&N) -> Result<ValidationReport, TrainError>> Validatio
     }
 }
 
-/// A validation, and how often it is made.
+/// A validation and its interval.
 pub(super) struct Watch<'a, N> {
+    /// Steps between two validations.
     pub(super) every: usize,
     pub(super) validation: Box<dyn Validation<N> + 'a>,
 }
 
-/// The validations of a run so far.
+/// The best value of a run so far, and its age.
 #[derive(Debug, Default)]
 pub(super) struct Standing {
     best: Option<f64>,
@@ -100,7 +103,7 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    /// The standing after these validations.
+    /// Returns the standing after these validations.
     pub(super) fn after(reports: &[ValidationReport]) -> Self {
         let mut standing = Self::default();
         for report in reports {
@@ -109,7 +112,8 @@ impl Standing {
         standing
     }
 
-    /// Takes in a validation; answers whether it is the best so far. A value that is not finite never is.
+    /// Adds a validation and returns whether its value is the best so far. A value that is not finite is
+    /// never the best.
     pub(super) fn add(&mut self, report: &ValidationReport) -> bool {
         let best = report.value.is_finite() && self.best.is_none_or(|best| report.value > best);
         if best {
@@ -121,7 +125,7 @@ impl Standing {
         best
     }
 
-    /// Whether the run has waited long enough for a better value.
+    /// Whether `patience` validations in a row brought no better value.
     pub(super) fn is_exhausted(&self, patience: Option<usize>) -> bool {
         patience.is_some_and(|patience| self.since >= patience)
     }
