@@ -15,7 +15,8 @@ use burn_mcl::infer::{MahalanobisConfig, TestTimeViews};
 use burn_mcl::loss::{Attraction, MclLossConfig};
 use burn_mcl::model::MclModel;
 use burn_mcl::train::{
-    Decay, Objective, Optimizer, StepReport, TrainConfig, TrainError, Trainer, load_network,
+    CrossEntropyConfig, Decay, Objective, Optimizer, StepReport, TrainConfig, TrainError, Trainer,
+    load_network,
 };
 use common::{bits, corners, tiny_run};
 
@@ -155,4 +156,29 @@ fn a_detector_of_upright_images_has_one_gaussian_a_class() {
 
     let error = fit(settings.with_views(TestTimeViews::Rotations)).unwrap_err();
     assert!(matches!(error, DetectorError::Config { setting: "views", .. }), "{error}");
+}
+
+#[test]
+fn an_objective_with_a_classifier_asks_for_one() {
+    let mixed = Objective::MclCrossEntropy {
+        mcl: MclLossConfig::new(),
+        cross_entropy: CrossEntropyConfig::new(),
+        weight: 1.0,
+    };
+    for (objective, rotations, needed) in [
+        (mixed.clone(), Rotations::Drawn, 8),
+        (Objective::CrossEntropy(CrossEntropyConfig::new()), Rotations::None, 2),
+    ] {
+        let config = tiny_run(2).with_objective(objective).with_rotations(rotations);
+        match Trainer::new(config, &Device::flex()).unwrap().fit(&corners(8, 0)) {
+            Err(TrainError::Classifier { needed: found, given: 0 }) => assert_eq!(found, needed),
+            other => panic!("{:?}", other.map(|_| ())),
+        }
+    }
+    let Objective::MclCrossEntropy { mcl, cross_entropy, .. } = mixed else { unreachable!() };
+    for weight in [0.0, f64::NAN] {
+        let objective = Objective::MclCrossEntropy { mcl: mcl.clone(), cross_entropy, weight };
+        let error = Trainer::new(tiny_run(2).with_objective(objective), &Device::flex()).err().unwrap();
+        assert!(error.to_string().contains("objective.weight"), "{error}");
+    }
 }

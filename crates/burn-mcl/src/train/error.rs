@@ -40,6 +40,17 @@ pub enum TrainError {
         /// The shape of the part.
         shape: Vec<usize>,
     },
+    /// The loss needs logits that the network does not give.
+    #[error(
+        "the loss needs a classifier of {needed} outputs, one for each class and rotation, and the network has {given}: \
+         set MclModelConfig::classifier, or give a network of one's own as many logits"
+    )]
+    Classifier {
+        /// Classes times auxiliary classes.
+        needed: usize,
+        /// Outputs of the network's classifier; 0 without a classifier.
+        given: usize,
+    },
     /// The loss is NaN or infinite.
     #[error(
         "the loss is {loss} after {step} steps: lower the learning rate or lengthen the warm-up, in another run \

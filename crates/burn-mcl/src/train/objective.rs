@@ -1,27 +1,35 @@
 //! The loss of a run: masked contrastive learning, a loss to compare with, or a loss of one's own.
 
-use burn::tensor::{Int, Tensor};
 use mcl_data::batch::Rotations;
-use mcl_loss::{
-    Attraction, MclLabels, MclLoss, MclLossConfig, NtXentLoss, NtXentLossConfig, SupConLoss, SupConLossConfig,
-};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
+use mcl_loss::{MclLossConfig, NtXentLossConfig, SupConLossConfig};
 use serde::{Deserialize, Serialize};
 
-use super::TrainError;
+use super::cross_entropy::{CrossEntropyConfig, WithCrossEntropy};
+use super::{TrainError, TrainingLoss};
 
 /// The built-in losses, as plain data. Other losses implement [`TrainingLoss`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Objective {
     /// Masked contrastive learning (Eq. 10-11). The stochastic attraction is the expectation over the draw of
-    /// positives. With [`Attraction::Sampled`] the attraction is one draw a step from the seed of the run.
+    /// positives. With [`Attraction::Sampled`](mcl_loss::Attraction::Sampled) the attraction is one draw a step from the seed of the run.
     Mcl(MclLossConfig),
     /// NT-Xent (Eq. 1-2), which uses no labels.
     NtXent(NtXentLossConfig),
     /// Supervised contrastive learning (SupCon). The class of a sample is the pair (class, rotation).
     SupCon(SupConLossConfig),
+    /// Cross-entropy over the pairs (class, rotation), for a network with a classifier.
+    CrossEntropy(CrossEntropyConfig),
+    /// MCL on the projections plus `weight` times the cross-entropy over (class, rotation), for a network with a
+    /// classifier.
+    MclCrossEntropy {
+        /// The contrastive loss.
+        mcl: MclLossConfig,
+        /// The loss of the classifier.
+        cross_entropy: CrossEntropyConfig,
+        /// Factor of the cross-entropy, above 0.
+        weight: f64,
+    },
 }
 
 impl Default for Objective {
@@ -43,11 +51,17 @@ impl Objective {
     }
 
     /// Returns every variant with its defaults.
-    pub(super) fn defaults() -> [Self; 3] {
+    pub(super) fn defaults() -> [Self; 5] {
         [
             Self::Mcl(MclLossConfig::new()),
             Self::NtXent(NtXentLossConfig::new()),
             Self::SupCon(SupConLossConfig::new()),
+            Self::CrossEntropy(CrossEntropyConfig::new()),
+            Self::MclCrossEntropy {
+                mcl: MclLossConfig::new(),
+                cross_entropy: CrossEntropyConfig::new(),
+                weight: 1.0,
+            },
         ]
     }
 
@@ -77,142 +91,16 @@ impl Objective {
             Self::Mcl(config) => Box::new(config.try_init()?),
             Self::NtXent(config) => Box::new(config.try_init()?),
             Self::SupCon(config) => Box::new(config.try_init()?),
+            Self::CrossEntropy(config) => Box::new(config.try_init()?),
+            Self::MclCrossEntropy { mcl, cross_entropy, weight } => {
+                if !(weight.is_finite() && *weight > 0.0) {
+                    let (setting, value) = ("objective.weight", weight.to_string());
+                    return Err(TrainError::Config { setting, value, expected: "a positive number" });
+                }
+                let (contrastive, cross_entropy) = (mcl.try_init()?, cross_entropy.try_init()?);
+                Box::new(WithCrossEntropy { contrastive, cross_entropy, weight: *weight })
+            }
         })
-    }
-}
-
-/// The input of a loss: one training batch. A *sample* is one image in one rotation, with two views.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct LossInput {
-    /// Features of the views, `[2 * samples, feature_dim]`; the two views of a sample are neighbours.
-    pub features: Tensor<2>,
-    /// Projections of the views, `[samples, 2, dim]`, not normalised.
-    pub projections: Tensor<3>,
-    /// Logits of the views, `[2 * samples, classes]`, in the order of the features. `None` for a network
-    /// without a classifier.
-    pub logits: Option<Tensor<2>>,
-    /// Class of each sample, `[samples]`.
-    pub class: Tensor<1, Int>,
-    /// Auxiliary label of each sample, `[samples]`: its rotation in quarter turns.
-    pub aux: Tensor<1, Int>,
-    /// Number of auxiliary classes: 4 with rotations, 1 without.
-    pub aux_classes: usize,
-    /// The same labels on the host. Reading the labels from a GPU would wait for the GPU.
-    pub on_host: HostLabels,
-    /// Seed of the run.
-    pub seed: u64,
-    /// Steps done before this one.
-    pub step: usize,
-}
-
-/// Labels of the samples of a batch, on the host.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HostLabels {
-    /// Class of each sample.
-    pub class: Vec<i64>,
-    /// Auxiliary label of each sample.
-    pub aux: Vec<i64>,
-}
-
-impl LossInput {
-    /// Returns a random generator for the draws of a loss. The seed and the step decide the generator, so a
-    /// resumed run draws the same numbers as a run that never stopped.
-    pub fn generator(&self) -> ChaCha8Rng {
-        let mut generator = ChaCha8Rng::seed_from_u64(self.seed);
-        // Batches draw from other generators of the same seed. No batch uses this stream.
-        generator.set_stream(u64::MAX - self.step as u64);
-        generator
-    }
-
-    /// Returns the pair (class, rotation) of each sample as one label, `[samples]`: `class * aux_classes +
-    /// aux`.
-    pub fn joint_labels(&self) -> Tensor<1, Int> {
-        self.class.clone() * self.aux_classes as i64 + self.aux.clone()
-    }
-
-    /// Returns the labels for the losses of `mcl-loss`.
-    pub fn labels(&self) -> MclLabels {
-        MclLabels::new(self.class.clone()).with_aux(self.aux.clone())
-    }
-}
-
-/// A loss and its parts.
-#[derive(Debug, Clone)]
-pub struct LossValue {
-    /// The number to minimise, `[1]`.
-    pub total: Tensor<1>,
-    /// Parts for the log by name, each `[1]`. [`StepReport`](super::StepReport) has fields for the parts
-    /// `contrastive` and `attraction`. All other parts are shown, and logged for
-    /// [`read_loss_parts`](super::read_loss_parts).
-    pub parts: Vec<(&'static str, Tensor<1>)>,
-}
-
-impl LossValue {
-    /// Returns a loss without parts.
-    pub fn new(total: Tensor<1>) -> Self {
-        Self { total, parts: Vec::new() }
-    }
-
-    /// Adds a named part.
-    #[must_use]
-    pub fn with_part(mut self, name: &'static str, value: Tensor<1>) -> Self {
-        self.parts.push((name, value));
-        self
-    }
-}
-
-/// Computes a loss with named parts from features, projections and labels.
-///
-/// [`MclLoss`], [`NtXentLoss`] and [`SupConLoss`] implement this trait, and so does any function from
-/// [`LossInput`] to [`LossValue`]:
-///
-/// ```
-/// use burn_mcl::train::{LossInput, LossValue};
-///
-/// /// Pulls the two views of a sample together.
-/// fn invariance(input: &LossInput) -> LossValue {
-///     let [samples, _, dim] = input.projections.dims();
-///     let view = |index| input.projections.clone().narrow(1, index, 1).reshape([samples, dim]);
-///     LossValue::new((view(0) - view(1)).square().mean())
-/// }
-/// ```
-///
-/// Only the network is trained. A loss with weights of its own, such as a classifier of (class, rotation),
-/// therefore keeps the weights in the network. The network returns the output of these weights as
-/// [`Embedding::logits`](mcl_model::Embedding::logits).
-pub trait TrainingLoss {
-    /// Returns the loss of a batch. The total and all parts have the shape [1], and the total depends on a
-    /// parameter of the network that is trained: other losses end the run with [`TrainError::LossShape`] or
-    /// [`TrainError::NothingToTrain`].
-    fn value(&self, input: &LossInput) -> LossValue;
-}
-
-impl<F: Fn(&LossInput) -> LossValue> TrainingLoss for F {
-    fn value(&self, input: &LossInput) -> LossValue {
-        self(input)
-    }
-}
-
-impl TrainingLoss for MclLoss {
-    fn value(&self, input: &LossInput) -> LossValue {
-        let HostLabels { class, aux } = &input.on_host;
-        let positives = (self.attraction() == Attraction::Sampled)
-            .then(|| self.sample_positives(class, Some(aux), &mut input.generator()));
-        let terms = self.forward_with_parts(input.projections.clone(), &input.labels(), positives.as_deref());
-        LossValue::new(terms.total).with_part("contrastive", terms.ccm).with_part("attraction", terms.spa)
-    }
-}
-
-impl TrainingLoss for NtXentLoss {
-    fn value(&self, input: &LossInput) -> LossValue {
-        LossValue::new(self.forward(input.projections.clone()))
-    }
-}
-
-impl TrainingLoss for SupConLoss {
-    fn value(&self, input: &LossInput) -> LossValue {
-        LossValue::new(self.forward(input.projections.clone(), input.joint_labels()))
     }
 }
 
@@ -234,22 +122,5 @@ mod tests {
         ] {
             assert_eq!(objective.caution(classes, Rotations::All), None);
         }
-    }
-
-    #[test]
-    fn joint_labels_number_the_pairs() {
-        let device = burn::tensor::Device::flex();
-        let input = LossInput {
-            features: Tensor::zeros([6, 2], &device),
-            projections: Tensor::zeros([3, 2, 2], &device),
-            logits: None,
-            class: Tensor::from_ints([0, 2, 1], &device),
-            aux: Tensor::from_ints([3, 0, 1], &device),
-            aux_classes: 4,
-            on_host: HostLabels { class: vec![0, 2, 1], aux: vec![3, 0, 1] },
-            seed: 0,
-            step: 0,
-        };
-        assert_eq!(input.joint_labels().into_data().iter::<i64>().collect::<Vec<_>>(), [3, 8, 5]);
     }
 }

@@ -63,6 +63,7 @@ pub(super) fn run<N: Network>(trainer: Trainer<'_, N>, images: &ImageSet) -> Res
     let mut stepper = Stepper {
         loss,
         optimizer: optimizer(&config, &device),
+        classes: images.class_names().len(),
         aux_classes: config.aux_classes(),
         clip: config.gradient_clip,
         seed: config.seed,

@@ -23,6 +23,8 @@ pub(super) struct Found {
 pub(super) struct Stepper<'a> {
     pub(super) loss: Box<dyn TrainingLoss + 'a>,
     pub(super) optimizer: ModuleOptimizer,
+    /// Number of classes.
+    pub(super) classes: usize,
     /// Number of auxiliary classes.
     pub(super) aux_classes: usize,
     /// Largest norm of all gradients together.
@@ -39,7 +41,8 @@ impl Stepper<'_> {
     /// # Errors
     ///
     /// [`TrainError::LossShape`] when the loss or a part of it is not of shape [1],
-    /// [`TrainError::NothingToTrain`] when no parameter of the network gets a gradient.
+    /// [`TrainError::NothingToTrain`] when no parameter of the network gets a gradient,
+    /// [`TrainError::Classifier`] when the loss needs other logits than the network gives.
     pub(super) fn step<N: Network>(
         &mut self,
         network: N,
@@ -66,6 +69,12 @@ impl Stepper<'_> {
             seed: self.seed,
             step,
         };
+        let given = input.logits.as_ref().map(|logits| logits.dims()[1]);
+        if let Some(needed) = self.loss.logits(self.classes, self.aux_classes)
+            && given != Some(needed)
+        {
+            return Err(TrainError::Classifier { needed, given: given.unwrap_or(0) });
+        }
         let value = self.loss.value(&input);
         drop(input);
         check_shapes(&value)?;
