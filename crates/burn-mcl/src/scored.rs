@@ -120,6 +120,7 @@ impl ScoredSet {
     /// # Panics
     ///
     /// When fewer views were scored.
+    #[expect(clippy::needless_pass_by_value, reason = "settings and closures are given as they are")]
     pub fn judge(&self, views: TestTimeViews, aggregation: impl Aggregate) -> (Vec<usize>, Vec<f64>) {
         let (count, scored) = (views.aux().len(), self.views.aux().len());
         assert!(count <= scored, "{count} views are to be judged, but {scored} were scored");
