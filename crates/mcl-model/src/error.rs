@@ -15,7 +15,7 @@ pub enum ModelError {
     /// The network would have more parameters than [`MclModelConfig::MAX_PARAMETERS`](crate::MclModelConfig).
     #[error(
         "the network would have {parameters} parameters, more than the {limit} that are allowed: \
-         reduce width or in_channels, or hidden or projection_dim of the head"
+         reduce width, widths or in_channels of the encoder, hidden or projection_dim of the head, or classifier"
     )]
     TooLarge {
         /// How many parameters the configuration asks for (saturating).
@@ -33,6 +33,37 @@ pub enum ModelError {
         features: usize,
         /// Features that the head takes.
         expected: usize,
+    },
+    /// The classifier takes another number of features than the encoder gives.
+    #[error(
+        "the encoder gives {features} features, but the classifier takes {expected}: \
+         make the classifier with {features} inputs"
+    )]
+    Classifier {
+        /// Features of the encoder.
+        features: usize,
+        /// Features that the classifier takes.
+        expected: usize,
+    },
+    /// The images given for whitening have no patches that fit the stem.
+    #[error(
+        "images of the shape {found:?} cannot whiten the stem: give at least one image with {in_channels} channels \
+         and 2 x 2 pixels or more, [n, {in_channels}, h, w]"
+    )]
+    WhiteningShape {
+        /// Shape of the images.
+        found: [usize; 4],
+        /// Channels that the stem takes.
+        in_channels: usize,
+    },
+    /// The images given for whitening say nothing about patches: they are not finite, or all pixels are the same.
+    #[error(
+        "the pixels of the images have the variance {variance}, and whitening divides by it: give images that are \
+         finite and not all of one colour"
+    )]
+    WhiteningValues {
+        /// The mean variance of a pixel.
+        variance: f64,
     },
 }
 

@@ -1,19 +1,26 @@
-//! The layers of the encoder: convolution, batch norm, shortcut and ReLU, on burn-nn's modules.
+//! The layers of the encoders: convolution, pooling, batch norm, shortcut, ReLU and GELU, on burn-nn's modules.
 //!
 //! With the feature `flex` they are those of `burn-flex-conv`, otherwise Burn's own.
 
 use std::f64::consts::SQRT_2;
 
+use burn::module::Param;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::{Initializer, PaddingConfig2d};
-use burn::tensor::Device;
+use burn::nn::{BatchNorm, Initializer, PaddingConfig2d};
+use burn::tensor::activation::gelu;
+use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::architecture::ConvShape;
 
 #[cfg(feature = "flex")]
-pub(crate) use burn_flex_conv::{FeatureMap, conv_norm, conv_norm_add_relu, conv_norm_relu};
+use burn_flex_conv as functions;
 #[cfg(not(feature = "flex"))]
-pub(crate) use burns::{FeatureMap, conv_norm, conv_norm_add_relu, conv_norm_relu};
+use burns as functions;
+
+use functions::conv_norm_add;
+pub(crate) use functions::{
+    FeatureMap, conv_gelu, conv_norm, conv_norm_add_relu, conv_norm_gelu, conv_norm_relu, conv_pool_norm_gelu,
+};
 
 /// A convolution without bias (a batch norm follows), with padding that keeps the size at stride 1.
 ///
@@ -29,6 +36,53 @@ pub(crate) fn conv(shape: &ConvShape, device: &Device) -> Conv2d {
         .with_bias(false)
         .with_initializer(Initializer::KaimingNormal { gain: SQRT_2, fan_out_only: true })
         .init(device)
+}
+
+/// A 3x3 convolution without bias (a batch norm follows), with padding that keeps the size.
+///
+/// The first filters are [`dirac`] filters, as many as there are channels in. The others are drawn as PyTorch draws them,
+/// from `U(-1, 1) / sqrt(fan_in)`, `fan_in = 9 * channels_in`.
+pub(crate) fn dirac_conv(channels: [usize; 2], device: &Device) -> Conv2d {
+    let [channels_in, channels_out] = channels;
+    let mut conv = Conv2dConfig::new(channels, [3, 3])
+        .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
+        .with_bias(false)
+        .with_initializer(Initializer::KaimingUniform { gain: 1.0 / 3.0_f64.sqrt(), fan_out_only: false })
+        .init(device);
+    let shape = [channels_out.min(channels_in), channels_in, 3, 3];
+    conv.weight = conv.weight.init_mapper(move |filters| {
+        let first = Tensor::from_data(TensorData::new(dirac(shape), shape), &filters.device());
+        filters.slice_assign(shape.map(|size| 0..size), first)
+    });
+    conv
+}
+
+/// Filters of an odd size, of which number `i` passes channel `i` on unchanged: the values in the order of `shape`,
+/// `[filters, channels, k, k]` with at most as many filters as channels.
+pub(crate) fn dirac(shape: [usize; 4]) -> Vec<f32> {
+    let [filters, channels, height, width] = shape;
+    let area = height * width;
+    let mut values = vec![0.0; filters * channels * area];
+    for filter in 0..filters {
+        values[(filter * channels + filter) * area + area / 2] = 1.0;
+    }
+    values
+}
+
+/// `gelu(norm(conv(x)) + shortcut)`; the shortcut has the shape of the output.
+pub(crate) fn conv_norm_add_gelu(
+    x: FeatureMap,
+    conv: &Conv2d,
+    norm: &BatchNorm,
+    shortcut: FeatureMap,
+) -> FeatureMap {
+    conv_norm_add(x, conv, norm, shortcut).map(gelu)
+}
+
+/// Gives a parameter new values; its identity, device and whether it is trained stay.
+pub(crate) fn replace<const D: usize>(param: &mut Param<Tensor<D>>, values: TensorData) {
+    let tensor = Tensor::from_data(values, &param.lazy_device());
+    *param = param.clone().transform_for_load(tensor, param.id);
 }
 
 /// Frees the memory that the feature `flex` keeps: of activations from one training step for the next, and of
@@ -49,7 +103,7 @@ mod burns {
     use burn::nn::conv::Conv2d;
     use burn::nn::pool::MaxPool2d;
     use burn::tensor::Tensor;
-    use burn::tensor::activation::relu;
+    use burn::tensor::activation::{gelu, relu};
 
     /// `[n, channels, h, w]`
     #[derive(Debug, Clone)]
@@ -62,6 +116,17 @@ mod burns {
 
         pub(crate) fn max_pool(self, pool: &MaxPool2d) -> Self {
             Self(pool.forward(self.0))
+        }
+
+        /// Applies a function of single values.
+        pub(crate) fn map(self, f: impl FnOnce(Tensor<4>) -> Tensor<4>) -> Self {
+            Self(f(self.0))
+        }
+
+        /// Maximum over the positions: `[n, channels]`.
+        pub(crate) fn max(self) -> Tensor<2> {
+            // [n, channels, h, w] -> [n, channels, h * w] -> [n, channels]
+            self.0.flatten::<3>(2, 3).max_dim(2).squeeze_dim::<2>(2)
         }
 
         /// Mean over the positions: `[n, channels]`.
@@ -79,12 +144,38 @@ mod burns {
         FeatureMap(relu(conv_norm(x, conv, norm).0))
     }
 
+    pub(crate) fn conv_norm_add(
+        x: FeatureMap,
+        conv: &Conv2d,
+        norm: &BatchNorm,
+        shortcut: FeatureMap,
+    ) -> FeatureMap {
+        FeatureMap(conv_norm(x, conv, norm).0 + shortcut.0)
+    }
+
     pub(crate) fn conv_norm_add_relu(
         x: FeatureMap,
         conv: &Conv2d,
         norm: &BatchNorm,
         shortcut: FeatureMap,
     ) -> FeatureMap {
-        FeatureMap(relu(conv_norm(x, conv, norm).0 + shortcut.0))
+        conv_norm_add(x, conv, norm, shortcut).map(relu)
+    }
+
+    pub(crate) fn conv_gelu(x: FeatureMap, conv: &Conv2d) -> FeatureMap {
+        FeatureMap(gelu(conv.forward(x.0)))
+    }
+
+    pub(crate) fn conv_norm_gelu(x: FeatureMap, conv: &Conv2d, norm: &BatchNorm) -> FeatureMap {
+        conv_norm(x, conv, norm).map(gelu)
+    }
+
+    pub(crate) fn conv_pool_norm_gelu(
+        x: FeatureMap,
+        conv: &Conv2d,
+        pool: &MaxPool2d,
+        norm: &BatchNorm,
+    ) -> FeatureMap {
+        FeatureMap(gelu(norm.forward(pool.forward(conv.forward(x.0)))))
     }
 }

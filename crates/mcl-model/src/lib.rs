@@ -1,8 +1,9 @@
 //! The network of masked contrastive learning (MCL; Cho, Seol and Lee, IJCAI 2021) on the Burn framework: a
-//! ResNet encoder and a two-layer projection head.
+//! encoder, a two-layer projection head, and a linear classifier if one is wanted.
 //!
 //! ```text
-//! images [n, c, h, w] -> ResNet -> features [n, 8 * width * expansion] -> Linear, ReLU, Linear -> projections [n, d]
+//! images [n, c, h, w] -> encoder -> features [n, feature_dim] -> Linear, ReLU, Linear -> projections [n, d]
+//!                                                             -> Linear               -> logits [n, classes]
 //! ```
 //!
 //! The loss and the class-conditional Gaussians of the paper work on the projections; the features are what
@@ -10,11 +11,14 @@
 //!
 //! | item | what |
 //! |---|---|
-//! | [`ResNet`], [`ResNetConfig`] | ResNet-18, -34 and -50 of any width, with the [`Stem`] for small or for large images |
+//! | [`ResNet`], [`ResNetConfig`] | the paper's encoder: ResNet-18, -34 and -50 of any width, with the [`Stem`] for small or for large images |
+//! | [`FastNet`], [`FastNetConfig`] | an encoder for small images on CPUs: a whitening stem and three groups of convolutions (airbench's shape) |
+//! | [`Encoder`], [`EncoderConfig`] | either of them |
 //! | [`ProjectionHead`], [`ProjectionHeadConfig`] | the two layers of the head |
 //! | [`MclModel`], [`MclModelConfig`], [`Embedding`] | both together; initial weights that depend on nothing but a seed |
 //! | [`MclModel::load_safetensors`], [`MclModel::save_safetensors`], `MclModel::load_pytorch` | weights from PyTorch, and to it |
 //! | [`ResNet::load_safetensors`], `ResNet::load_pytorch` | an encoder with torchvision's ImageNet weights |
+//! | [`MclModel::whiten`] | the stem of a [`FastNet`] made to fit the training images |
 //!
 //! # Features
 //!
@@ -40,7 +44,11 @@
 
 mod architecture;
 mod block;
+mod config;
+mod encoder;
 mod error;
+mod fast_net;
+mod group;
 mod head;
 mod layers;
 mod model;
@@ -48,13 +56,19 @@ mod network;
 mod parameters;
 mod resnet;
 mod seed;
+mod stem;
+mod symmetric_eigen;
 mod variant;
 mod weights;
+mod whitening;
 
+pub use config::MclModelConfig;
+pub use encoder::{Encoder, EncoderConfig};
 pub use error::ModelError;
+pub use fast_net::{FastNet, FastNetConfig};
 pub use head::{ProjectionHead, ProjectionHeadConfig};
 pub use layers::release_memory;
-pub use model::{Embedding, MclModel, MclModelConfig};
+pub use model::{Embedding, MclModel};
 pub use network::Network;
 pub use resnet::{ResNet, ResNetConfig};
 pub use variant::{ResNetDepth, Stem};

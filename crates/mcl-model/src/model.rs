@@ -1,32 +1,12 @@
-//! Encoder and projection head together: the network that MCL trains and scores with.
+//! Encoder, projection head and classifier together: the network that MCL trains and scores with.
 
-use burn::config::Config;
 use burn::module::Module;
+use burn::nn::Linear;
 use burn::tensor::{Device, Tensor};
 
-use crate::error::{MAX_PARAMETERS, ModelError, check_parameters};
-use crate::head::{ProjectionHead, ProjectionHeadConfig};
-use crate::resnet::{ResNet, ResNetConfig};
-
-/// Configuration of an [`MclModel`].
-///
-/// ```
-/// # use mcl_model::{MclModelConfig, ResNetConfig, ResNetDepth};
-/// // ResNet-18 of width 64, hidden layer of 2048, projections of 128: the network of the released checkpoints.
-/// let config = MclModelConfig::new(ResNetConfig::new(ResNetDepth::ResNet18));
-/// assert_eq!(config.resnet.feature_dim(), 512);
-/// ```
-#[derive(Config, Debug, PartialEq, Eq)]
-pub struct MclModelConfig {
-    /// The encoder.
-    pub resnet: ResNetConfig,
-    /// Units of the head's hidden layer, at least 1. Default: 2048
-    #[config(default = 2048)]
-    pub hidden: usize,
-    /// Dimension of the projections, at least 1. Default: 128
-    #[config(default = 128)]
-    pub projection_dim: usize,
-}
+use crate::encoder::Encoder;
+use crate::error::ModelError;
+use crate::head::ProjectionHead;
 
 /// What the network says about a batch of images.
 #[derive(Debug, Clone)]
@@ -36,66 +16,21 @@ pub struct Embedding {
     pub features: Tensor<2>,
     /// Output of the projection head, `[n, projection_dim]`; rows are not normalised.
     pub projections: Tensor<2>,
-    /// Output of a classifier, `[n, classes]`, for networks that have one. [`MclModel`] has none.
+    /// Output of a classifier, `[n, classes]`, for networks that have one.
     pub logits: Option<Tensor<2>>,
 }
 
-/// ResNet encoder and projection head. Made by [`MclModelConfig`].
+/// Encoder, projection head and, if wanted, a linear classifier on the features. Made by
+/// [`MclModelConfig`](crate::MclModelConfig).
 ///
 /// Train it on an autodiff device; for evaluation take [`Module::valid`], which makes batch norm use its
 /// running statistics. Those follow Burn's convention: the running variance gathers the biased variance of
 /// each batch, where PyTorch gathers the unbiased one.
 #[derive(Module, Debug)]
 pub struct MclModel {
-    pub(crate) encoder: ResNet,
+    pub(crate) encoder: Encoder,
     pub(crate) projector: ProjectionHead,
-}
-
-impl MclModelConfig {
-    /// The most parameters a network may have: 2^31, which is 8 GiB of f32 weights.
-    pub const MAX_PARAMETERS: u128 = MAX_PARAMETERS;
-
-    /// Number of trainable parameters of encoder and head (saturating).
-    pub fn parameters(&self) -> u128 {
-        self.resnet.parameters().saturating_add(self.head().parameters())
-    }
-
-    fn head(&self) -> ProjectionHeadConfig {
-        ProjectionHeadConfig {
-            feature_dim: self.resnet.feature_dim(),
-            hidden: self.hidden,
-            projection_dim: self.projection_dim,
-        }
-    }
-
-    /// The network with random weights: Kaiming fan-out for convolutions, PyTorch's default for linear
-    /// layers.
-    ///
-    /// Weights are drawn from the device's own generator, lazily, at their first use. For weights that depend
-    /// on a seed alone take [`init_seeded`](Self::init_seeded).
-    ///
-    /// # Errors
-    ///
-    /// [`ModelError`] when a size is 0 or the network too large.
-    pub fn try_init(&self, device: &Device) -> Result<MclModel, ModelError> {
-        self.check()?;
-        Ok(MclModel { encoder: self.resnet.build(device), projector: self.head().build(device) })
-    }
-
-    /// [`try_init`](Self::try_init) for a configuration known to be right.
-    ///
-    /// # Panics
-    ///
-    /// When a size is 0 or the network too large.
-    pub fn init(&self, device: &Device) -> MclModel {
-        self.try_init(device).unwrap_or_else(|error| panic!("{error}"))
-    }
-
-    fn check(&self) -> Result<(), ModelError> {
-        self.resnet.check_sizes()?;
-        self.head().check_sizes()?;
-        check_parameters(self.parameters())
-    }
+    pub(crate) classifier: Option<Linear>,
 }
 
 impl Embedding {
@@ -118,8 +53,8 @@ impl Embedding {
 }
 
 impl MclModel {
-    /// Puts an encoder and a projection head together: an encoder with pretrained weights and a new head, for
-    /// example.
+    /// Puts an encoder, a [`ResNet`](crate::ResNet) or a [`FastNet`](crate::FastNet), and a projection head together:
+    /// an encoder with pretrained weights and a new head, for example.
     ///
     /// ```
     /// # use burn::tensor::Device;
@@ -134,42 +69,92 @@ impl MclModel {
     /// # Errors
     ///
     /// [`ModelError::Parts`] when the head takes another number of features than the encoder gives.
-    pub fn from_parts(encoder: ResNet, projector: ProjectionHead) -> Result<Self, ModelError> {
+    pub fn from_parts(encoder: impl Into<Encoder>, projector: ProjectionHead) -> Result<Self, ModelError> {
+        let encoder = encoder.into();
         let (features, expected) = (encoder.feature_dim(), projector.feature_dim());
         if features == expected {
-            Ok(Self { encoder, projector })
+            Ok(Self { encoder, projector, classifier: None })
         } else {
             Err(ModelError::Parts { features, expected })
         }
     }
 
-    /// Takes the network apart, to change a part: [`from_parts`](Self::from_parts) puts it together again.
-    pub fn into_parts(self) -> (ResNet, ProjectionHead) {
+    /// Adds a classifier, or replaces it: a linear layer from the features to the classes. A layer with bias is taken,
+    /// too; those that [`MclModelConfig`](crate::MclModelConfig) makes have none.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Classifier`] when the layer takes another number of features than the encoder gives.
+    pub fn with_classifier(mut self, classifier: Linear) -> Result<Self, ModelError> {
+        let [expected, _] = classifier.weight.lazy_shape().dims();
+        let features = self.encoder.feature_dim();
+        if features == expected {
+            self.classifier = Some(classifier);
+            Ok(self)
+        } else {
+            Err(ModelError::Classifier { features, expected })
+        }
+    }
+
+    /// Takes the network apart, to change a part: [`from_parts`](Self::from_parts) puts it together again. The
+    /// [`classifier`](Self::classifier) is no part; [`with_classifier`](Self::with_classifier) takes it.
+    pub fn into_parts(self) -> (Encoder, ProjectionHead) {
         (self.encoder, self.projector)
     }
 
-    /// Features and projections of a batch of images.
+    /// Features and projections of a batch of images, and logits if the network has a classifier.
     ///
     /// # Shapes
     ///
-    /// - `images`: `[n, in_channels, h, w]`, any `h` and `w` of at least 1; the released weights expect RGB
-    ///   in `[0, 1]`
-    /// - output: features `[n, feature_dim]` and projections `[n, projection_dim]`
+    /// - `images`: `[n, in_channels, h, w]`, `h` and `w` of at least [`Encoder::min_size`]: 1 for a ResNet, 9 for a
+    ///   FastNet; the released weights expect RGB in `[0, 1]`
+    /// - output: features `[n, feature_dim]`, projections `[n, projection_dim]` and logits `[n, classes]`
     ///
     /// # Panics
     ///
-    /// When the images do not have `in_channels` channels.
+    /// When the images do not have `in_channels` channels, or are smaller than [`Encoder::min_size`].
     pub fn forward(&self, images: Tensor<4>) -> Embedding {
         let features = self.encoder.forward(images);
         let projections = self.projector.forward(features.clone());
-        Embedding::new(features, projections)
+        let logits = self.classifier.as_ref().map(|classifier| classifier.forward(features.clone()));
+        Embedding { features, projections, logits }
     }
 
-    /// The same network with the encoder frozen: training changes the projection head alone, and the encoder's batch norms
-    /// keep their running statistics. [`Module::unfreeze`] undoes it.
+    /// The same network with an encoder that whitens the patches of these images: see
+    /// [`FastNet::whiten`](crate::FastNet::whiten). To be called before training. A network with a ResNet stays as it is.
+    ///
+    /// ```
+    /// # use burn::tensor::{Device, Distribution, Tensor};
+    /// # use mcl_model::{FastNetConfig, MclModelConfig};
+    /// # let device = Device::flex();
+    /// # let training_images = Tensor::<4>::random([4, 3, 32, 32], Distribution::Uniform(0.0, 1.0), &device);
+    /// let config = MclModelConfig::new(FastNetConfig::new()).with_hidden(512).with_classifier(40);
+    /// let model = config.init_seeded(0, &device).whiten(&training_images)?;
+    /// # Ok::<(), mcl_model::ModelError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`FastNet::whiten`](crate::FastNet::whiten): for images of another shape, that are not finite or whose pixels
+    /// are all the same.
+    pub fn whiten(mut self, images: &Tensor<4>) -> Result<Self, ModelError> {
+        self.encoder = self.encoder.whiten(images)?;
+        Ok(self)
+    }
+
+    /// The same network with the encoder frozen: training changes the projection head and the classifier alone, and the
+    /// encoder's batch norms keep their running statistics. [`unfreeze_encoder`](Self::unfreeze_encoder) undoes it.
     #[must_use]
     pub fn freeze_encoder(mut self) -> Self {
         self.encoder = self.encoder.freeze();
+        self
+    }
+
+    /// Undoes [`freeze_encoder`](Self::freeze_encoder). What a FastNet never trains (the filters of the stem and the
+    /// scales of the batch norms) stays fixed, where [`Module::unfreeze`] would train that, too.
+    #[must_use]
+    pub fn unfreeze_encoder(mut self) -> Self {
+        self.encoder = self.encoder.unfreeze().fix();
         self
     }
 
@@ -179,7 +164,7 @@ impl MclModel {
     }
 
     /// The encoder alone.
-    pub fn encoder(&self) -> &ResNet {
+    pub fn encoder(&self) -> &Encoder {
         &self.encoder
     }
 
@@ -187,66 +172,31 @@ impl MclModel {
     pub fn projector(&self) -> &ProjectionHead {
         &self.projector
     }
+
+    /// The classifier alone, if there is one.
+    pub fn classifier(&self) -> Option<&Linear> {
+        self.classifier.as_ref()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parameters::named_weights;
-    use crate::variant::{ResNetDepth, Stem};
+    use crate::config::MclModelConfig;
+    use crate::fast_net::FastNetConfig;
+    use crate::head::ProjectionHeadConfig;
+    use crate::resnet::ResNetConfig;
+    use crate::variant::ResNetDepth;
+    use burn::nn::LinearConfig;
+    use burn::tensor::{Distribution, TensorData, Tolerance};
 
     fn small() -> MclModelConfig {
         MclModelConfig::new(ResNetConfig::new(ResNetDepth::ResNet18).with_width(4)).with_hidden(8)
     }
 
-    #[test]
-    fn sizes_of_zero_are_named() {
-        let device = Device::flex();
-        let resnet = ResNetConfig::new(ResNetDepth::ResNet18);
-        let cases = [
-            ("width", MclModelConfig::new(resnet.clone().with_width(0))),
-            ("in_channels", MclModelConfig::new(resnet.clone().with_in_channels(0))),
-            ("hidden", MclModelConfig::new(resnet.clone()).with_hidden(0)),
-            ("projection_dim", MclModelConfig::new(resnet).with_projection_dim(0)),
-        ];
-        for (field, config) in cases {
-            assert_eq!(config.try_init(&device).unwrap_err(), ModelError::ZeroSize { field });
-            assert_eq!(config.try_init_seeded(0, &device).unwrap_err(), ModelError::ZeroSize { field });
-        }
-    }
-
-    #[test]
-    fn absurd_sizes_are_refused_before_anything_is_allocated() {
-        for width in [1 << 20, usize::MAX] {
-            let config = MclModelConfig::new(ResNetConfig::new(ResNetDepth::ResNet50).with_width(width));
-            assert!(matches!(config.try_init(&Device::flex()), Err(ModelError::TooLarge { .. })));
-        }
-        let config = small().with_hidden(usize::MAX).with_projection_dim(usize::MAX);
-        assert!(matches!(config.try_init(&Device::flex()), Err(ModelError::TooLarge { .. })));
-    }
-
-    #[test]
-    #[should_panic(expected = "width is 0")]
-    fn init_panics_with_the_reason() {
-        MclModelConfig::new(ResNetConfig::new(ResNetDepth::ResNet18).with_width(0)).init(&Device::flex());
-    }
-
-    #[test]
-    fn parameters_are_counted_as_they_are() {
-        let device = Device::flex();
-        for depth in [ResNetDepth::ResNet18, ResNetDepth::ResNet34, ResNetDepth::ResNet50] {
-            for stem in [Stem::Cifar, Stem::ImageNet] {
-                let resnet = ResNetConfig::new(depth).with_stem(stem).with_width(3).with_in_channels(2);
-                let config = MclModelConfig::new(resnet).with_hidden(5).with_projection_dim(7);
-                let mut model = config.init(&device);
-                let trainable: usize = named_weights(&mut model)
-                    .iter()
-                    .filter(|named| !matches!(named.weight, crate::parameters::Weight::Running(_)))
-                    .map(|named| named.weight.pytorch_shape().iter().product::<usize>())
-                    .sum();
-                assert_eq!(config.parameters(), trainable as u128, "{depth:?} {stem:?}");
-            }
-        }
+    fn fast() -> MclModelConfig {
+        let encoder = FastNetConfig::new().with_widths([4, 4, 6]);
+        MclModelConfig::new(encoder).with_hidden(8).with_classifier(5)
     }
 
     #[test]
@@ -257,7 +207,10 @@ mod tests {
         let expected = model.forward(images.clone()).projections.into_data();
         let (encoder, head) = model.into_parts();
         assert_eq!((head.feature_dim(), head.projection_dim()), (32, 128));
-        let again = MclModel::from_parts(encoder.clone(), head).unwrap();
+        let again = MclModel::from_parts(encoder.clone(), head.clone()).unwrap();
+        assert_eq!(again.forward(images.clone()).projections.into_data(), expected);
+        let alone = encoder.as_resnet().unwrap().clone();
+        let again = MclModel::from_parts(alone, head).unwrap();
         assert_eq!(again.forward(images).projections.into_data(), expected);
 
         let other = ProjectionHeadConfig::new(31).with_hidden(8).init(&device);
@@ -268,10 +221,78 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_survives_json() {
-        let config = small().with_projection_dim(16);
-        let json = serde_json::to_string(&config).unwrap();
-        assert_eq!(serde_json::from_str::<MclModelConfig>(&json).unwrap(), config);
+    fn a_classifier_gives_logits() {
+        let device = Device::flex();
+        let images = Tensor::<4>::ones([2, 3, 12, 12], &device);
+        let model = fast().init_seeded(3, &device);
+        let embedding = model.forward(images.clone());
+        let expected = embedding.features.matmul(model.classifier().unwrap().weight.val()).into_data();
+        let logits = embedding.logits.unwrap().into_data();
+        logits.assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-5));
+        assert!(small().init_seeded(3, &device).forward(images.clone()).logits.is_none());
+
+        // Encoder and head are those of the network without classifier, and the classifier can be put back.
+        let without = fast().with_classifier(None).init_seeded(3, &device);
+        assert_eq!(
+            without.forward(images.clone()).projections.into_data(),
+            embedding.projections.into_data()
+        );
+        let again = without.with_classifier(model.classifier().unwrap().clone()).unwrap();
+        assert_eq!(again.forward(images).logits.unwrap().into_data(), logits);
+
+        let other = LinearConfig::new(7, 5).init(&device);
+        let error = again.with_classifier(other).unwrap_err();
+        assert_eq!(error, ModelError::Classifier { features: 6, expected: 7 });
+    }
+
+    /// Whether an encoder's bias of a norm, the head and the classifier have gradients, and the fixed filters do.
+    fn trained(model: &MclModel, images: &Tensor<4>) -> [bool; 4] {
+        let embedding = model.forward(images.clone());
+        let gradients = (embedding.projections.sum() + embedding.logits.unwrap().sum()).backward();
+        let encoder = model.encoder().as_fast_net().unwrap();
+        [
+            encoder.groups[0].norm1.beta.val().grad(&gradients).is_some(),
+            model.projector().linear1.weight.val().grad(&gradients).is_some(),
+            model.classifier().unwrap().weight.val().grad(&gradients).is_some(),
+            encoder.stem.weight.val().grad(&gradients).is_some(),
+        ]
+    }
+
+    #[test]
+    fn a_frozen_encoder_can_be_trained_again() {
+        let device = Device::flex().autodiff();
+        let images = Tensor::<4>::random([2, 3, 12, 12], Distribution::Uniform(0.0, 1.0), &device);
+        let model = fast().init_seeded(3, &device);
+        assert_eq!(trained(&model, &images), [true, true, true, false]);
+        let frozen = model.freeze_encoder();
+        assert_eq!(trained(&frozen, &images), [false, true, true, false]);
+        assert_eq!(trained(&frozen.unfreeze_encoder(), &images), [true, true, true, false]);
+    }
+
+    #[test]
+    fn whitening_is_for_fast_nets_alone() {
+        let device = Device::flex();
+        let values: Vec<f32> = (0..2 * 3 * 12 * 12).map(|i| (i as f32 * 0.37).sin() * 0.5 + 0.5).collect();
+        let images = Tensor::<4>::from_data(TensorData::new(values, [2, 3, 12, 12]), &device);
+        let projections = |model: &MclModel| model.forward(images.clone()).projections.into_data();
+        let resnet = small().init_seeded(3, &device);
+        let expected = projections(&resnet);
+        assert_eq!(projections(&resnet.whiten(&images).unwrap()), expected);
+
+        let model = fast().init_seeded(3, &device.clone().autodiff());
+        let plain = projections(&model.valid());
+        let whitened = model.whiten(&images).unwrap();
+        assert_ne!(projections(&whitened.valid()), plain);
+        let images = images.clone().to_device(&device.clone().autodiff());
+        assert_eq!(trained(&whitened, &images), [true, true, true, false]);
+        // The mean response to all patches is 0.
+        let stem = whitened.valid().encoder().as_fast_net().unwrap().stem.clone();
+        let responses = stem.forward(images.clone().without_autodiff()).mean_dims(&[0, 2, 3]).into_data();
+        let zeros = TensorData::zeros::<f32, _>([1, 24, 1, 1]);
+        responses.assert_approx_eq::<f32>(&zeros, Tolerance::absolute(1e-4));
+        let error =
+            fast().init_seeded(3, &device).whiten(&Tensor::ones([2, 1, 12, 12], &device)).unwrap_err();
+        assert_eq!(error, ModelError::WhiteningShape { found: [2, 1, 12, 12], in_channels: 3 });
     }
 
     #[test]
@@ -284,16 +305,17 @@ mod tests {
     #[test]
     fn images_are_embedded_one_by_one_in_evaluation() {
         let device = Device::flex();
-        let model = small().init_seeded(3, &device);
-        let values: Vec<f32> = (0..3 * 3 * 9 * 7).map(|i| (i as f32 * 0.7).cos()).collect();
-        let images = Tensor::<4>::from_data(burn::tensor::TensorData::new(values, [3, 3, 9, 7]), &device);
-        let together = model.forward(images.clone()).projections;
-        for image in 0..3 {
-            let alone = model.forward(images.clone().narrow(0, image, 1)).projections;
-            let expected = together.clone().narrow(0, image, 1);
-            alone
-                .into_data()
-                .assert_approx_eq::<f32>(&expected.into_data(), burn::tensor::Tolerance::absolute(1e-5));
+        for (config, size) in [(small(), [9, 7]), (fast(), [13, 11])] {
+            let model = config.init_seeded(3, &device);
+            let [height, width] = size;
+            let values: Vec<f32> = (0..3 * 3 * height * width).map(|i| (i as f32 * 0.7).cos()).collect();
+            let images = Tensor::<4>::from_data(TensorData::new(values, [3, 3, height, width]), &device);
+            let together = model.forward(images.clone()).projections;
+            for image in 0..3 {
+                let alone = model.forward(images.clone().narrow(0, image, 1)).projections;
+                let expected = together.clone().narrow(0, image, 1);
+                alone.into_data().assert_approx_eq::<f32>(&expected.into_data(), Tolerance::absolute(1e-5));
+            }
         }
     }
 }

@@ -10,10 +10,16 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
+use crate::config::MclModelConfig;
+use crate::encoder::{Encoder, EncoderConfig};
 use crate::error::ModelError;
+use crate::fast_net::{FastNet, FastNetConfig};
 use crate::head::{ProjectionHead, ProjectionHeadConfig};
-use crate::model::{MclModel, MclModelConfig};
-use crate::parameters::{Named, Weight, encoder_weights, head_weights, named_weights, replace};
+use crate::layers::{dirac, replace};
+use crate::model::MclModel;
+use crate::parameters::{
+    FilterInit, Named, Weight, encoder_weights, fast_net_weights, head_weights, named_weights, resnet_weights,
+};
 use crate::resnet::{ResNet, ResNetConfig};
 
 impl MclModelConfig {
@@ -49,7 +55,7 @@ impl ResNetConfig {
     /// As [`try_init`](Self::try_init).
     pub fn try_init_seeded(&self, seed: u64, device: &Device) -> Result<ResNet, ModelError> {
         let mut encoder = self.try_init(device)?;
-        draw_weights(encoder_weights("", &mut encoder), seed);
+        draw_weights(resnet_weights("", &mut encoder), seed);
         Ok(encoder)
     }
 
@@ -59,6 +65,52 @@ impl ResNetConfig {
     ///
     /// When a size is 0 or the network too large.
     pub fn init_seeded(&self, seed: u64, device: &Device) -> ResNet {
+        self.try_init_seeded(seed, device).unwrap_or_else(|error| panic!("{error}"))
+    }
+}
+
+impl FastNetConfig {
+    /// The network alone, with random weights drawn on the host by a generator of its own: those of the
+    /// encoder that [`MclModelConfig::try_init_seeded`] makes of the same seed.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_init`](Self::try_init).
+    pub fn try_init_seeded(&self, seed: u64, device: &Device) -> Result<FastNet, ModelError> {
+        let mut encoder = self.try_init(device)?;
+        draw_weights(fast_net_weights("", &mut encoder), seed);
+        Ok(encoder)
+    }
+
+    /// [`try_init_seeded`](Self::try_init_seeded) for a configuration known to be right.
+    ///
+    /// # Panics
+    ///
+    /// When a size is 0 or the network too large.
+    pub fn init_seeded(&self, seed: u64, device: &Device) -> FastNet {
+        self.try_init_seeded(seed, device).unwrap_or_else(|error| panic!("{error}"))
+    }
+}
+
+impl EncoderConfig {
+    /// The network alone, with random weights drawn on the host by a generator of its own: those of the
+    /// encoder that [`MclModelConfig::try_init_seeded`] makes of the same seed.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_init`](Self::try_init).
+    pub fn try_init_seeded(&self, seed: u64, device: &Device) -> Result<Encoder, ModelError> {
+        let mut encoder = self.try_init(device)?;
+        draw_weights(encoder_weights("", &mut encoder), seed);
+        Ok(encoder)
+    }
+
+    /// [`try_init_seeded`](Self::try_init_seeded) for a configuration known to be right.
+    ///
+    /// # Panics
+    ///
+    /// When a size is 0 or the network too large.
+    pub fn init_seeded(&self, seed: u64, device: &Device) -> Encoder {
         self.try_init_seeded(seed, device).unwrap_or_else(|error| panic!("{error}"))
     }
 }
@@ -79,23 +131,33 @@ impl ProjectionHeadConfig {
 
 /// Replaces what is random in the weights of a new network, in their order.
 ///
-/// Convolutions get `N(0, 2 / fan_out)`, weights and biases of linear layers `U(-1, 1) / sqrt(fan_in)`. Batch
-/// norm starts as the identity and stays as it is.
+/// Convolutions get what their [`FilterInit`] says, weights and biases of linear layers `U(-1, 1) / sqrt(fan_in)`.
+/// Batch norms start as the identity and stay as they are.
 fn draw_weights(weights: Vec<Named<'_>>, seed: u64) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     for named in weights {
         match named.weight {
-            Weight::Conv(weight) => {
-                let [channels_out, _, height, width] = weight.lazy_shape().dims();
+            Weight::Conv { filters, init: FilterInit::Kaiming } => {
+                let [channels_out, _, height, width] = filters.lazy_shape().dims();
                 let std = (2.0 / (channels_out * height * width) as f64).sqrt();
-                fill(weight, || (std * rng.sample::<f64, _>(StandardNormal)) as f32);
+                fill(filters, || (std * rng.sample::<f64, _>(StandardNormal)) as f32);
+            }
+            Weight::Conv { filters, init: FilterInit::Dirac } => {
+                let [channels_out, channels_in, height, width] = filters.lazy_shape().dims();
+                let mut first =
+                    dirac([channels_out.min(channels_in), channels_in, height, width]).into_iter();
+                let fan_in = channels_in * height * width;
+                fill(filters, || first.next().unwrap_or_else(|| uniform(&mut rng, fan_in)));
             }
             Weight::Linear(weight) => {
                 let [fan_in, _] = weight.lazy_shape().dims();
                 fill(weight, || uniform(&mut rng, fan_in));
             }
             Weight::LinearBias { bias, fan_in } => fill(bias, || uniform(&mut rng, fan_in)),
-            Weight::Norm(_) | Weight::Running(_) => {}
+            Weight::Conv { init: FilterInit::Given, .. }
+            | Weight::ConvBias(_)
+            | Weight::Norm(_)
+            | Weight::Running(_) => {}
         }
     }
 }
@@ -126,9 +188,11 @@ mod tests {
             .into_iter()
             .map(|named| {
                 let data = match named.weight {
-                    Weight::Conv(param) => param.val().into_data(),
+                    Weight::Conv { filters, .. } => filters.val().into_data(),
                     Weight::Linear(param) => param.val().into_data(),
-                    Weight::LinearBias { bias: param, .. } | Weight::Norm(param) => param.val().into_data(),
+                    Weight::ConvBias(param)
+                    | Weight::LinearBias { bias: param, .. }
+                    | Weight::Norm(param) => param.val().into_data(),
                     Weight::Running(state) => state.value().into_data(),
                 };
                 (named.name, data.iter().collect())
@@ -160,9 +224,9 @@ mod tests {
         let gradients = model.forward(Tensor::ones([2, 3, 4, 4], &device)).projections.sum().backward();
         for named in named_weights(&mut model) {
             let trained = match named.weight {
-                Weight::Conv(param) => param.val().grad(&gradients).is_some(),
+                Weight::Conv { filters, .. } => filters.val().grad(&gradients).is_some(),
                 Weight::Linear(param) => param.val().grad(&gradients).is_some(),
-                Weight::LinearBias { bias: param, .. } | Weight::Norm(param) => {
+                Weight::ConvBias(param) | Weight::LinearBias { bias: param, .. } | Weight::Norm(param) => {
                     param.val().grad(&gradients).is_some()
                 }
                 Weight::Running(_) => true,
@@ -207,8 +271,9 @@ mod tests {
         let model = MclModelConfig::new(config.clone()).with_hidden(4).init_seeded(5, &device);
         let images = Tensor::<4>::ones([1, 3, 8, 8], &device);
         let features = |encoder: &ResNet| encoder.forward(images.clone()).into_data();
-        assert_eq!(features(&config.init_seeded(5, &device)), features(model.encoder()));
-        assert_ne!(features(&config.init_seeded(6, &device)), features(model.encoder()));
+        let expected = model.encoder().forward(images.clone()).into_data();
+        assert_eq!(features(&config.init_seeded(5, &device)), expected);
+        assert_ne!(features(&config.init_seeded(6, &device)), expected);
     }
 
     #[test]

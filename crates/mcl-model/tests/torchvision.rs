@@ -120,13 +120,13 @@ fn files_of_torchvision_are_loaded_without_their_classifier() {
     let stored = torchvision_state_dict(&model);
     assert!(stored.contains_key("conv1.weight") && stored.contains_key("layer4.2.bn3.running_var"));
     for loaded in load(&stored) {
-        assert_eq!(features(&loaded.unwrap()), features(model.encoder()));
+        assert_eq!(features(&loaded.unwrap()), features(model.encoder().as_resnet().unwrap()));
     }
     // Files from before PyTorch 0.4.1 have no counters; a backbone alone has no classifier.
     let plain =
         stored.into_iter().filter(|(name, _)| !name.contains("num_batches") && !name.starts_with("fc."));
     for loaded in load(&plain.collect()) {
-        assert_eq!(features(&loaded.unwrap()), features(model.encoder()));
+        assert_eq!(features(&loaded.unwrap()), features(model.encoder().as_resnet().unwrap()));
     }
 }
 
@@ -175,6 +175,6 @@ fn a_loaded_encoder_gets_a_new_head() {
     let head = ProjectionHeadConfig::new(64).with_hidden(3).try_init_seeded(0, &Device::flex()).unwrap();
     let whole = MclModel::from_parts(encoder.unwrap(), head).unwrap();
     let embedding = whole.forward(images(&Device::flex()));
-    assert_eq!(embedding.features.into_data(), features(model.encoder()));
+    assert_eq!(embedding.features.into_data(), features(model.encoder().as_resnet().unwrap()));
     assert_eq!(embedding.projections.dims(), [2, 128]);
 }

@@ -77,7 +77,7 @@ impl<N: Network> Detector<N> {
 /// Whether the network is of the shape that the settings make: a detector saved with others could not be loaded.
 fn check_model(model: &MclModel, config: &MclModelConfig) -> Result<(), DetectorError> {
     let (found, expected) = (shapes(model), shapes(&config.try_init(&model.device())?));
-    let channels = config.resnet.in_channels;
+    let channels = config.encoder.in_channels();
     if found == expected && channels == 3 {
         return Ok(());
     }

@@ -202,9 +202,9 @@ impl Detector<MclModel> {
         };
         let default = MclModelConfig::new(ResNetConfig::new(ResNetDepth::ResNet18));
         let model: MclModelConfig = settings_of(&artifact, &default, model)?;
-        if model.resnet.in_channels != 3 {
+        if model.encoder.in_channels() != 3 {
             let reason =
-                format!("the network takes {} channels, and images have 3", model.resnet.in_channels);
+                format!("the network takes {} channels, and images have 3", model.encoder.in_channels());
             return Err(artifact.unusable(SETTINGS, reason).into());
         }
         let (network, dim) = (model.try_init(&device.clone().without_autodiff())?, model.projection_dim);

@@ -143,7 +143,7 @@ impl TrainConfig {
     ///
     /// [`TrainError::Config`] names the first setting that is out of range, its value and the range.
     pub fn validate(&self) -> Result<(), TrainError> {
-        let channels = self.model.resnet.in_channels;
+        let channels = self.model.encoder.in_channels();
         let positive = |x: f64| x.is_finite() && x > 0.0;
         let checks: [(&'static str, String, &'static str, bool); 12] = [
             ("images_per_batch", self.images_per_batch.to_string(), "at least 1", self.images_per_batch > 0),

@@ -1,7 +1,8 @@
 //! PyTorch's weights in and out, from `.pt` checkpoints and safetensors files.
 //!
-//! A whole model has torchvision's names under `enc.` and the head as `projector.0` and `projector.2`, the
-//! layout of the released MCL checkpoints. An encoder alone has torchvision's names.
+//! A whole model has the encoder under `enc.`, the head as `projector.0` and `projector.2` (the layout of the released MCL
+//! checkpoints) and its classifier, if any, as `classifier`. A ResNet has torchvision's names, a FastNet `stem` and
+//! `groups.0` to `groups.2`.
 //!
 //! Reading is all or nothing: everything a file lacks, has too much or has in another shape is collected into
 //! one error before the first weight is replaced.
@@ -15,8 +16,9 @@ mod state_dict;
 use std::path::Path;
 
 use self::state_dict::StateDict;
+use crate::fast_net::FastNet;
 use crate::model::MclModel;
-use crate::parameters::{encoder_weights, named_weights};
+use crate::parameters::{fast_net_weights, named_weights, resnet_weights};
 use crate::resnet::ResNet;
 
 pub(crate) use self::safetensors::{read_limited, replace_file};
@@ -103,7 +105,7 @@ impl ResNet {
     #[cfg(feature = "pytorch")]
     pub fn load_pytorch(self, path: impl AsRef<Path>) -> Result<Self, WeightsError> {
         let path = path.as_ref();
-        pytorch::read(path)?.without(CLASSIFIER).apply_to(self, |encoder| encoder_weights("", encoder), path)
+        pytorch::read(path)?.without(CLASSIFIER).apply_to(self, |encoder| resnet_weights("", encoder), path)
     }
 
     /// Takes the weights of a torchvision ResNet from a safetensors file, as
@@ -114,8 +116,39 @@ impl ResNet {
     /// As [`MclModel::load_safetensors`]: every difference is listed, and nothing is loaded.
     pub fn load_safetensors(mut self, path: impl AsRef<Path>) -> Result<Self, WeightsError> {
         let path = path.as_ref();
-        let bytes = safetensors::read(&encoder_weights("", &mut self), path)?;
+        let bytes = safetensors::read(&resnet_weights("", &mut self), path)?;
         let state_dict = StateDict::from_safetensors(&bytes, path)?.without(CLASSIFIER);
-        state_dict.apply_to(self, |encoder| encoder_weights("", encoder), path)
+        state_dict.apply_to(self, |encoder| resnet_weights("", encoder), path)
+    }
+}
+
+impl FastNet {
+    /// Takes the weights of a FastNet that `torch.save` wrote.
+    ///
+    /// The names are those of a PyTorch module with a convolution `stem` and a sequence `groups` of three modules, each
+    /// with `conv1`, `norm1`, `conv2`, `norm2` and, with `residual`, `conv3` and `norm3`: `stem.weight`, `stem.bias`,
+    /// `groups.0.conv1.weight`, `groups.0.norm1.running_mean` and so on. All names must fit.
+    ///
+    /// Layout of the file, precision and safety are those of [`MclModel::load_pytorch`].
+    ///
+    /// # Errors
+    ///
+    /// As [`MclModel::load_pytorch`]: every difference is listed, and nothing is loaded.
+    #[cfg(feature = "pytorch")]
+    pub fn load_pytorch(self, path: impl AsRef<Path>) -> Result<Self, WeightsError> {
+        let path = path.as_ref();
+        pytorch::read(path)?.apply_to(self, |encoder| fast_net_weights("", encoder), path)
+    }
+
+    /// Takes the weights of a FastNet from a safetensors file, as [`load_pytorch`](Self::load_pytorch).
+    ///
+    /// # Errors
+    ///
+    /// As [`MclModel::load_safetensors`]: every difference is listed, and nothing is loaded.
+    pub fn load_safetensors(mut self, path: impl AsRef<Path>) -> Result<Self, WeightsError> {
+        let path = path.as_ref();
+        let bytes = safetensors::read(&fast_net_weights("", &mut self), path)?;
+        let state_dict = StateDict::from_safetensors(&bytes, path)?;
+        state_dict.apply_to(self, |encoder| fast_net_weights("", encoder), path)
     }
 }

@@ -71,9 +71,11 @@ pub(super) fn write(model: &MclModel, path: &Path) -> Result<(), WeightsError> {
     for named in named_weights(&mut snapshot) {
         let shape = named.weight.pytorch_shape();
         let values = match named.weight {
-            Weight::Conv(param) => values(param),
+            Weight::Conv { filters, .. } => values(filters),
             Weight::Linear(param) => transpose(&values(param), shape[1], shape[0]),
-            Weight::LinearBias { bias: param, .. } | Weight::Norm(param) => values(param),
+            Weight::ConvBias(param) | Weight::LinearBias { bias: param, .. } | Weight::Norm(param) => {
+                values(param)
+            }
             Weight::Running(state) => state.value().into_data().iter().collect(),
         };
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();

@@ -8,7 +8,8 @@ use burn::module::RunningState;
 use burn::tensor::{DType, Tensor, TensorData};
 
 use super::error::{WeightProblem, WeightsError};
-use crate::parameters::{Named, Weight, replace};
+use crate::layers::replace;
+use crate::parameters::{Named, Weight};
 
 /// A tensor of a file. Its bytes (contiguous, row-major, native-endian) are fetched only when it is needed.
 pub(super) struct Stored<'a> {
@@ -122,15 +123,15 @@ impl<'a> StateDict<'a> {
 /// Gives a weight the values that PyTorch stores for it; lengths have been checked.
 fn set(weight: Weight<'_>, values: Vec<f32>) {
     match weight {
-        Weight::Conv(param) => {
-            let shape = param.lazy_shape();
-            replace(param, TensorData::new(values, shape));
+        Weight::Conv { filters, .. } => {
+            let shape = filters.lazy_shape();
+            replace(filters, TensorData::new(values, shape));
         }
         Weight::Linear(param) => {
             let [d_in, d_out] = param.lazy_shape().dims();
             replace(param, TensorData::new(transpose(&values, d_out, d_in), [d_in, d_out]));
         }
-        Weight::LinearBias { bias: param, .. } | Weight::Norm(param) => {
+        Weight::ConvBias(param) | Weight::LinearBias { bias: param, .. } | Weight::Norm(param) => {
             let shape = param.lazy_shape();
             replace(param, TensorData::new(values, shape));
         }
