@@ -16,12 +16,12 @@ use std::{env, error::Error, io, io::Write, process::ExitCode, sync::atomic::Ord
 
 use burn_mcl::data::{self, ImageSet, Split, augment::SimClrAugmentConfig, cifar10, shapes::ShapesSplit};
 use burn_mcl::detector::{Detector, DetectorConfig};
-use burn_mcl::infer::{MahalanobisConfig, TestTimeViews};
+use burn_mcl::infer::{MahalanobisConfig, Shrinkage, SoftmaxScorer, TestTimeViews};
 use burn_mcl::loss::{MclLossConfig, NtXentLossConfig, SupConLossConfig};
 use burn_mcl::model::{MclModelConfig, ResNetConfig, ResNetDepth};
 use burn_mcl::report::{Part, Report};
 use burn_mcl::train::{Objective, TrainConfig, Trainer, read_history};
-use burn_mcl::{Progress::Terminal, embed::embed, evaluation::Evaluation};
+use burn_mcl::{Progress::Terminal, embed::embed, evaluation::Evaluation, evaluation::evaluate};
 use clap::{Parser, ValueEnum};
 
 #[derive(Parser)]
@@ -43,22 +43,27 @@ struct Settings {
     /// Keep the last N training images out of training: they set the detector's threshold
     #[arg(long, default_value_t = 1000)]
     hold_out: usize,
+    /// Settings to start from: the paper's, or a run of an hour on a CPU with another network and a classifier
+    #[arg(long, value_enum, default_value_t = Recipe::Paper)]
+    recipe: Recipe,
+    /// The paper's recipe with another loss
     #[arg(long, value_enum, default_value_t = Loss::Mcl)]
     loss: Loss,
-    /// ResNet-18, -34 or -50
+    /// ResNet-18, -34 or -50 of the paper's recipe
     #[arg(long, default_value_t = 34)]
     depth: u32,
-    /// Channels of the first stage
+    /// Channels of the first stage of the ResNet
     #[arg(long, default_value_t = 64)]
     width: usize,
-    /// Units of the projection head's hidden layer
-    #[arg(long, default_value_t = 2048)]
-    hidden: usize,
-    /// Images in a batch; views are 8 times as many
-    #[arg(long, default_value_t = 256)]
-    batch: usize,
-    #[arg(long, default_value_t = 400)]
-    epochs: usize,
+    /// Units of the projection head's hidden layer [default: the recipe's; paper 2048, fast 512]
+    #[arg(long)]
+    hidden: Option<usize>,
+    /// Images in a batch; views are 8 times as many, or twice with the fast recipe [default: paper 256, fast 512]
+    #[arg(long)]
+    batch: Option<usize>,
+    /// [default: paper 400, fast 6]
+    #[arg(long)]
+    epochs: Option<usize>,
     /// Length of the run in steps, instead of epochs
     #[arg(long)]
     steps: Option<usize>,
@@ -68,14 +73,20 @@ struct Settings {
     /// Peak learning rate; scaled with the batch if not given
     #[arg(long)]
     learning_rate: Option<f64>,
-    /// Smallest crop, as a share of the image
+    /// Smallest crop of the paper's recipe, as a share of the image
     #[arg(long, default_value_t = 0.08)]
     min_crop: f64,
-    /// Added to the variances of each class; fewer images need more
-    #[arg(long, default_value_t = 1e-9)]
-    ridge: f64,
+    /// Added to the variances of each class; fewer images need more. Not given, the fast recipe shrinks the covariances
+    #[arg(long)]
+    ridge: Option<f64>,
     #[arg(long, default_value_t = 0)]
     seed: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Recipe {
+    Paper,
+    Fast,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -108,8 +119,13 @@ fn run() -> Result<(), Box<dyn Error>> {
     };
     sets.train = sets.train.take(settings.images.unwrap_or(usize::MAX));
 
-    let config = train_config(&settings)?;
-    let judging = DetectorConfig::new().with_gaussians(MahalanobisConfig::new().with_ridge(settings.ridge));
+    let config = train_config(&settings, sets.train.class_names().len())?;
+    let gaussians = MahalanobisConfig::new();
+    let judging = DetectorConfig::new().with_gaussians(match (settings.ridge, settings.recipe) {
+        (Some(ridge), _) => gaussians.with_ridge(ridge),
+        (None, Recipe::Paper) => gaussians,
+        (None, Recipe::Fast) => gaussians.with_shrinkage(Shrinkage::Oas),
+    });
     judging.check_images(&sets.train, &sets.held_out, config.model.projection_dim)?;
     writeln!(
         io::stdout(),
@@ -136,10 +152,31 @@ fn run() -> Result<(), Box<dyn Error>> {
         .settings("Training", &config)
         .settings("All ways of scoring", &evaluation);
     let page = report.write(settings.run.join("report"))?;
-    Ok(writeln!(io::stdout(), "\n{evaluation}\n\n{}", data::printable(page))?)
+    writeln!(io::stdout(), "\n{evaluation}")?;
+    if config.model.classifier.is_some() {
+        let softmax = SoftmaxScorer::new(sets.train.class_names().len(), config.aux_classes());
+        let ood: Vec<_> = sets.ood.iter().map(|(name, set)| (*name, set)).collect();
+        let names = sets.train.class_names();
+        let evaluation = evaluate(&model, &softmax, names, &sets.test, &ood, 256, Terminal)?;
+        writeln!(io::stdout(), "\nThe same by the softmax of the classifier:\n{evaluation}")?;
+    }
+    Ok(writeln!(io::stdout(), "\n{}", data::printable(page))?)
 }
 
-fn train_config(settings: &Settings) -> Result<TrainConfig, Box<dyn Error>> {
+fn train_config(settings: &Settings, classes: usize) -> Result<TrainConfig, Box<dyn Error>> {
+    let mut config = match settings.recipe {
+        Recipe::Paper => paper_config(settings)?,
+        Recipe::Fast => TrainConfig::fast(classes),
+    };
+    config.model.hidden = settings.hidden.unwrap_or(config.model.hidden);
+    config.images_per_batch = settings.batch.unwrap_or(config.images_per_batch);
+    config.epochs = settings.epochs.unwrap_or(config.epochs);
+    config.learning_rate = settings.learning_rate.or(config.learning_rate);
+    config.warmup_steps = settings.warmup_steps.or(config.warmup_steps);
+    Ok(config.with_steps(settings.steps).with_seed(settings.seed))
+}
+
+fn paper_config(settings: &Settings) -> Result<TrainConfig, Box<dyn Error>> {
     let depth = ResNetDepth::from_layers(settings.depth).ok_or("--depth must be 18, 34 or 50")?;
     let objective = match settings.loss {
         Loss::Mcl => Objective::Mcl(MclLossConfig::new()),
@@ -149,15 +186,9 @@ fn train_config(settings: &Settings) -> Result<TrainConfig, Box<dyn Error>> {
     };
     let resnet = ResNetConfig::new(depth).with_width(settings.width);
     Ok(TrainConfig::new()
-        .with_model(MclModelConfig::new(resnet).with_hidden(settings.hidden))
+        .with_model(MclModelConfig::new(resnet))
         .with_objective(objective)
-        .with_augment(SimClrAugmentConfig::new().with_crop_scale((settings.min_crop, 1.0)))
-        .with_images_per_batch(settings.batch)
-        .with_epochs(settings.epochs)
-        .with_steps(settings.steps)
-        .with_warmup_steps(settings.warmup_steps)
-        .with_learning_rate(settings.learning_rate)
-        .with_seed(settings.seed))
+        .with_augment(SimClrAugmentConfig::new().with_crop_scale((settings.min_crop, 1.0))))
 }
 
 /// The folder that CIFAR-10 is in: the one given, or `data`, filled by a download where that is compiled in.

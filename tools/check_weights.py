@@ -11,8 +11,8 @@ the same network in PyTorch, loads the weights with strict=True and compares its
 installed, names and shapes of the reference network are compared with torchvision's own as well.
 
 `golden` writes the smallest network that the tests of mcl-model load (resnet34-w2-imagenet: weights as DataParallel
-saves them, outputs in evaluation and in training mode, a running statistic after one step) and a small ResNet-50 for its
-gradients, then does what `gradients` does.
+saves them, outputs in evaluation and in training mode, a running statistic after one step), a small ResNet-50 for its
+gradients and two small FastNets, then does what `gradients` does. `fastnets` writes the FastNets alone.
 
 `gradients` writes the gradients of all networks there, in float64, as two numbers for each parameter: the norm, and the
 probe, the sum of gradient[i] * cos(i) over the flattened gradient, which sees the sign and the order of the values.
@@ -105,17 +105,57 @@ class Encoder(nn.Module):
         return x.mean(dim=(2, 3))
 
 
+class Group(nn.Module):
+    """A group of a FastNet. The scales of its batch norms are not trained."""
+
+    def __init__(self, channels_in, channels_out, residual):
+        super().__init__()
+        self.residual = residual
+        for number in range(1, 4 if residual else 3):
+            setattr(self, f"conv{number}", conv(channels_in if number == 1 else channels_out, channels_out, 3))
+            norm = nn.BatchNorm2d(channels_out, momentum=0.2)
+            norm.weight.requires_grad = False
+            setattr(self, f"norm{number}", norm)
+
+    def forward(self, x):
+        x = F.gelu(self.norm1(F.max_pool2d(self.conv1(x), 2)))
+        y = F.gelu(self.norm2(self.conv2(x)))
+        return F.gelu(self.norm3(self.conv3(y)) + x) if self.residual else y
+
+
+class FastNet(nn.Module):
+    def __init__(self, widths, in_channels, residual):
+        super().__init__()
+        self.stem = nn.Conv2d(in_channels, 8 * in_channels, 2)
+        self.stem.weight.requires_grad = False
+        channels = [8 * in_channels, *widths]
+        self.groups = nn.Sequential(*(Group(a, b, residual) for a, b in zip(channels, widths)))
+        self.dim = widths[-1]
+
+    def forward(self, x):
+        return self.groups(F.gelu(self.stem(x))).amax(dim=(2, 3))
+
+
 class Model(nn.Module):
     def __init__(self, config):
         super().__init__()
-        self.enc = Encoder(**config["resnet"])
+        encoder = config["encoder"]
+        self.enc = FastNet(**encoder) if "widths" in encoder else Encoder(**encoder)
         self.projector = nn.Sequential(
             nn.Linear(self.enc.dim, config["hidden"]), nn.ReLU(), nn.Linear(config["hidden"], config["projection_dim"])
         )
 
+        if config.get("classifier"):
+            self.classifier = nn.Linear(self.enc.dim, config["classifier"], bias=False)
+
     def forward(self, x):
         features = self.enc(x)
         return features, self.projector(features)
+
+    def loss(self, features, projections):
+        """What the gradients are of: the mean square of the projections, and of the logits."""
+        loss = (projections**2).mean()
+        return loss + (self.classifier(features) ** 2).mean() if hasattr(self, "classifier") else loss
 
 
 def same_names_as_torchvision(config, model):
@@ -124,8 +164,8 @@ def same_names_as_torchvision(config, model):
         from torchvision import models
     except ImportError:
         return None
-    resnet = config["resnet"]
-    if resnet["width"] != 64 or resnet["stem"] != "ImageNet" or resnet["in_channels"] != 3:
+    resnet = config["encoder"]
+    if "widths" in resnet or resnet["width"] != 64 or resnet["stem"] != "ImageNet" or resnet["in_channels"] != 3:
         return None
     theirs = getattr(models, resnet["depth"].lower())(weights=None).state_dict()
     theirs = {name: value.shape for name, value in theirs.items() if not name.startswith("fc.")}
@@ -160,10 +200,12 @@ def check(directory):
 def training_step(model, images):
     """Projections in training mode, and norm and probe of each gradient of their mean square, in float64."""
     model = model.double().train()
-    _, projections = model(images.double())
-    (projections**2).mean().backward()
+    features, projections = model(images.double())
+    model.loss(features, projections).backward()
     gradients = {}
     for name, value in model.named_parameters():
+        if not value.requires_grad:
+            continue
         flat = value.grad.flatten()
         probe = torch.dot(flat, torch.cos(torch.arange(flat.numel(), dtype=torch.float64)))
         gradients[name] = {"norm": flat.norm().item(), "probe": probe.item()}
@@ -177,6 +219,26 @@ NETWORKS = {
     "resnet50-w4": ("ResNet50", "Cifar", 4, 3, 32, 16),
     "resnet34-w2-imagenet": ("ResNet34", "ImageNet", 2, 1, 8, 4),
 }
+FASTNETS = {
+    "fastnet-w8": {
+        "encoder": {"widths": [8, 12, 16], "in_channels": 3, "residual": False},
+        "hidden": 16,
+        "projection_dim": 8,
+        "classifier": 6,
+    },
+    "fastnet-w4-residual": {
+        "encoder": {"widths": [4, 6, 8], "in_channels": 1, "residual": True},
+        "hidden": 8,
+        "projection_dim": 4,
+    },
+}
+
+
+def configs():
+    for name, (depth, stem, width, in_channels, hidden, projection_dim) in NETWORKS.items():
+        resnet = {"depth": depth, "stem": stem, "width": width, "in_channels": in_channels}
+        yield name, {"encoder": resnet, "hidden": hidden, "projection_dim": projection_dim}
+    yield from FASTNETS.items()
 
 
 def state_dict(directory, name):
@@ -188,13 +250,41 @@ def state_dict(directory, name):
 
 def gradients(directory):
     directory = pathlib.Path(directory)
-    for name, (depth, stem, width, in_channels, hidden, projection_dim) in NETWORKS.items():
-        resnet = {"depth": depth, "stem": stem, "width": width, "in_channels": in_channels}
-        model = Model({"resnet": resnet, "hidden": hidden, "projection_dim": projection_dim})
+    for name, config in configs():
+        model = Model(config)
         model.load_state_dict(state_dict(directory, name), strict=True)
         _, found = training_step(model, load_file(directory / f"{name}.golden.safetensors")["train_images"])
         (directory / f"{name}.gradients.json").write_text(json.dumps(found, indent=1) + "\n")
     return 0
+
+
+def fastnets(directory):
+    """Weights and outputs of small FastNets: one as torch.save writes it, one as safetensors."""
+    directory = pathlib.Path(directory)
+    torch.manual_seed(0)
+    for name, config in FASTNETS.items():
+        model = Model(config)
+        for parameter, value in model.named_parameters():
+            if ".norm" in parameter:
+                nn.init.uniform_(value, *((0.8, 1.2) if parameter.endswith("weight") else (-0.2, 0.5)))
+        channels = config["encoder"]["in_channels"]
+        for _ in range(3):
+            model(torch.rand(8, channels, 32, 32))
+        images, train_images = torch.rand(3, channels, 33, 31), torch.rand(6, channels, 32, 32)
+        if config["encoder"]["residual"]:
+            save_file(model.state_dict(), directory / f"{name}.safetensors")
+        else:
+            torch.save(model.state_dict(), directory / f"{name}.pt")
+        with torch.no_grad():
+            features, projections = model.eval()(images)
+            tensors = {"images": images, "features": features, "projections": projections}
+            if "classifier" in config:
+                tensors["logits"] = model.classifier(features)
+        train_projections, _ = training_step(model, train_images)
+        tensors |= {"train_images": train_images, "train_projections": train_projections.float()}
+        tensors["train_running_mean"] = model.enc.groups[0].norm1.running_mean.float()
+        save_file(tensors, directory / f"{name}.golden.safetensors")
+    return gradients(directory)
 
 
 def golden(directory):
@@ -202,7 +292,7 @@ def golden(directory):
     torch.manual_seed(0)
     name = "resnet34-w2-imagenet"
     resnet = {"depth": "ResNet34", "stem": "ImageNet", "width": 2, "in_channels": 1}
-    model = Model({"resnet": resnet, "hidden": 8, "projection_dim": 4})
+    model = Model({"encoder": resnet, "hidden": 8, "projection_dim": 4})
     for parameter, value in model.named_parameters():
         if ".bn" in parameter or ".downsample.1" in parameter:
             nn.init.uniform_(value, -0.2, 1.0)
@@ -230,7 +320,7 @@ def golden(directory):
     name = "resnet50-w4"
     torch.manual_seed(0)
     resnet = {"depth": "ResNet50", "stem": "Cifar", "width": 4, "in_channels": 3}
-    model = Model({"resnet": resnet, "hidden": 32, "projection_dim": 16})
+    model = Model({"encoder": resnet, "hidden": 32, "projection_dim": 16})
     for parameter, value in model.named_parameters():
         if ".bn" in parameter or ".downsample.1" in parameter:
             nn.init.uniform_(value, *((0.2, 1.0) if parameter.endswith("weight") else (0.0, 0.5)))
@@ -241,12 +331,13 @@ def golden(directory):
     tensors = {"train_images": train_images, "train_projections": train_projections.float()}
     save_file(tensors, directory / f"{name}.golden.safetensors")
 
-    return gradients(directory)
+    return fastnets(directory)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["check", "golden", "gradients"])
+    parser.add_argument("command", choices=["check", "golden", "fastnets", "gradients"])
     parser.add_argument("directory")
     arguments = parser.parse_args()
-    sys.exit({"check": check, "golden": golden, "gradients": gradients}[arguments.command](arguments.directory))
+    commands = {"check": check, "golden": golden, "fastnets": fastnets, "gradients": gradients}
+    sys.exit(commands[arguments.command](arguments.directory))

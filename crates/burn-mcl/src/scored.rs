@@ -35,8 +35,8 @@ impl ScoredSet {
     ///
     /// # Errors
     ///
-    /// [`DetectorError`] when the images cannot be rotated, `batch_size` is 0, or the scorer
-    /// refuses what the network makes of the images: projections that are not numbers, or no logits.
+    /// [`DetectorError`] when the images cannot be rotated, `batch_size` is 0, or the scorer refuses what the network makes
+    /// of the images: projections that are not numbers, or no logits.
     pub fn new<N: Network>(
         model: &N,
         scorer: &dyn Scorer,
@@ -45,27 +45,46 @@ impl ScoredSet {
         batch_size: usize,
         progress: Progress,
     ) -> Result<Self, DetectorError> {
-        let mut scored = Self {
+        let [scored] = Self::each(model, [scorer], set, views, batch_size, progress)?;
+        Ok(scored)
+    }
+
+    /// The same for several scorers, in one pass of the network.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn each<N: Network, const K: usize>(
+        model: &N,
+        scorers: [&dyn Scorer; K],
+        set: &ImageSet,
+        views: TestTimeViews,
+        batch_size: usize,
+        progress: Progress,
+    ) -> Result<[Self; K], DetectorError> {
+        let (images, device) = (set.len(), model.device().without_autodiff());
+        let mut scored = scorers.map(|scorer| Self {
             scores: Vec::new(),
             columns: scorer.columns(),
             aggregations: scorer.aggregations().to_vec(),
-            device: model.device().without_autodiff(),
+            device: device.clone(),
             views,
-            images: set.len(),
+            images,
             projections: Vec::new(),
             dim: 0,
-        };
-        let images = set.len();
+        });
         let bar = progress.bar("scoring", images, 0);
         for start in (0..images).step_by(CHUNK.max(batch_size)) {
             let end = (start + CHUNK.max(batch_size)).min(images);
             let chunk = set.subset(&(start..end).collect::<Vec<_>>())?;
             let embeddings = embed_outputs(model, &chunk, views, batch_size, Progress::Hidden)?;
-            let batch = embeddings.view_batch(views.aux(), &scored.device);
-            scored.scores.push(scorer.score_views(&batch)?);
-            scored.dim = embeddings.dim;
-            for image in embeddings.values.chunks_exact(embeddings.views * embeddings.dim) {
-                scored.projections.extend_from_slice(&image[..embeddings.dim]);
+            let batch = embeddings.view_batch(views.aux(), &device);
+            for (scored, scorer) in scored.iter_mut().zip(scorers) {
+                scored.scores.push(scorer.score_views(&batch)?);
+                scored.dim = embeddings.dim;
+                for image in embeddings.values.chunks_exact(embeddings.views * embeddings.dim) {
+                    scored.projections.extend_from_slice(&image[..embeddings.dim]);
+                }
             }
             bar.inc(chunk.len() as u64);
         }

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use mcl_model::{MclModelConfig, ResNetConfig, ResNetDepth, Stem};
+use mcl_model::{EncoderConfig, FastNetConfig, MclModelConfig, ResNetConfig, ResNetDepth, Stem};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use safetensors::Dtype;
@@ -21,17 +21,19 @@ use safetensors::tensor::TensorView;
 fn main() -> Result<(), Box<dyn Error>> {
     let directory = PathBuf::from(std::env::args().nth(1).ok_or("usage: export_weights DIRECTORY")?);
     let resnet = |depth, stem| ResNetConfig::new(depth).with_stem(stem);
-    let networks = [
-        ("resnet18-cifar", resnet(ResNetDepth::ResNet18, Stem::Cifar), [32, 32]),
-        ("resnet34-cifar-w20", resnet(ResNetDepth::ResNet34, Stem::Cifar).with_width(20), [32, 32]),
-        ("resnet18-imagenet", resnet(ResNetDepth::ResNet18, Stem::ImageNet), [97, 64]),
-        ("resnet34-imagenet", resnet(ResNetDepth::ResNet34, Stem::ImageNet), [64, 64]),
-        ("resnet50-imagenet", resnet(ResNetDepth::ResNet50, Stem::ImageNet), [64, 65]),
+    let networks: [(_, EncoderConfig, _); 7] = [
+        ("resnet18-cifar", resnet(ResNetDepth::ResNet18, Stem::Cifar).into(), [32, 32]),
+        ("resnet34-cifar-w20", resnet(ResNetDepth::ResNet34, Stem::Cifar).with_width(20).into(), [32, 32]),
+        ("resnet18-imagenet", resnet(ResNetDepth::ResNet18, Stem::ImageNet).into(), [97, 64]),
+        ("resnet34-imagenet", resnet(ResNetDepth::ResNet34, Stem::ImageNet).into(), [64, 64]),
+        ("resnet50-imagenet", resnet(ResNetDepth::ResNet50, Stem::ImageNet).into(), [64, 65]),
+        ("fastnet", FastNetConfig::new().into(), [32, 32]),
+        ("fastnet-residual", FastNetConfig::new().with_residual(true).into(), [33, 40]),
     ];
-    for (name, resnet, size) in networks {
+    for (name, encoder, size) in networks {
         let directory = directory.join(name);
         fs::create_dir_all(&directory)?;
-        let config = MclModelConfig::new(resnet);
+        let config = MclModelConfig::new(encoder);
         config.save(directory.join("config.json"))?;
 
         let device = Device::flex().autodiff();

@@ -146,6 +146,8 @@ mod tests {
             let whitening = Whitening::of(&images, channels).unwrap();
             let (dim, shape) = (4 * channels, images.dims());
             let values: Vec<f32> = images.to_data().iter().collect();
+            let (_, covariance) = moments(&values, shape);
+            let variance = (0..dim).map(|i| covariance[i * dim + i]).sum::<f64>() / dim as f64;
             let (mut mean, mut square, mut patches) = (vec![0.0; dim], vec![0.0; dim * dim], 0.0);
             for_each_patch(&values, shape, |patch| {
                 let responses: Vec<f64> = whitening
@@ -167,8 +169,11 @@ mod tests {
                 for j in 0..dim {
                     let value = square[i * dim + j] / patches;
                     if i == j {
-                        // Less than 1 by the constant, and less for components that are hardly there.
-                        assert!((0.5..=1.0).contains(&value), "{i}: {value}");
+                        // l / (l + c), where 1 / (l + c) is the squared length of the filter: near 1, and less for
+                        // components that are hardly there.
+                        let length: f64 = whitening.components[i * dim..][..dim].iter().map(|w| w * w).sum();
+                        let expected = 1.0 - EPSILON * variance * length;
+                        assert!((value - expected).abs() < 1e-9, "{i}: {value} for {expected}");
                     } else {
                         assert!(value.abs() < 1e-9, "{i} {j}: {value}");
                     }

@@ -14,7 +14,7 @@ use std::path::Path;
 use burn::tensor::Device;
 use mcl_data::batch::Rotations;
 use mcl_infer::Covariance;
-use mcl_model::{MclModel, MclModelConfig, Network, ResNetConfig, ResNetDepth};
+use mcl_model::{MclModel, MclModelConfig, Network, ResNetDepth};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ use super::{Detector, DetectorConfig, DetectorError};
 use crate::artifact::{Artifact, ArtifactError, ArtifactWriter, Kind, may_replace};
 use crate::defaults;
 use crate::progress::Progress;
-use crate::train::{TrainConfig, kind};
+use crate::train::{TrainConfig, completed, kind};
 
 const KIND: Kind = Kind { name: "burn-mcl detector", format: 1 };
 
@@ -200,8 +200,8 @@ impl Detector<MclModel> {
             let found = settings.network.map_or_else(|| "no network".into(), |network| network.kind);
             return Err(DetectorError::OtherNetwork { found, expected: kind::<MclModel>() });
         };
-        let default = MclModelConfig::new(ResNetConfig::new(ResNetDepth::ResNet18));
-        let model: MclModelConfig = settings_of(&artifact, &default, model)?;
+        let model: MclModelConfig = serde_json::from_value(defaults::model(model, ResNetDepth::ResNet18))
+            .map_err(|error| artifact.unusable(SETTINGS, error.to_string()))?;
         if model.encoder.in_channels() != 3 {
             let reason =
                 format!("the network takes {} channels, and images have 3", model.encoder.in_channels());
@@ -235,7 +235,7 @@ fn plain(settings: &impl Serialize) -> Value {
 /// The training settings, unless another version of the library had others: they are for the record, and no reason to
 /// refuse a detector.
 fn recorded(training: Value) -> Option<TrainConfig> {
-    let config = defaults::read(&TrainConfig::new(), training);
+    let config = serde_json::from_value(completed(training));
     config.inspect_err(|error| tracing::warn!("the training settings cannot be read: {error}")).ok()
 }
 

@@ -26,6 +26,7 @@ pub(super) fn run<N: Network>(trainer: Trainer<'_, N>, images: &ImageSet) -> Res
         device,
         network,
         start,
+        prepare,
         loss,
         run_dir,
         progress,
@@ -69,6 +70,7 @@ pub(super) fn run<N: Network>(trainer: Trainer<'_, N>, images: &ImageSet) -> Res
         seed: config.seed,
         device: device.clone(),
     };
+    let network = prepare(network, images)?;
     let mut average = config.weight_average.map(|decay| WeightAverage::new(&network, decay));
     let mut network = network;
     let open = |path| RunDir::open(path, &config, &Fingerprint::of(images), &schedule, &start, progress);

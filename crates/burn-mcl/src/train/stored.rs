@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use mcl_model::ResNetDepth;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -10,7 +11,7 @@ use super::fingerprint::Fingerprint;
 use super::start::Start;
 use super::{Objective, Schedule, TrainConfig, TrainError};
 use crate::artifact::ArtifactError;
-use crate::defaults::laid_over;
+use crate::defaults::{self, laid_over};
 use crate::files::{self, FileError};
 
 const CONFIG: &str = "config.json";
@@ -83,7 +84,10 @@ pub(super) fn config(root: &Path) -> Result<TrainConfig, TrainError> {
 }
 
 /// Returns stored settings, with defaults for the settings that an earlier version did not have.
-fn completed(mut stored: Value) -> Value {
+pub(crate) fn completed(mut stored: Value) -> Value {
+    if let Some(model) = stored.get_mut("model") {
+        *model = defaults::model(model.take(), ResNetDepth::ResNet34);
+    }
     if let Some(objective) = stored.get_mut("objective") {
         // Each variant has defaults of its own.
         for default in Objective::defaults() {

@@ -5,12 +5,16 @@ use std::path::PathBuf;
 
 use burn::tensor::Device;
 use mcl_data::ImageSet;
+use mcl_data::batch::eval_batches;
 use mcl_model::{MclModel, Network};
 
 use super::start::{GivenNetwork, Start, shapes};
 use super::validation::Watch;
 use super::{StepReport, TrainConfig, TrainError, TrainingLoss, Validation};
 use crate::progress::Progress;
+
+/// A network and its training images in, a network out.
+pub(super) type Prepare<N> = fn(N, &ImageSet) -> Result<N, TrainError>;
 
 pub(super) type Observer<'a> = Box<dyn FnMut(&StepReport) -> ControlFlow<()> + 'a>;
 
@@ -35,6 +39,8 @@ pub struct Trainer<'a, N: Network = MclModel> {
     pub(super) device: Device,
     pub(super) network: N,
     pub(super) start: Start,
+    /// Fits a new network to the training images, before the first step.
+    pub(super) prepare: Prepare<N>,
     pub(super) loss: Box<dyn TrainingLoss + 'a>,
     pub(super) run_dir: Option<PathBuf>,
     pub(super) progress: Progress,
@@ -45,7 +51,8 @@ pub struct Trainer<'a, N: Network = MclModel> {
 }
 
 impl<'a> Trainer<'a, MclModel> {
-    /// Prepares a run with these settings on `device`, from random weights that are drawn from the seed.
+    /// Prepares a run with these settings on `device`, from random weights that are drawn from the seed. The stem of a
+    /// [`FastNet`](mcl_model::FastNet) is whitened by the training images, 5,000 at most.
     ///
     /// # Errors
     ///
@@ -54,7 +61,7 @@ impl<'a> Trainer<'a, MclModel> {
     pub fn new(config: TrainConfig, device: &Device) -> Result<Self, TrainError> {
         config.validate()?;
         let network = config.model.try_init_seeded(config.seed, &device.clone().autodiff())?;
-        Self::build(config, network, Start::default(), device)
+        Ok(Self { prepare: whitened, ..Self::build(config, network, Start::default(), device)? })
     }
 
     /// Starts from the weights of `network`. [Frozen](MclModel::freeze_encoder) parameters of `network` are
@@ -72,8 +79,39 @@ impl<'a> Trainer<'a, MclModel> {
         }
         self.network = on_device(network, &self.device);
         self.start.network = Some(GivenNetwork::of(&self.network));
+        self.prepare = as_it_is;
         Ok(self)
     }
+}
+
+/// Images that a stem is whitened by.
+const WHITENING_IMAGES: usize = 5_000;
+
+/// Whitens the stem of a new network, if its encoder has one that can be.
+fn whitened(network: MclModel, images: &ImageSet) -> Result<MclModel, TrainError> {
+    let ((height, width), least) = (images.size(), network.encoder().min_size());
+    if height < least || width < least {
+        let expected = "a network for images of this size: a FastNet takes 9 x 9 pixels and larger";
+        let value =
+            format!("a network for {least} x {least} pixels and larger, with images of {height} x {width}");
+        return Err(TrainError::Config { setting: "model.encoder", value, expected });
+    }
+    if network.encoder().as_resnet().is_some() {
+        return Ok(network);
+    }
+    // From everywhere in the set, which may be sorted by class.
+    let (count, all) = (images.len().min(WHITENING_IMAGES), images.len());
+    let some = images.subset(&(0..count).map(|i| i * all / count).collect::<Vec<_>>())?;
+    let device = network.device().without_autodiff();
+    match eval_batches(&some, some.len(), &device)?.next() {
+        Some(batch) => Ok(network.whiten(&batch.images)?),
+        None => Ok(network),
+    }
+}
+
+/// Leaves a given network as it is.
+fn as_it_is<N>(network: N, _images: &ImageSet) -> Result<N, TrainError> {
+    Ok(network)
 }
 
 impl<'a, N: Network> Trainer<'a, N> {
@@ -102,6 +140,7 @@ impl<'a, N: Network> Trainer<'a, N> {
             device: device.clone().autodiff(),
             network,
             start,
+            prepare: as_it_is,
             run_dir: None,
             progress: Progress::Hidden,
             observer: Box::new(|_| ControlFlow::Continue(())),

@@ -7,12 +7,18 @@ use std::path::PathBuf;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
-use mcl_model::{MclModel, MclModelConfig, ResNetConfig, ResNetDepth, Stem};
+use mcl_model::{FastNetConfig, MclModel, MclModelConfig, ResNetConfig, ResNetDepth, Stem};
 use safetensors::SafeTensors;
 
 /// The networks whose gradients are stored.
-pub const GRADIENTS_OF_NETWORKS: [&str; 4] =
-    ["resnet18-w8", "resnet50-w8", "resnet50-w4", "resnet34-w2-imagenet"];
+pub const GRADIENTS_OF_NETWORKS: [&str; 6] = [
+    "resnet18-w8",
+    "resnet50-w8",
+    "resnet50-w4",
+    "resnet34-w2-imagenet",
+    "fastnet-w8",
+    "fastnet-w4-residual",
+];
 
 /// A network with its stored weights.
 pub fn load(name: &str, device: &Device) -> MclModel {
@@ -22,6 +28,11 @@ pub fn load(name: &str, device: &Device) -> MclModel {
         "resnet50-w4" => resnet50(4).init(device).load_safetensors(path("resnet50-w4.safetensors")).unwrap(),
         "resnet34-w2-imagenet" => {
             resnet34_imagenet().init(device).load_pytorch(path("resnet34-w2-imagenet.pt")).unwrap()
+        }
+        "fastnet-w8" => fast_net().init(device).load_pytorch(path("fastnet-w8.pt")).unwrap(),
+        "fastnet-w4-residual" => {
+            let file = path("fastnet-w4-residual.safetensors");
+            fast_net_residual().init(device).load_safetensors(file).unwrap()
         }
         other => panic!("no network {other}"),
     }
@@ -45,6 +56,16 @@ pub fn resnet34_imagenet() -> MclModelConfig {
     let resnet =
         ResNetConfig::new(ResNetDepth::ResNet34).with_stem(Stem::ImageNet).with_width(2).with_in_channels(1);
     MclModelConfig::new(resnet).with_hidden(8).with_projection_dim(4)
+}
+
+pub fn fast_net() -> MclModelConfig {
+    let encoder = FastNetConfig::new().with_widths([8, 12, 16]);
+    MclModelConfig::new(encoder).with_hidden(16).with_projection_dim(8).with_classifier(6)
+}
+
+pub fn fast_net_residual() -> MclModelConfig {
+    let encoder = FastNetConfig::new().with_widths([4, 6, 8]).with_in_channels(1).with_residual(true);
+    MclModelConfig::new(encoder).with_hidden(8).with_projection_dim(4)
 }
 
 /// The f32 tensors of a file by name.
@@ -87,12 +108,17 @@ pub struct Gradient {
     pub probe: f64,
 }
 
-/// Fails when a gradient of `mean(projections^2)` in training mode is not PyTorch's, relative to its norm.
+/// Fails when a gradient of `mean(projections^2)`, or of that plus `mean(logits^2)` where there is a classifier, is not
+/// PyTorch's in training mode, relative to its norm.
 pub fn assert_gradients(name: &str, device: &Device, tolerance: f64) {
     let golden = Golden::open(name);
     let model = load(name, device);
-    let projections = model.forward(golden.tensor("train_images", device)).projections;
-    let gradients = (projections.clone() * projections).mean().backward();
+    let embedding = model.forward(golden.tensor("train_images", device));
+    let mut loss = embedding.projections.square().mean();
+    if let Some(logits) = embedding.logits {
+        loss = loss + logits.square().mean();
+    }
+    let gradients = loss.backward();
     let mut found = GradientVisitor { gradients, path: Vec::new(), found: BTreeMap::new() };
     model.visit(&mut found);
     let expected = std::fs::read_to_string(path(&format!("{name}.gradients.json"))).unwrap();
