@@ -90,6 +90,13 @@ fn gelu_slope<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     simd.mul_add_e_f32s(x, density, distribution)
 }
 
+/// `gradient * gelu'((y - mean) * scale + beta)`
+#[inline(always)]
+fn gelu_gradient<S: Simd>(simd: S, gradient: S::f32s, [y, mean, scale, beta]: [S::f32s; 4]) -> S::f32s {
+    let x = simd.add_f32s(simd.mul_f32s(simd.sub_f32s(y, mean), scale), beta);
+    simd.mul_f32s(gradient, gelu_slope(simd, x))
+}
+
 /// `values = gelu(values)`
 #[inline(always)]
 pub(super) fn gelu_in_place<S: Simd>(simd: S, values: &mut [f32]) {
@@ -111,10 +118,6 @@ pub(super) fn times_gelu_slope<S: Simd>(
     y: &[f32],
     [mean, scale, beta]: [&[f32]; 3],
 ) {
-    let of = |gradient, [y, mean, scale, beta]: [S::f32s; 4]| {
-        let x = simd.add_f32s(simd.mul_f32s(simd.sub_f32s(y, mean), scale), beta);
-        simd.mul_f32s(gradient, gelu_slope(simd, x))
-    };
     let len = gradient.len();
     let (gradients, rest) = S::as_mut_simd_f32s(gradient);
     let inputs = [y, mean, scale, beta].map(|values| S::as_simd_f32s(&values[..len]));
@@ -122,11 +125,12 @@ pub(super) fn times_gelu_slope<S: Simd>(
     for ((((gradient, &y), &mean), &scale), &beta) in
         gradients.iter_mut().zip(y).zip(mean).zip(scale).zip(beta)
     {
-        *gradient = of(*gradient, [y, mean, scale, beta]);
+        *gradient = gelu_gradient(simd, *gradient, [y, mean, scale, beta]);
     }
     if !rest.is_empty() {
         let inputs = [y_rest, mean_rest, scale_rest, beta_rest];
-        let values = of(simd.partial_load_f32s(rest), inputs.map(|values| simd.partial_load_f32s(values)));
+        let inputs = inputs.map(|values| simd.partial_load_f32s(values));
+        let values = gelu_gradient(simd, simd.partial_load_f32s(rest), inputs);
         simd.partial_store_f32s(rest, values);
     }
 }
