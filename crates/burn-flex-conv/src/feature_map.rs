@@ -1,9 +1,10 @@
 //! The activations between the layers, in the memory layout that the device's convolutions want.
 
+use burn::nn::PaddingConfig2d;
 use burn::nn::pool::MaxPool2d;
 use burn::tensor::Tensor;
 
-use crate::flex::{Context, supports};
+use crate::flex::{Context, max_pool, maximum, supports};
 
 /// Activations of a batch: channels last in memory on the flex backend in f32, channels first elsewhere.
 ///
@@ -76,6 +77,9 @@ impl FeatureMap {
     pub fn max_pool(self, pool: &MaxPool2d) -> Self {
         match self.0 {
             Layout::ChannelsFirst(x) => Self(Layout::ChannelsFirst(pool.forward(x))),
+            Layout::ChannelsLast(x, context) if is_halving(pool, [x.dims()[1], x.dims()[2]]) => {
+                Self(Layout::ChannelsLast(max_pool(x, &context), context))
+            }
             Layout::ChannelsLast(x, context) => {
                 Self::channels_last(pool.forward(x.permute([0, 3, 1, 2])), context)
             }
@@ -91,8 +95,7 @@ impl FeatureMap {
         match self.0 {
             // [n, channels, h, w] -> [n, channels, h * w] -> [n, channels]
             Layout::ChannelsFirst(x) => x.flatten::<3>(2, 3).max_dim(2).squeeze_dim::<2>(2),
-            // [n, h, w, channels] -> [n, h * w, channels] -> [n, channels]
-            Layout::ChannelsLast(x, _) => x.flatten::<3>(1, 2).max_dim(1).squeeze_dim::<2>(1),
+            Layout::ChannelsLast(x, context) => maximum(x, &context),
         }
     }
 
@@ -109,4 +112,15 @@ impl FeatureMap {
             Layout::ChannelsLast(x, _) => x.flatten::<3>(1, 2).mean_dim(1).squeeze_dim::<2>(1),
         }
     }
+}
+
+/// Whether a pooling of images of this size, `[h, w]`, is the one that the loops of this crate can do: the
+/// maximum over 2 x 2 pixels with stride 2.
+pub(crate) fn is_halving(pool: &MaxPool2d, size: [usize; 2]) -> bool {
+    pool.kernel_size == [2, 2]
+        && pool.stride == [2, 2]
+        && matches!(pool.padding, PaddingConfig2d::Valid | PaddingConfig2d::Explicit(0, 0, 0, 0))
+        && pool.dilation == [1, 1]
+        && !pool.ceil_mode
+        && size.iter().all(|&size| size >= 2)
 }

@@ -7,8 +7,8 @@ use burn::nn::{BatchNorm, PaddingConfig2d};
 use burn::tensor::Tensor;
 use burn::tensor::activation::{gelu, relu};
 
-use crate::feature_map::{FeatureMap, Layout};
-use crate::flex::{ConvParams, Layer, convolve, supports};
+use crate::feature_map::{FeatureMap, Layout, is_halving};
+use crate::flex::{Activation, ConvParams, Layer, convolve, convolve_gelu, supports};
 
 /// `conv(x)`
 ///
@@ -40,17 +40,17 @@ pub fn conv(x: FeatureMap, conv: &Conv2d) -> FeatureMap {
 ///
 /// Shapes and panics are those of [`conv()`].
 pub fn conv_norm(x: FeatureMap, conv: &Conv2d, norm: &BatchNorm) -> FeatureMap {
-    run(x, conv, norm, None, false)
+    run(x, conv, norm, None, Activation::Identity)
 }
 
 /// `relu(norm(conv(x)))`; see [`conv_norm`].
 pub fn conv_norm_relu(x: FeatureMap, conv: &Conv2d, norm: &BatchNorm) -> FeatureMap {
-    run(x, conv, norm, None, true)
+    run(x, conv, norm, None, Activation::Relu)
 }
 
 /// `norm(conv(x)) + shortcut`; see [`conv_norm`]. The shortcut has the shape of the output.
 pub fn conv_norm_add(x: FeatureMap, conv: &Conv2d, norm: &BatchNorm, shortcut: FeatureMap) -> FeatureMap {
-    run(x, conv, norm, Some(shortcut), false)
+    run(x, conv, norm, Some(shortcut), Activation::Identity)
 }
 
 /// `relu(norm(conv(x)) + shortcut)`; see [`conv_norm`]. The shortcut has the shape of the output.
@@ -60,21 +60,41 @@ pub fn conv_norm_add_relu(
     norm: &BatchNorm,
     shortcut: FeatureMap,
 ) -> FeatureMap {
-    run(x, conv, norm, Some(shortcut), true)
+    run(x, conv, norm, Some(shortcut), Activation::Relu)
 }
 
 /// `gelu(conv(x))`, with the exact GELU; see [`conv()`].
 pub fn conv_gelu(x: FeatureMap, conv: &Conv2d) -> FeatureMap {
-    self::conv(x, conv).map(gelu)
+    match (x.0, params(conv)) {
+        (Layout::ChannelsLast(x, context), Some(params)) => {
+            let (weight, bias) = (conv.weight.val(), conv.bias.as_ref().map(Param::val));
+            let y = convolve_gelu(x, weight, bias, params, &context);
+            FeatureMap(Layout::ChannelsLast(y, context))
+        }
+        (x, _) => on_burns_layers(FeatureMap(x), |x| gelu(conv.forward(x))),
+    }
 }
 
 /// `gelu(norm(conv(x)))`, with the exact GELU; see [`conv_norm`].
 pub fn conv_norm_gelu(x: FeatureMap, conv: &Conv2d, norm: &BatchNorm) -> FeatureMap {
-    conv_norm(x, conv, norm).map(gelu)
+    run(x, conv, norm, None, Activation::Gelu)
 }
 
 /// `gelu(norm(pool(conv(x))))`, with the exact GELU; see [`conv_norm`].
+///
+/// A maximum over 2 x 2 pixels with stride 2 and no padding is taken while the output of the convolution is in
+/// cache. Any other pooling is Burn's own.
 pub fn conv_pool_norm_gelu(x: FeatureMap, conv: &Conv2d, pool: &MaxPool2d, norm: &BatchNorm) -> FeatureMap {
+    if let (Layout::ChannelsLast(x, context), Some(params)) = (&x.0, params(conv)) {
+        let [_, height, width, _] = x.dims();
+        let out =
+            |size: usize| (size + 2 * params.padding).saturating_sub(conv.kernel_size[0]) / params.stride + 1;
+        if is_halving(pool, [out(height), out(width)]) {
+            let layer = Layer { activation: Activation::Gelu, pooled: true, ..layer(conv, norm, params) };
+            let y = layer.forward(x.clone(), None, context);
+            return FeatureMap(Layout::ChannelsLast(y, context.clone()));
+        }
+    }
     let pooled = self::conv(x, conv).max_pool(pool);
     on_burns_layers(pooled, |x| norm.forward(x)).map(gelu)
 }
@@ -84,12 +104,11 @@ fn run(
     conv: &Conv2d,
     norm: &BatchNorm,
     shortcut: Option<FeatureMap>,
-    with_relu: bool,
+    activation: Activation,
 ) -> FeatureMap {
     match (x.0, params(conv)) {
         (Layout::ChannelsLast(x, context), Some(params)) => {
-            let (weight, bias) = (conv.weight.val(), conv.bias.as_ref().map(Param::val));
-            let layer = Layer { weight, bias, params, norm, relu: with_relu };
+            let layer = Layer { activation, ..layer(conv, norm, params) };
             let shortcut = shortcut.map(FeatureMap::into_channels_last);
             let y = layer.forward(x, shortcut, &context);
             FeatureMap(Layout::ChannelsLast(y, context))
@@ -99,9 +118,19 @@ fn run(
             if let Some(shortcut) = shortcut {
                 y = y + shortcut.into_tensor();
             }
-            if with_relu { relu(y) } else { y }
+            match activation {
+                Activation::Identity => y,
+                Activation::Relu => relu(y),
+                Activation::Gelu => gelu(y),
+            }
         }),
     }
+}
+
+/// Without pooling and activation.
+fn layer<'a>(conv: &Conv2d, norm: &'a BatchNorm, params: ConvParams) -> Layer<'a> {
+    let (weight, bias) = (conv.weight.val(), conv.bias.as_ref().map(Param::val));
+    Layer { weight, bias, params, norm, activation: Activation::Identity, pooled: false }
 }
 
 /// `f` takes and returns `[n, channels, h, w]`.

@@ -13,6 +13,7 @@ use super::context::Context;
 use super::correlate::Correlate;
 use super::geometry::{Geometry, Padded, Plan, data_gradient_plans, forward_plan};
 use super::lanes::{Strip, lanes, strips};
+use super::max_pool::MaxPool;
 use super::rows::{InMemory, Rows};
 use super::tiling::{self, Tiling};
 use super::transform::transform_weights;
@@ -114,22 +115,73 @@ impl<'a> Correlation<'a> {
         finish: impl Fn(Range<usize>, &mut [f32]) -> R + Sync,
     ) -> (Vec<f32>, Vec<R>) {
         let mut target = self.context.pool.take(images * self.target_image);
-        let group = (GROUP_VALUES / (self.padded.len() + self.target_image)).clamp(1, 64);
+        let group = self.group();
         let finished = target
             .par_chunks_mut(group * self.target_image)
             .enumerate()
             .map_init(
-                || (vec![0.0; group * self.padded.len()], TileScratch::default()),
-                |(planes, scratch), (index, target)| {
-                    let planes = &mut planes[..target.len() / self.target_image * self.padded.len()];
-                    self.padded.fill(planes, |image, y, to| row(index * group + image, y, to));
-                    self.run(planes, target, scratch);
+                || self.scratch(),
+                |scratch, (index, target)| {
+                    self.run_group(index * group, &row, target, scratch);
                     let start = index * group * self.target_image;
                     finish(start..start + target.len(), target)
                 },
             )
             .collect();
         (target, finished)
+    }
+
+    /// As [`run_batch`](Self::run_batch), but only the maxima are kept, and `finish` sees them. Returns the
+    /// positions of the maxima too.
+    fn run_batch_pooled<R: Send>(
+        &self,
+        images: usize,
+        row: impl Fn(usize, usize, &mut [f32]) + Sync,
+        maxima: &MaxPool,
+        finish: impl Fn(Range<usize>, &mut [f32]) -> R + Sync,
+    ) -> (Vec<f32>, Vec<u8>, Vec<R>) {
+        let (group, image) = (self.group(), maxima.image_out());
+        let mut output = self.context.pool.take(images * image);
+        let mut positions = vec![0; output.len()];
+        let finished = output
+            .par_chunks_mut(group * image)
+            .zip(positions.par_chunks_mut(group * image))
+            .enumerate()
+            .map_init(
+                || (vec![0.0; group * self.target_image], self.scratch()),
+                |(target, scratch), (index, (output, positions))| {
+                    let target = &mut target[..output.len() / image * self.target_image];
+                    self.run_group(index * group, &row, target, scratch);
+                    maxima.apply(self.context.arch, target, output, positions);
+                    let start = index * group * image;
+                    finish(start..start + output.len(), output)
+                },
+            )
+            .collect();
+        (output, positions, finished)
+    }
+
+    /// Images that are in cache together.
+    fn group(&self) -> usize {
+        (GROUP_VALUES / (self.padded.len() + self.target_image)).clamp(1, 64)
+    }
+
+    /// Memory of a thread: the padded images of a group, and the tiles.
+    fn scratch(&self) -> (Vec<f32>, TileScratch) {
+        (vec![0.0; self.group() * self.padded.len()], TileScratch::default())
+    }
+
+    /// The images from `first` on, as many as `target` has.
+    fn run_group(
+        &self,
+        first: usize,
+        row: &impl Fn(usize, usize, &mut [f32]),
+        target: &mut [f32],
+        (planes, scratch): &mut (Vec<f32>, TileScratch),
+    ) {
+        let planes = &mut planes[..target.len() / self.target_image * self.padded.len()];
+        self.padded.fill(planes, |image, y, to| row(first + image, y, to));
+        self.run(planes, target, scratch);
     }
 }
 
@@ -154,6 +206,20 @@ pub(super) fn forward<R: Send>(
     finish: impl Fn(Range<usize>, &mut [f32]) -> R + Sync,
 ) -> (Vec<f32>, Vec<R>) {
     Correlation::forward(context, g, packed).run_batch(g.images, InMemory(input).rows(g.size_in[0]), finish)
+}
+
+/// The same with the maximum over 2 x 2 pixels: `[n, oh / 2, ow / 2, channels_out]`. Returns the positions of
+/// the maxima too.
+pub(super) fn forward_pooled<R: Send>(
+    context: &Context,
+    g: &Geometry,
+    input: &[f32],
+    packed: Arc<Vec<f32>>,
+    finish: impl Fn(Range<usize>, &mut [f32]) -> R + Sync,
+) -> (Vec<f32>, Vec<u8>, Vec<R>) {
+    let correlation = Correlation::forward(context, g, packed);
+    let (input, pool) = (InMemory(input), MaxPool::new(g.size_out, g.channels_out));
+    correlation.run_batch_pooled(g.images, input.rows(g.size_in[0]), &pool, finish)
 }
 
 /// `[n, oh, ow, channels_out] -> [n, h, w, channels_in]`

@@ -12,11 +12,13 @@ use burn::backend::{
 };
 use burn::tensor::Shape;
 
+use super::activation::Activation;
 use super::context::Context;
+use super::maxima::{GlobalMaximum, Pooling};
 use super::normalized::{ConvParams, Convolution, Epilogue, NormalizedConvolution};
 use super::tensors::{FlexTensor, recycle, vector};
 
-/// What is added before ReLU.
+/// What is added before the activation.
 #[derive(ExtensionType)]
 pub(crate) enum Shortcut<B: Backend> {
     Add(FloatTensor<B>),
@@ -33,8 +35,23 @@ pub(crate) trait ChannelsLast: Backend {
         context: Context,
     ) -> FloatTensor<Self>;
 
-    /// Convolution, batch norm with the statistics of the batch, shortcut, ReLU. Returns the activations, and
-    /// the mean and the biased variance of the convolution's output, which carry no gradient.
+    /// Convolution, bias, GELU.
+    fn convolve_gelu(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        params: ConvParams,
+        context: Context,
+    ) -> FloatTensor<Self>;
+
+    /// Maximum over 2 x 2 pixels with stride 2, of images of at least that size.
+    fn pool(input: FloatTensor<Self>, context: Context) -> FloatTensor<Self>;
+
+    /// Maximum over the positions: `[n, channels]`.
+    fn maximum(input: FloatTensor<Self>, context: Context) -> FloatTensor<Self>;
+
+    /// Convolution, pooling, batch norm with the statistics of the batch, shortcut, activation. Returns the
+    /// activations, and the mean and the biased variance of what is normalised, which carry no gradient.
     #[allow(clippy::too_many_arguments)]
     fn convolve_normalize(
         input: FloatTensor<Self>,
@@ -75,6 +92,24 @@ impl<B: Backend> Shortcut<B> {
 impl ChannelsLast for Flex {
     fn convolve(input: FlexTensor, weight: FlexTensor, params: ConvParams, context: Context) -> FlexTensor {
         Convolution::new(input, weight, params, context).forward()
+    }
+
+    fn convolve_gelu(
+        input: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        params: ConvParams,
+        context: Context,
+    ) -> FlexTensor {
+        Convolution::new(input, weight, params, context).forward_gelu(bias)
+    }
+
+    fn pool(input: FlexTensor, context: Context) -> FlexTensor {
+        Pooling::new(input, context).1
+    }
+
+    fn maximum(input: FlexTensor, context: Context) -> FlexTensor {
+        GlobalMaximum::new(input, context).1
     }
 
     fn convolve_normalize(
@@ -124,6 +159,45 @@ impl<C: CheckpointStrategy> ChannelsLast for Autodiff<Flex, C> {
         let output = convolution.forward();
         match Convolve.prepare::<C>([input_node, weight_node]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(convolution, output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        }
+    }
+
+    fn convolve_gelu(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        params: ConvParams,
+        context: Context,
+    ) -> FloatTensor<Self> {
+        let (input, input_node) = input.into_parts();
+        let (weight, weight_node) = weight.into_parts();
+        let (bias, bias_node) = bias.into_parts();
+        let convolution = Convolution::new(input, weight, params, context);
+        match ConvolveGelu.prepare::<C>([input_node, weight_node, bias_node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let (layer, output) = NormalizedConvolution::gelu(convolution, bias);
+                prep.finish(layer, output)
+            }
+            // Nothing is kept: the activation is applied in place.
+            OpsKind::UnTracked(prep) => prep.finish(convolution.forward_gelu(bias)),
+        }
+    }
+
+    fn pool(input: FloatTensor<Self>, context: Context) -> FloatTensor<Self> {
+        let (input, node) = input.into_parts();
+        let (pooling, output) = Pooling::new(input, context);
+        match Pool.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(pooling, output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        }
+    }
+
+    fn maximum(input: FloatTensor<Self>, context: Context) -> FloatTensor<Self> {
+        let (input, node) = input.into_parts();
+        let (maximum, output) = GlobalMaximum::new(input, context);
+        match Maximum.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(maximum, output),
             OpsKind::UnTracked(prep) => prep.finish(output),
         }
     }
@@ -178,7 +252,10 @@ impl<C: CheckpointStrategy> ChannelsLast for Autodiff<Flex, C> {
         epilogue: Epilogue,
         context: Context,
     ) -> FloatTensor<Self> {
-        let convolved = Self::convolve(input, weight, params, context);
+        let mut convolved = Self::convolve(input, weight, params, context.clone());
+        if epilogue.pooled {
+            convolved = Self::pool(convolved, context);
+        }
         let channels = gamma.shape().num_elements();
         let [gamma, beta, mean, variance] = [gamma, beta, mean, variance]
             .map(|tensor| Self::float_reshape(tensor, Shape::new([1, 1, 1, channels])));
@@ -188,7 +265,11 @@ impl<C: CheckpointStrategy> ChannelsLast for Autodiff<Flex, C> {
         if let Shortcut::Add(shortcut) = shortcut {
             output = Self::float_add(output, shortcut);
         }
-        if epilogue.relu { Self::relu(output) } else { output }
+        match epilogue.activation {
+            Activation::Identity => output,
+            Activation::Relu => Self::relu(output),
+            Activation::Gelu => Self::gelu(output),
+        }
     }
 }
 
@@ -204,6 +285,52 @@ impl Backward<Flex, 2> for Convolve {
         let parents = ops.parents.map(|node| node.map(|node| node.id));
         let gradients = ops.state.backward(d_output, parents.map(|node| node.is_some()));
         register(grads, parents.into_iter().zip(gradients));
+    }
+}
+
+/// Backward of [`ChannelsLast::convolve_gelu`]: parents are input, weight and bias.
+#[derive(Debug)]
+struct ConvolveGelu;
+
+impl Backward<Flex, 3> for ConvolveGelu {
+    type State = NormalizedConvolution;
+
+    fn backward(self, ops: Ops<NormalizedConvolution, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let d_output = grads.consume::<Flex>(&ops.node);
+        let parents = ops.parents.map(|node| node.map(|node| node.id));
+        let wanted = [parents[0].is_some(), parents[1].is_some()];
+        let pool = ops.state.pool().clone();
+        let ([d_input, d_weight, _, d_bias], d_output) = ops.state.backward(d_output, wanted);
+        register(grads, parents.into_iter().zip([d_input, d_weight, d_bias]));
+        recycle(&pool, d_output);
+    }
+}
+
+/// Backward of [`ChannelsLast::pool`].
+#[derive(Debug)]
+struct Pool;
+
+impl Backward<Flex, 1> for Pool {
+    type State = Pooling;
+
+    fn backward(self, ops: Ops<Pooling, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let d_output = grads.consume::<Flex>(&ops.node);
+        let parents = ops.parents.map(|node| node.map(|node| node.id));
+        register(grads, parents.into_iter().zip([Some(ops.state.backward(d_output))]));
+    }
+}
+
+/// Backward of [`ChannelsLast::maximum`].
+#[derive(Debug)]
+struct Maximum;
+
+impl Backward<Flex, 1> for Maximum {
+    type State = GlobalMaximum;
+
+    fn backward(self, ops: Ops<GlobalMaximum, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let d_output = grads.consume::<Flex>(&ops.node);
+        let parents = ops.parents.map(|node| node.map(|node| node.id));
+        register(grads, parents.into_iter().zip([Some(ops.state.backward(d_output))]));
     }
 }
 

@@ -1,5 +1,5 @@
-//! Convolution with batch norm, shortcut and ReLU for Burn's CPU backend, flex, several times faster than its
-//! generic layers.
+//! Convolution with pooling, batch norm, shortcut and activation for Burn's CPU backend, flex, several times
+//! faster than its generic layers.
 //!
 //! Activations are channels last, `[n, h, w, channels]`: a vector register then holds neighbouring channels
 //! of one pixel. Convolutions of any kernel, stride and padding, their gradients and the batch norm all run
@@ -14,22 +14,27 @@
 //! | `packed.rs` | weights packed once for evaluation |
 //! | `tiling.rs`, `transform.rs`, `winograd.rs` | 3x3 convolutions with fewer multiplications |
 //! | `correlation.rs`, `weight_gradient.rs` | forward and gradients over a batch, on all threads |
-//! | `statistics.rs`, `normalize.rs`, `normalize_gradient.rs` | batch norm, shortcut and ReLU |
+//! | `statistics.rs`, `normalize.rs`, `normalize_gradient.rs` | batch norm, shortcut and activation |
+//! | `activation.rs` | GELU on vectors |
+//! | `max_pool.rs`, `maxima.rs` | maximum pooling, and the maximum over the positions |
 //! | `pool.rs`, `context.rs` | memory of activations, kept for the next layer or step |
 //! | `tensors.rs` | flex's tensors and the memory behind them |
-//! | `normalized.rs` | the layer: convolution, batch norm, shortcut, ReLU |
+//! | `normalized.rs` | the layer: convolution, pooling, batch norm, shortcut, activation |
 //! | `extension.rs` | the layer as an operation of Burn's backend, with autodiff |
 //! | `ops.rs` | the layer on Burn's tensors and modules |
 //!
 //! Results are the same bits whatever the number of threads.
 
 mod accumulate;
+mod activation;
 mod context;
 mod correlate;
 mod correlation;
 mod extension;
 mod geometry;
 mod lanes;
+mod max_pool;
+mod maxima;
 mod normalize;
 mod normalize_gradient;
 mod normalized;
@@ -47,6 +52,7 @@ mod weight_gradient;
 mod weights;
 mod winograd;
 
+pub(crate) use activation::Activation;
 pub(crate) use context::Context;
 pub(crate) use normalized::ConvParams;
-pub(crate) use ops::{Layer, convolve, release_memory, supports};
+pub(crate) use ops::{Layer, convolve, convolve_gelu, maximum, pool as max_pool, release_memory, supports};

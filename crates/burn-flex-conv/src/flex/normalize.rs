@@ -1,13 +1,14 @@
-//! Batch normalisation, addition of a shortcut and ReLU in one pass over memory, which is what they cost: the
-//! arithmetic is small.
+//! Batch normalisation, addition of a shortcut and activation in one pass over memory, which is what they
+//! cost: the arithmetic is small.
 //!
 //! ```text
-//! v = gamma * (y - mean) / sqrt(variance + epsilon) + beta + shortcut,    z = relu(v)
+//! v = gamma * (y - mean) / sqrt(variance + epsilon) + beta + shortcut,    z = activation(v)
 //! ```
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::activation::{Activation, gelu_in_place};
 use super::pool::Pool;
 use super::statistics::{Statistics, repeat};
 
@@ -47,8 +48,13 @@ impl Affine {
     }
 
     /// In place on `[pixels, channels]`.
-    pub(super) fn apply_in_place(&self, values: &mut [f32], shortcut: Option<&[f32]>, relu: bool) {
-        self.arch.dispatch(Apply { affine: self, values: Values::InPlace, shortcut, relu, to: values });
+    pub(super) fn apply_in_place(
+        &self,
+        values: &mut [f32],
+        shortcut: Option<&[f32]>,
+        activation: Activation,
+    ) {
+        self.arch.dispatch(Apply { affine: self, values: Values::InPlace, shortcut, activation, to: values });
     }
 
     /// Whole activations, over all threads.
@@ -57,7 +63,7 @@ impl Affine {
         pool: &Pool,
         values: &[f32],
         shortcut: Option<&[f32]>,
-        relu: bool,
+        activation: Activation,
     ) -> Vec<f32> {
         let mut output = pool.take(values.len());
         let chunk = self.chunk();
@@ -68,7 +74,7 @@ impl Affine {
                 affine: self,
                 values: Values::From(&values[part]),
                 shortcut,
-                relu,
+                activation,
                 to,
             });
         });
@@ -97,7 +103,7 @@ struct Apply<'a> {
     affine: &'a Affine,
     values: Values<'a>,
     shortcut: Option<&'a [f32]>,
-    relu: bool,
+    activation: Activation,
     to: &'a mut [f32],
 }
 
@@ -105,9 +111,9 @@ impl WithSimd for Apply<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let Affine { mean, scale, beta, .. } = self.affine;
-        let floor = if self.relu { 0.0 } else { f32::NEG_INFINITY };
+        let floor = if self.activation == Activation::Relu { 0.0 } else { f32::NEG_INFINITY };
         for (index, to) in self.to.chunks_mut(mean.len()).enumerate() {
             let part = index * mean.len()..index * mean.len() + to.len();
             let (mean, scale, beta) = (&mean[..to.len()], &scale[..to.len()], &beta[..to.len()]);
@@ -135,6 +141,9 @@ impl WithSimd for Apply<'_> {
                         to[i] = at_least((values[i] - mean[i]) * scale[i] + beta[i] + shortcut[i], floor);
                     }
                 }
+            }
+            if self.activation == Activation::Gelu {
+                gelu_in_place(simd, to);
             }
         }
     }

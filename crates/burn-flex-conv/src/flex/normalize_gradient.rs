@@ -1,4 +1,4 @@
-//! The gradients of batch normalisation and ReLU.
+//! The gradients of batch normalisation and activation.
 //!
 //! With `g` the gradient of `v` (see `normalize.rs`), `x = (y - mean) / sqrt(variance + epsilon)` and means
 //! over images and positions:
@@ -7,12 +7,15 @@
 //! d_gamma = sum(g x),   d_beta = sum(g),   d_y = gamma / sqrt(variance + epsilon) (g - mean(g) - x mean(g x))
 //! ```
 //!
-//! The first pass over memory takes the sums. The second one, `d_y`, is not written: the convolution's
-//! gradients ask for it row by row.
+//! With given statistics, the means of `g` and `g x` do not occur in `d_y`.
+//!
+//! The first pass over memory takes the sums, and multiplies by the slope of GELU. The second one, `d_y`, is
+//! not written: the convolution's gradients ask for it row by row.
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::activation::times_gelu_slope;
 use super::normalize::{Affine, CHUNK, inverse};
 use super::rows::Rows;
 use super::statistics::{Statistics, fold, repeat};
@@ -33,27 +36,36 @@ pub(super) struct NormalizedGradient<'a> {
 }
 
 impl<'a> NormalizedGradient<'a> {
-    /// `d_z` is the gradient of the output; where ReLU gave zero is seen from `y`, so with a shortcut `relu`
-    /// must be false and [`mask_by_relu`] have been applied.
+    /// By the statistics of the batch.
     pub(super) fn new(
         affine: &'a Affine,
         statistics: &Statistics,
         epsilon: f64,
         y: &'a [f32],
-        d_z: &'a [f32],
-        relu: bool,
+        d_z: OutputGradient<'a>,
     ) -> Self {
         let channels = affine.channels;
         let chunk = affine.chunk();
-        let sums: Vec<[Vec<f64>; 2]> = y
-            .par_chunks(chunk)
-            .zip(d_z.par_chunks(chunk))
-            .map(|(y, d_z)| {
-                let mut sums = [repeat(&vec![0.0; channels]), repeat(&vec![0.0; channels])];
-                affine.arch.dispatch(GradientSums { affine, y, d_z, relu, sums: &mut sums });
-                sums.map(|sums| fold(&sums, channels))
-            })
-            .collect();
+        let sums_of = |y: &[f32], d_z: &[f32], relu| {
+            let mut sums = [repeat(&vec![0.0; channels]), repeat(&vec![0.0; channels])];
+            affine.arch.dispatch(GradientSums { affine, y, d_z, relu, sums: &mut sums });
+            sums.map(|sums| fold(&sums, channels))
+        };
+        let (d_z, relu, sums): (_, _, Vec<[Vec<f64>; 2]>) = match d_z {
+            OutputGradient::Plain { d_z, relu } => {
+                let chunks = y.par_chunks(chunk).zip(d_z.par_chunks(chunk));
+                (d_z, relu, chunks.map(|(y, d_z)| sums_of(y, d_z, relu)).collect())
+            }
+            OutputGradient::OfGelu(d_z) => {
+                let chunks = y.par_chunks(chunk).zip(d_z.par_chunks_mut(chunk));
+                let sums = chunks.map(|(y, d_z)| {
+                    affine.arch.dispatch(GeluSlope { affine, y, d_z });
+                    sums_of(y, d_z, false)
+                });
+                let sums = sums.collect();
+                (d_z, false, sums)
+            }
+        };
         let [mut sum, mut product] = [vec![0.0; channels], vec![0.0; channels]];
         for [part_sum, part_product] in &sums {
             for c in 0..channels {
@@ -81,6 +93,21 @@ impl<'a> NormalizedGradient<'a> {
             constant: repeat(&constant),
         }
     }
+
+    /// By given statistics, with the same arguments.
+    pub(super) fn with_given_statistics(self) -> Self {
+        let [slope, constant] = [self.slope, self.constant].map(|values| vec![0.0; values.len()]);
+        Self { slope, constant, ..self }
+    }
+}
+
+/// The gradient of the output.
+pub(super) enum OutputGradient<'a> {
+    /// Where ReLU gave zero is seen from `y`, so with a shortcut `relu` must be false and [`mask_by_relu`] have
+    /// been applied.
+    Plain { d_z: &'a [f32], relu: bool },
+    /// Multiplied in place by the slope of GELU.
+    OfGelu(&'a mut [f32]),
 }
 
 impl Rows for NormalizedGradient<'_> {
@@ -92,6 +119,25 @@ impl Rows for NormalizedGradient<'_> {
             d_z: &self.d_z[part],
             to,
         });
+    }
+}
+
+struct GeluSlope<'a> {
+    affine: &'a Affine,
+    y: &'a [f32],
+    d_z: &'a mut [f32],
+}
+
+impl WithSimd for GeluSlope<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Affine { mean, scale, beta, .. } = self.affine;
+        for (y, d_z) in self.y.chunks(mean.len()).zip(self.d_z.chunks_mut(mean.len())) {
+            let channels = [mean, scale, beta].map(|values| &values[..y.len()]);
+            times_gelu_slope(simd, d_z, y, channels);
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use burn::module::RunningState;
 use burn::nn::BatchNorm;
 use burn::tensor::{DType, Device, Tensor};
 
+use super::activation::Activation;
 use super::context::Context;
 use super::extension::{ChannelsLast, Shortcut};
 use super::normalized::{ConvParams, Epilogue};
@@ -33,7 +34,31 @@ pub(crate) fn convolve(
     Tensor::from_dispatch(Dispatch::convolve(input, weight, params, context.clone()))
 }
 
-/// A convolution and what follows it: batch norm, and ReLU if asked for.
+/// With the bias, or without one, and GELU.
+pub(crate) fn convolve_gelu(
+    input: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    params: ConvParams,
+    context: &Context,
+) -> Tensor<4> {
+    let bias = bias.unwrap_or_else(|| Tensor::zeros([weight.dims()[0]], &input.device()));
+    let (input, weight, bias) = (input.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(Dispatch::convolve_gelu(input, weight, bias, params, context.clone()))
+}
+
+/// Maximum over 2 x 2 pixels: `[n, h, w, channels] -> [n, h / 2, w / 2, channels]`. The images have at least
+/// 2 x 2 pixels.
+pub(crate) fn pool(input: Tensor<4>, context: &Context) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::pool(input.into_dispatch(), context.clone()))
+}
+
+/// Maximum over the positions: `[n, h, w, channels] -> [n, channels]`
+pub(crate) fn maximum(input: Tensor<4>, context: &Context) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::maximum(input.into_dispatch(), context.clone()))
+}
+
+/// A convolution and what follows it: pooling if asked for, batch norm, activation.
 ///
 /// The batch norm does what its own forward does: on an autodiff device, unless it is frozen, it takes the
 /// statistics of the batch and moves the running ones.
@@ -44,11 +69,14 @@ pub(crate) struct Layer<'a> {
     pub(crate) bias: Option<Tensor<1>>,
     pub(crate) params: ConvParams,
     pub(crate) norm: &'a BatchNorm,
-    pub(crate) relu: bool,
+    pub(crate) activation: Activation,
+    /// Whether the maximum over 2 x 2 pixels is taken before the batch norm. The output of the convolution
+    /// must be at least 2 x 2, and there must be no shortcut.
+    pub(crate) pooled: bool,
 }
 
 impl Layer<'_> {
-    /// The shortcut is added before ReLU.
+    /// The shortcut is added before the activation, which is then not GELU.
     ///
     /// `[n, h, w, channels_in]` -> `[n, oh, ow, channels_out]`
     pub(crate) fn forward(
@@ -57,9 +85,9 @@ impl Layer<'_> {
         shortcut: Option<Tensor<4>>,
         context: &Context,
     ) -> Tensor<4> {
-        let Self { weight, bias, params, norm, relu } = self;
+        let Self { weight, bias, params, norm, activation, pooled } = self;
         let (device, context) = (input.device(), context.clone());
-        let epilogue = Epilogue { epsilon: norm.epsilon, relu };
+        let epilogue = Epilogue { pooled, epsilon: norm.epsilon, activation };
         let shortcut = shortcut.map_or(Shortcut::Nothing, |shortcut| Shortcut::Add(shortcut.into_dispatch()));
         let (input, weight) = (input.into_dispatch(), weight.into_dispatch());
         let (gamma, mut beta) = (norm.gamma.val().into_dispatch(), norm.beta.val());

@@ -3,7 +3,7 @@
 
 use burn::module::{Module, Param, RunningState};
 use burn::nn::{BatchNorm, BatchNormConfig};
-use burn::tensor::activation::relu;
+use burn::tensor::activation::{gelu, relu};
 use burn::tensor::module::conv2d;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use proptest::prelude::*;
@@ -11,9 +11,11 @@ use pulp::Arch;
 
 use super::pool::Pool;
 use super::*;
+use Activation::{Gelu, Identity, Relu};
 use cases::*;
 
 mod cases;
+mod pooled;
 
 /// With [`Layer`]'s arguments in a row.
 fn layer(
@@ -22,10 +24,18 @@ fn layer(
     norm: &BatchNorm,
     shortcut: Option<Tensor<4>>,
     params: ConvParams,
-    relu: bool,
+    activation: Activation,
     context: &Context,
 ) -> Tensor<4> {
-    Layer { weight, bias: None, params, norm, relu }.forward(x, shortcut, context)
+    Layer { weight, bias: None, params, norm, activation, pooled: false }.forward(x, shortcut, context)
+}
+
+fn activated(x: Tensor<4>, activation: Activation) -> Tensor<4> {
+    match activation {
+        Identity => x,
+        Relu => relu(x),
+        Gelu => gelu(x),
+    }
 }
 
 /// The widest vectors of this machine, and all narrower ones.
@@ -90,7 +100,7 @@ fn run_layer(
     norm: &BatchNorm,
     ours: Option<&Context>,
     with_shortcut: bool,
-    with_relu: bool,
+    activation: Activation,
 ) -> Vec<TensorData> {
     let device = device();
     let inputs = [
@@ -102,13 +112,13 @@ fn run_layer(
     let [x, w, s] = inputs.clone();
     let output = if let Some(context) = ours {
         let s = with_shortcut.then(|| to_last(s));
-        to_first(layer(to_last(x), w, norm, s, case.params, with_relu, context))
+        to_first(layer(to_last(x), w, norm, s, case.params, activation, context))
     } else {
         let mut y = norm.forward(conv2d(x, w, None, case.options()));
         if with_shortcut {
             y = y + s;
         }
-        if with_relu { relu(y) } else { y }
+        activated(y, activation)
     };
     let d_output = random(output.dims(), 99, &device);
     let grads = (output.clone() * d_output).sum().backward();
@@ -120,18 +130,20 @@ fn run_layer(
 }
 
 #[test]
-fn layer_is_convolution_batch_norm_shortcut_and_relu() {
+fn layer_is_convolution_batch_norm_shortcut_and_activation() {
     for case in cases() {
         if case.output()[0] * case.output()[2] * case.output()[3] < 8 {
             continue; // The variance of a few values is no stable reference.
         }
-        for (shortcut, relu) in [(false, false), (false, true), (true, false), (true, true)] {
+        for (shortcut, activation) in
+            [(false, Identity), (false, Relu), (false, Gelu), (true, Identity), (true, Relu)]
+        {
             let norm = || batch_norm(case.channels_out, &device());
-            let expected = run_layer(&case, &norm(), None, shortcut, relu);
+            let expected = run_layer(&case, &norm(), None, shortcut, activation);
             for context in contexts() {
-                let found = run_layer(&case, &norm(), Some(&context), shortcut, relu);
+                let found = run_layer(&case, &norm(), Some(&context), shortcut, activation);
                 assert_eq!(found.len(), if shortcut { 8 } else { 7 });
-                assert_close(&found, &expected, 2.0 * TOLERANCE, (case, shortcut, relu, context.arch));
+                assert_close(&found, &expected, 2.0 * TOLERANCE, (case, shortcut, activation, context.arch));
             }
         }
     }
@@ -149,7 +161,7 @@ fn a_frozen_batch_norm_keeps_its_statistics_and_passes_gradients() {
                 let s = shortcut.then(|| random(case.output(), 7, &device()));
                 if ours {
                     let s = s.map(to_last);
-                    return to_first(layer(to_last(x), w, norm, s, case.params, true, &Context::training()));
+                    return to_first(layer(to_last(x), w, norm, s, case.params, Relu, &Context::training()));
                 }
                 let y = norm.forward(conv2d(x, w, None, case.options()));
                 relu(s.map_or(y.clone(), |s| y + s))
@@ -169,7 +181,7 @@ fn a_frozen_batch_norm_keeps_its_statistics_and_passes_gradients() {
 fn evaluation_uses_the_running_statistics() {
     let plain = Device::flex();
     for case in cases() {
-        for (shortcut, with_relu) in [(false, false), (false, true), (true, true)] {
+        for (shortcut, activation) in [(false, Identity), (false, Relu), (false, Gelu), (true, Relu)] {
             let norm = batch_norm(case.channels_out, &plain);
             let [x, w, s] = [(case.input, 1), (case.weight(), 2), (case.output(), 7)]
                 .map(|(shape, seed)| random(shape, seed, &plain));
@@ -177,14 +189,14 @@ fn evaluation_uses_the_running_statistics() {
             if shortcut {
                 y = y + s.clone();
             }
-            let expected = [(if with_relu { relu(y) } else { y }).into_data()];
+            let expected = [activated(y, activation).into_data()];
             for context in contexts() {
                 let context = Context { arch: context.arch, ..Context::evaluation() };
                 let shortcut = || shortcut.then(|| to_last(s.clone()));
                 // The second time with the weights that are packed already.
                 let [first, second] = [(); 2].map(|()| {
                     let x = to_last(x.clone());
-                    let y = layer(x, w.clone(), &norm, shortcut(), case.params, with_relu, &context);
+                    let y = layer(x, w.clone(), &norm, shortcut(), case.params, activation, &context);
                     to_first(y).into_data()
                 });
                 assert_eq!(first, second);
@@ -201,7 +213,7 @@ fn weights_changed_after_evaluation_are_seen() {
         let norm = batch_norm(case.channels_out, &plain);
         let run = |w: &Tensor<4>| {
             let x = to_last(random(case.input, 1, &plain));
-            layer(x, w.clone(), &norm, None, case.params, false, &Context::evaluation()).into_data()
+            layer(x, w.clone(), &norm, None, case.params, Identity, &Context::evaluation()).into_data()
         };
         let mut weight = random(case.weight(), 2, &plain);
         for step in 0..3 {
@@ -224,7 +236,7 @@ fn evaluation_leaves_no_memory_to_training() {
     let context = Context::evaluation();
     let mut x = to_last(random(case.input, 1, &plain));
     for _ in 0..3 {
-        x = layer(x, weight.clone(), &norm, None, case.params, true, &context);
+        x = layer(x, weight.clone(), &norm, None, case.params, Relu, &context);
     }
     assert_eq!(context.pool.len(), 8 * 24 * 24 * 48, "the layer before the last gave back its memory");
     assert!(!Pool::of_training().has(8 * 24 * 24 * 48));
@@ -239,7 +251,7 @@ fn gradients_are_the_slopes() {
     let loss = |inputs: &[Tensor<4>; 3]| {
         let [x, w, s] = inputs.clone();
         let norm = batch_norm(8, &device);
-        let y = layer(to_last(x), w, &norm, Some(to_last(s)), case.params, true, &Context::training());
+        let y = layer(to_last(x), w, &norm, Some(to_last(s)), case.params, Relu, &Context::training());
         (y.clone() * random(y.dims(), 99, &device)).sum()
     };
     let inputs: [Tensor<4>; 3] = std::array::from_fn(|i| random(shapes[i], i as u64, &device).require_grad());
@@ -271,7 +283,7 @@ fn threads_do_not_change_a_bit() {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
                 let norm = batch_norm(case.channels_out, &device());
-                run_layer(&case, &norm, Some(&Context::training()), true, true)
+                run_layer(&case, &norm, Some(&Context::training()), true, Relu)
             })
         };
         let one = on(1);
@@ -283,7 +295,7 @@ fn threads_do_not_change_a_bit() {
 #[test]
 fn values_of_earlier_steps_are_not_seen() {
     let case = case([8, 32, 16, 16], 32, 1, 2);
-    let step = || run_layer(&case, &batch_norm(32, &device()), Some(&Context::training()), true, true);
+    let step = || run_layer(&case, &batch_norm(32, &device()), Some(&Context::training()), true, Relu);
     let first = step();
     // Lengths of the activations before and after.
     for len in [8 * 32 * 16 * 16, 8 * 32 * 8 * 8] {
@@ -302,7 +314,7 @@ fn layers_train_with_gradient_checkpointing() {
         let w = random(case.weight(), 2, &device).require_grad();
         let y = {
             let norm = batch_norm(16, &device);
-            layer(to_last(x * 2.0), w.clone(), &norm, None, case.params, true, &Context::training())
+            layer(to_last(x * 2.0), w.clone(), &norm, None, case.params, Relu, &Context::training())
         };
         w.grad(&(y * 3.0).sum().backward()).unwrap().into_data()
     };
@@ -315,7 +327,7 @@ fn inputs_without_gradient_get_none() {
     let x = random(case.input, 1, &device());
     let w = random(case.weight(), 2, &device()).require_grad();
     let norm = batch_norm(16, &device());
-    let y = layer(to_last(x.clone()), w.clone(), &norm, None, case.params, true, &Context::training());
+    let y = layer(to_last(x.clone()), w.clone(), &norm, None, case.params, Relu, &Context::training());
     let grads = y.sum().backward();
     assert!(x.grad(&grads).is_none());
     assert!(w.grad(&grads).is_some());
@@ -329,7 +341,7 @@ fn statistics_are_right_far_from_zero() {
     let w = Tensor::<4>::ones([1, 1, 1, 1], &device());
     let norm = BatchNormConfig::new(1).with_momentum(1.0).init(&device());
     let params = ConvParams { stride: 1, padding: 0 };
-    let y = layer(to_last(x.clone()), w, &norm, None, params, false, &Context::training());
+    let y = layer(to_last(x.clone()), w, &norm, None, params, Identity, &Context::training());
     let values: Vec<f64> = x.into_data().iter::<f64>().collect();
     let mean = values.iter().sum::<f64>() / values.len() as f64;
     let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len() as f64;
