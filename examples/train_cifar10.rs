@@ -43,6 +43,10 @@ struct Settings {
     /// Keep the last N training images out of training: they set the detector's threshold
     #[arg(long, default_value_t = 1000)]
     hold_out: usize,
+    /// Judge by validation data instead of the test sets, to choose settings: the 5,000 training images before those held
+    /// out, and 20 classes of CIFAR-100 (docs/recipe.md)
+    #[arg(long)]
+    validate: bool,
     /// Settings to start from: the paper's, or a run of an hour on a CPU with another network and a classifier
     #[arg(long, value_enum, default_value_t = Recipe::Paper)]
     recipe: Recipe,
@@ -114,6 +118,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let mut settings = Settings::parse();
     let device = burn_mcl::device::from_env()?;
     let mut sets = match find_cifar10(settings.data.as_ref()) {
+        Some(root) if settings.validate => validation_sets(&root, settings.hold_out)?,
         Some(root) => cifar10_sets(&root, settings.hold_out)?,
         None => shapes_sets(&mut settings),
     };
@@ -172,7 +177,8 @@ fn train_config(settings: &Settings, classes: usize) -> Result<TrainConfig, Box<
     config.images_per_batch = settings.batch.unwrap_or(config.images_per_batch);
     config.epochs = settings.epochs.unwrap_or(config.epochs);
     config.learning_rate = settings.learning_rate.or(config.learning_rate);
-    config.warmup_steps = settings.warmup_steps.or(config.warmup_steps);
+    let longest = settings.steps.map_or(usize::MAX, |steps| steps / 3);
+    config.warmup_steps = settings.warmup_steps.or(config.warmup_steps.map(|steps| steps.min(longest)));
     Ok(config.with_steps(settings.steps).with_seed(settings.seed))
 }
 
@@ -218,14 +224,60 @@ fn cifar10_sets(root: &Path, hold_out: usize) -> Result<Sets, Box<dyn Error>> {
         ("ImageNet-Fix", data::imagenet_fix::load(root)),
         ("CIFAR-100", data::cifar100::load(root, Split::Test)),
     ];
-    let ood = candidates.into_iter().filter_map(|(name, set)| {
+    let present = candidates.into_iter().filter_map(|(name, set)| {
         Some((name, set.inspect_err(|error| eprintln!("without {name}: {error}")).ok()?))
     });
+    let mut ood: Vec<_> = present.collect();
+    if let Some(("CIFAR-100", all)) = ood.last() {
+        let others = of_classes(all, |name| !VALIDATION_CLASSES.contains(&name))?;
+        ood.push(("its other 80 classes", others));
+    }
     let load = |split| cifar10::load(root, split);
     let (all, test) = (load(Split::Train)?, load(Split::Test)?);
     let trained = all.len().saturating_sub(hold_out);
     let held_out = all.subset(&(trained..all.len()).collect::<Vec<_>>())?;
-    Ok(Sets { train: all.take(trained), held_out, test, ood: ood.collect() })
+    Ok(Sets { train: all.take(trained), held_out, test, ood })
+}
+
+/// Classes of CIFAR-100 by which settings are chosen: of each superclass the first.
+const VALIDATION_CLASSES: [&str; 20] = [
+    "apple",
+    "aquarium_fish",
+    "baby",
+    "bear",
+    "beaver",
+    "bed",
+    "bee",
+    "bicycle",
+    "bottle",
+    "bridge",
+    "camel",
+    "clock",
+    "cloud",
+    "crab",
+    "crocodile",
+    "fox",
+    "hamster",
+    "lawn_mower",
+    "maple_tree",
+    "orchid",
+];
+
+fn validation_sets(root: &Path, hold_out: usize) -> Result<Sets, Box<dyn Error>> {
+    let all = cifar10::load(root, Split::Train)?;
+    let trained = all.len().saturating_sub(hold_out + 5_000);
+    let held_out = all.subset(&(all.len().saturating_sub(hold_out)..all.len()).collect::<Vec<_>>())?;
+    let test = all.subset(&(trained..all.len().saturating_sub(hold_out)).collect::<Vec<_>>())?;
+    let others = data::cifar100::load(root, Split::Test)?;
+    let ood = of_classes(&others, |name| VALIDATION_CLASSES.contains(&name))?;
+    Ok(Sets { train: all.take(trained), held_out, test, ood: vec![("20 of CIFAR-100", ood)] })
+}
+
+/// The images of the classes whose names are wanted.
+fn of_classes(set: &ImageSet, wanted: impl Fn(&str) -> bool) -> Result<ImageSet, data::DataError> {
+    let wanted: Vec<bool> = set.class_names().iter().map(|name| wanted(name)).collect();
+    let (labels, all) = (set.labels(), 0..set.len());
+    set.subset(&all.filter(|&image| wanted[labels[image]]).collect::<Vec<_>>())
 }
 
 /// The embedded set, and settings small enough for it.
