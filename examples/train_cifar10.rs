@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use std::{env, error::Error, io, io::Write, process::ExitCode, sync::atomic::Ordering::Relaxed};
 
 use burn_mcl::data::{self, ImageSet, Split, augment::SimClrAugmentConfig, cifar10, shapes::ShapesSplit};
-use burn_mcl::detector::{Detector, DetectorConfig};
-use burn_mcl::infer::{MahalanobisConfig, Shrinkage, SoftmaxScorer, TestTimeViews};
+use burn_mcl::detector::{Detector, DetectorConfig, Score};
+use burn_mcl::infer::{Aggregation, MahalanobisConfig, Shrinkage, TestTimeViews};
 use burn_mcl::loss::{MclLossConfig, NtXentLossConfig, SupConLossConfig};
 use burn_mcl::model::{MclModelConfig, ResNetConfig, ResNetDepth};
 use burn_mcl::report::{Part, Report};
@@ -125,12 +125,14 @@ fn run() -> Result<(), Box<dyn Error>> {
     sets.train = sets.train.take(settings.images.unwrap_or(usize::MAX));
 
     let config = train_config(&settings, sets.train.class_names().len())?;
-    let gaussians = MahalanobisConfig::new();
-    let judging = DetectorConfig::new().with_gaussians(match (settings.ridge, settings.recipe) {
-        (Some(ridge), _) => gaussians.with_ridge(ridge),
-        (None, Recipe::Paper) => gaussians,
-        (None, Recipe::Fast) => gaussians.with_shrinkage(Shrinkage::Oas),
-    });
+    let mut gaussians = MahalanobisConfig::new();
+    let mut judging = DetectorConfig::new();
+    if settings.recipe == Recipe::Fast {
+        gaussians = gaussians.with_shrinkage(Shrinkage::Oas);
+        judging = judging.with_score(Score::Softmax).with_aggregation(Aggregation::Mean);
+    }
+    gaussians.ridge = settings.ridge.unwrap_or(gaussians.ridge);
+    let judging = judging.with_gaussians(gaussians);
     judging.check_images(&sets.train, &sets.held_out, config.model.projection_dim)?;
     writeln!(
         io::stdout(),
@@ -159,11 +161,10 @@ fn run() -> Result<(), Box<dyn Error>> {
     let page = report.write(settings.run.join("report"))?;
     writeln!(io::stdout(), "\n{evaluation}")?;
     if config.model.classifier.is_some() {
-        let softmax = SoftmaxScorer::new(sets.train.class_names().len(), config.aux_classes());
         let ood: Vec<_> = sets.ood.iter().map(|(name, set)| (*name, set)).collect();
         let names = sets.train.class_names();
-        let evaluation = evaluate(&model, &softmax, names, &sets.test, &ood, 256, Terminal)?;
-        writeln!(io::stdout(), "\nThe same by the softmax of the classifier:\n{evaluation}")?;
+        let evaluation = evaluate(&model, detector.scorer(), names, &sets.test, &ood, 256, Terminal)?;
+        writeln!(io::stdout(), "\nThe same by the Gaussians of the projections:\n{evaluation}")?;
     }
     Ok(writeln!(io::stdout(), "\n{}", data::printable(page))?)
 }

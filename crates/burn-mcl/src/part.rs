@@ -36,7 +36,7 @@ impl<'a> Part<'a> {
         images: &'a ImageSet,
     ) -> Result<Self, DetectorError> {
         let DetectorConfig { views, aggregation, batch_size, .. } = *detector.config();
-        let (model, scorer, progress) = (detector.model(), detector.scorer(), detector.progress());
+        let (model, scorer, progress) = (detector.model(), detector.scored_by(), detector.progress());
         let scored = ScoredSet::new(model, scorer, images, views, batch_size, progress)?;
         Ok(Self::new(name, images, scored).judged(views, aggregation))
     }

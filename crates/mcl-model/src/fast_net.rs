@@ -182,6 +182,11 @@ impl FastNet {
         Ok(self)
     }
 
+    /// The filters of the stem, `[8 * in_channels, in_channels, 2, 2]`.
+    pub fn stem_filters(&self) -> Tensor<4> {
+        self.stem.weight.val()
+    }
+
     /// Number of features that [`forward`](Self::forward) gives.
     pub fn feature_dim(&self) -> usize {
         self.groups.last().map_or(0, Group::channels)

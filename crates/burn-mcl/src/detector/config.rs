@@ -6,9 +6,22 @@ use mcl_data::batch::Rotations;
 use mcl_infer::{
     Aggregation, Calibration, Cluster, Covariance, InferError, MahalanobisConfig, Shrinkage, TestTimeViews,
 };
+use serde::{Deserialize, Serialize};
 
 use super::DetectorError;
 use super::scorers::named;
+
+/// What the score of a [`Detector`](super::Detector) is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Score {
+    /// The distance to the Gaussians of the projections, as in the paper.
+    #[default]
+    Gaussians,
+    /// The softmax probabilities of the network's classifier of (class, rotation): for a network that was trained with one.
+    /// The aggregation must be [`Aggregation::Mean`] or [`Aggregation::Max`].
+    Softmax,
+}
 
 /// Settings of a [`Detector`](super::Detector).
 #[derive(Config, Debug, PartialEq)]
@@ -20,6 +33,9 @@ pub struct DetectorConfig {
     /// [`Rotations::None`] a class has one Gaussian instead of four, and only the upright image can be scored.
     #[config(default = "Rotations::All")]
     pub rotations: Rotations,
+    /// What the score of an image is.
+    #[config(default = "Score::Gaussians")]
+    pub score: Score,
     /// Views of an image that are scored.
     #[config(default = "TestTimeViews::RotationsAndFlips")]
     pub views: TestTimeViews,
@@ -60,6 +76,15 @@ impl DetectorConfig {
                 setting: "views",
                 value,
                 expected: "Identity without rotations",
+            });
+        }
+        let distances = !matches!(self.aggregation, Aggregation::Mean | Aggregation::Max);
+        if self.score == Score::Softmax && distances {
+            let value = format!("{:?}", self.aggregation);
+            return Err(DetectorError::Config {
+                setting: "aggregation",
+                value,
+                expected: "Mean or Max for probabilities",
             });
         }
         let ridge = self.gaussians.ridge;

@@ -7,7 +7,7 @@ mod fit;
 mod saved;
 mod scorers;
 
-pub use config::DetectorConfig;
+pub use config::{DetectorConfig, Score};
 pub use error::DetectorError;
 pub use scorers::{fit_gaussians, update_estimators};
 
@@ -15,7 +15,8 @@ use burn::tensor::Tensor;
 use mcl_data::ImageSet;
 use mcl_data::batch::eval_batches;
 use mcl_infer::{
-    Calibration, MahalanobisScorer, Neighbour, NeighbourIndex, Scorer, TestTimeViews, ViewBatch,
+    Calibration, MahalanobisScorer, Neighbour, NeighbourIndex, Scorer, SoftmaxScorer, TestTimeViews,
+    ViewBatch,
 };
 use mcl_model::{MclModel, MclModelConfig, Network};
 use serde::Serialize;
@@ -30,7 +31,7 @@ use crate::train::TrainConfig;
 pub struct Detection {
     /// The nearest class, an index into [`Detector::class_names`].
     pub label: usize,
-    /// Negative distance to that class; higher is more normal.
+    /// Negative distance to that class, or its probability ([`Score`]); higher is more normal.
     pub score: f64,
     /// How unusual the score is among normal images, above 0 and at most 1: flagging all images with a p-value of at
     /// most 0.01 flags at most 1% of normal images, on average over draws of the calibration images
@@ -75,6 +76,7 @@ pub struct Detector<N: Network = MclModel> {
     /// What an [`MclModel`] was made with; `None` for other networks.
     model_config: Option<MclModelConfig>,
     scorer: MahalanobisScorer,
+    softmax: SoftmaxScorer,
     config: DetectorConfig,
     class_names: Vec<String>,
     image_size: (usize, usize),
@@ -111,10 +113,17 @@ impl<N: Network> Detector<N> {
         let views = self.config.views;
         let count = views.aux().len();
         let images = views.expand(images).reshape([n * count, channels, height, width]);
-        let projections = self.model.forward(images).projections;
-        let dim = projections.dims()[1];
-        let batch = ViewBatch::new(projections.reshape([n, count, dim]), views.aux());
-        let (labels, scores) = self.scorer.score_aggregated(&batch, &self.config.aggregation)?.into_host()?;
+        let outputs = self.model.forward(images);
+        let by_image = |values: Tensor<2>| {
+            let dim = values.dims()[1];
+            values.reshape([n, count, dim])
+        };
+        let mut batch = ViewBatch::new(by_image(outputs.projections), views.aux());
+        if let Some(logits) = outputs.logits {
+            batch = batch.with_logits(by_image(logits));
+        }
+        let prediction = self.scored_by().score_aggregated(&batch, &self.config.aggregation)?;
+        let (labels, scores) = prediction.into_host()?;
         labels
             .into_iter()
             .zip(scores)
@@ -259,6 +268,14 @@ impl<N: Network> Detector<N> {
     /// The network, in evaluation mode.
     pub fn model(&self) -> &N {
         &self.model
+    }
+
+    /// What scores the images: the Gaussians, or the softmax of the classifier ([`DetectorConfig::score`]).
+    pub fn scored_by(&self) -> &dyn Scorer {
+        match self.config.score {
+            Score::Gaussians => &self.scorer,
+            Score::Softmax => &self.softmax,
+        }
     }
 
     /// The Gaussians.
