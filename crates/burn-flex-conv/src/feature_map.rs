@@ -14,6 +14,20 @@ use crate::flex::{Context, max_pool, maximum, supports};
 #[derive(Debug, Clone)]
 pub struct FeatureMap(pub(crate) Layout);
 
+/// The precision of the operands of a convolution's products.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// Products of values in f32.
+    #[default]
+    F32,
+    /// Activations, weights and gradients are rounded to bf16 (nearest, ties to even) where a convolution or
+    /// its gradients multiply them. Products are summed in f32, and everything else is f32.
+    ///
+    /// Convolutions run in f32 on CPUs without AVX512-BF16. A convolution of an odd number of channels runs in
+    /// f32, and so does the gradient of its input where the number of output channels is odd.
+    Bf16,
+}
+
 /// The layout of activations in memory.
 #[derive(Debug, Clone)]
 pub(crate) enum Layout {
@@ -35,6 +49,20 @@ impl FeatureMap {
         }
         let context = if values.device().is_autodiff() { Context::training() } else { Context::evaluation() };
         Self::channels_last(values, context)
+    }
+
+    /// Returns the same activations. Convolutions of them and of what is computed from them multiply in this
+    /// precision, forward and backward.
+    ///
+    /// [`Precision::F32`] is the default.
+    #[must_use]
+    pub fn with_precision(self, precision: Precision) -> Self {
+        let Layout::ChannelsLast(x, context) = self.0 else { return self };
+        let context = match precision {
+            Precision::F32 => Context { bf16: None, ..context },
+            Precision::Bf16 => context.with_bf16(),
+        };
+        Self(Layout::ChannelsLast(x, context))
     }
 
     /// From `[n, channels, h, w]`.

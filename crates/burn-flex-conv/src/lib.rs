@@ -1,11 +1,11 @@
 #![doc = include_str!("../README.md")]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod feature_map;
 mod flex;
 mod layer;
 
-pub use feature_map::FeatureMap;
+pub use feature_map::{FeatureMap, Precision};
 pub use layer::{
     conv, conv_gelu, conv_norm, conv_norm_add, conv_norm_add_relu, conv_norm_gelu, conv_norm_relu,
     conv_pool_norm_gelu,

@@ -7,7 +7,10 @@ use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
 use burn::tensor::activation::{gelu, relu};
 use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
-use burn_flex_conv::{FeatureMap, conv, conv_norm, conv_norm_add, conv_norm_add_relu, conv_norm_relu};
+use burn_flex_conv::{
+    FeatureMap, conv, conv_gelu, conv_norm, conv_norm_add, conv_norm_add_relu, conv_norm_gelu,
+    conv_norm_relu, conv_pool_norm_gelu,
+};
 
 /// Relative to the largest value.
 const TOLERANCE: f64 = 3e-5;
@@ -209,4 +212,85 @@ fn threads_do_not_change_a_bit() {
         pool.install(|| step(true, &Device::flex().autodiff()))
     };
     assert_eq!(on(1), on(3));
+}
+
+/// A network for small images, with a frozen stem.
+#[derive(Module, Debug)]
+struct SmallNet {
+    stem: Conv2d,
+    first: Layer,
+    second: Layer,
+    halving: MaxPool2d,
+    third: Layer,
+    pool: MaxPool2d,
+}
+
+impl SmallNet {
+    fn new(device: &Device) -> Self {
+        let config = |channels: [usize; 2]| {
+            Conv2dConfig::new(channels, [3, 3])
+                .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
+                .with_bias(false)
+        };
+        let layer = |channels, seed| {
+            let layer = Layer::new(&config(channels), seed, device);
+            let gamma = layer.norm.gamma.clone().set_require_grad(false);
+            Layer { norm: BatchNorm { gamma, ..layer.norm }, ..layer }
+        };
+        let stem = conv_of(&Conv2dConfig::new([3, 24], [2, 2]), 1.0, device);
+        Self {
+            stem: Conv2d { weight: stem.weight.clone().set_require_grad(false), ..stem },
+            first: layer([24, 32], 2.0),
+            second: layer([32, 32], 3.0),
+            halving: MaxPool2dConfig::new([2, 2]).init(),
+            third: layer([32, 48], 4.0),
+            pool: MaxPool2dConfig::new([3, 3]).with_strides([2, 2]).init(),
+        }
+    }
+
+    fn fast(&self, images: Tensor<4>) -> Tensor<2> {
+        let x = conv_gelu(FeatureMap::new(images), &self.stem);
+        let x = conv_pool_norm_gelu(x, &self.first.conv, &self.halving, &self.first.norm);
+        let x = conv_norm_gelu(x, &self.second.conv, &self.second.norm).max_pool(&self.halving);
+        conv_pool_norm_gelu(x, &self.third.conv, &self.pool, &self.third.norm).max()
+    }
+
+    fn burns(&self, images: Tensor<4>) -> Tensor<2> {
+        let x = gelu(self.stem.forward(images));
+        let x = gelu(self.first.norm.forward(self.halving.forward(self.first.conv.forward(x))));
+        let x = self.halving.forward(gelu(self.second.norm.forward(self.second.conv.forward(x))));
+        let x = gelu(self.third.norm.forward(self.pool.forward(self.third.conv.forward(x))));
+        x.flatten::<3>(2, 3).max_dim(2).squeeze_dim(2)
+    }
+}
+
+#[test]
+fn a_network_for_small_images_is_burns() {
+    let device = Device::flex().autodiff();
+    let step = |fast: bool| {
+        let net = SmallNet::new(&device);
+        let images = values([5, 3, 32, 32], 0.0, &device);
+        let output = if fast { net.fast(images) } else { net.burns(images) };
+        let grads = (output.clone() * values(output.dims(), 9.0, &device)).sum().backward();
+        let mut found =
+            Found { grads, path: Vec::new(), values: vec![("output".into(), output.into_data())] };
+        net.visit(&mut found);
+        for layer in [&net.first, &net.second, &net.third] {
+            for state in [&layer.norm.running_mean, &layer.norm.running_var] {
+                found.values.push(("running statistic".into(), state.value_sync().into_data()));
+            }
+        }
+        found.values
+    };
+    let (found, expected) = (step(true), step(false));
+    // The output; the bias of the stem; three layers of weight, beta and two statistics.
+    assert_eq!((found.len(), expected.len()), (2 + 3 * 4, 2 + 3 * 4));
+    for ((name, found), (same_name, expected)) in found.iter().zip(&expected) {
+        assert_eq!(name, same_name);
+        assert_close(name, found, expected);
+    }
+    let plain = Device::flex();
+    let net = SmallNet::new(&plain);
+    let images = || values([5, 3, 32, 32], 0.0, &plain);
+    assert_close("output", &net.fast(images()).into_data(), &net.burns(images()).into_data());
 }

@@ -3,17 +3,19 @@
 //!
 //! The partition depends on the sizes alone: results have the same bits whatever the number of threads.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use pulp::Arch;
 use rayon::prelude::*;
 
+use super::bf16::{Bf16, pair_neighbors, pair_rows};
 use super::context::Context;
 use super::correlate::Correlate;
 use super::geometry::{Geometry, Padded, Plan, data_gradient_plans, forward_plan};
 use super::lanes::{Strip, lanes, strips};
 use super::max_pool::MaxPool;
+use super::packed::{Packed, Packing};
 use super::rows::{InMemory, Rows};
 use super::tiling::{self, Tiling};
 use super::transform::transform_weights;
@@ -35,74 +37,155 @@ struct Correlation<'a> {
     method: Method,
 }
 
+fn of_images(
+    plans: Vec<(Plan, Arc<Packed>)>,
+    images: usize,
+    source_image: usize,
+    target_image: usize,
+) -> Vec<(Plan, Arc<Packed>)> {
+    let of_images = |plan: Plan| plan.of_images(images, source_image, target_image);
+    plans.into_iter().map(|(plan, packed)| (of_images(plan), packed)).collect()
+}
+
+/// Memory of a thread.
+#[derive(Default)]
+struct Scratch {
+    /// The padded images of a group.
+    planes: Vec<f32>,
+    /// The same in pairs.
+    pairs: Vec<u32>,
+    tiles: TileScratch,
+}
+
+/// Whether products with source values of so many channels are of operands in bf16: pairs lie within pixels.
+fn bf16_of(context: &Context, channels: usize) -> Option<Bf16> {
+    context.bf16.filter(|_| channels.is_multiple_of(2))
+}
+
 enum Method {
-    /// Plans with their packed weights.
-    Direct(Vec<(Plan, Arc<Vec<f32>>)>),
-    Winograd(Tiling, Arc<Vec<f32>>),
+    /// Plans for a group of images, with their packed weights: tiles may span images.
+    Direct(Vec<(Plan, Arc<Packed>)>),
+    Winograd(Tiling, Arc<Packed>),
+    /// Plans over pairs.
+    Bf16(Bf16, Vec<(Plan, Arc<Packed>)>),
 }
 
 impl<'a> Correlation<'a> {
     /// `packed` is from [`pack`], for the same sizes of the weights.
-    fn forward(context: &'a Context, g: &Geometry, packed: Arc<Vec<f32>>) -> Self {
+    fn forward(context: &'a Context, g: &Geometry, packed: Arc<Packed>) -> Self {
         let strips = strips(g.channels_out, lanes(context.arch));
-        let (padded, method) = if tiling::applies(g) {
+        let (padded, method) = if let Some(bf16) = bf16_of(context, g.channels_in) {
+            let (padded, plan) = forward_plan(g);
+            (padded, Method::Bf16(bf16, vec![(plan.of_pairs(), packed)]))
+        } else if tiling::applies(g) {
             let tiling = Tiling::forward(g);
             (tiling.source, Method::Winograd(tiling, packed))
         } else {
             let (padded, plan) = forward_plan(g);
             (padded, Method::Direct(vec![(plan, packed)]))
         };
-        Self { context, padded, strips, target_image: g.image_out(), complete: true, method }
+        Self { context, padded, strips, target_image: g.image_out(), complete: true, method }.grouped()
     }
 
     fn input_gradient(context: &'a Context, g: &Geometry, weight: &[f32]) -> Self {
         let lanes = lanes(context.arch);
         let strips = strips(g.channels_in, lanes);
         let (padded, plans) = data_gradient_plans(g);
-        let mut packed: Vec<(Plan, Arc<Vec<f32>>)> = plans
+        let mut packed: Vec<(Plan, Vec<f32>)> = plans
             .into_iter()
             .map(|plan| {
                 let packed = pack_transposed(g, &plan, &strips, lanes, weight);
-                (plan, Arc::new(packed))
+                (plan, packed)
             })
             .collect();
-        let (padded, method) = if tiling::applies(g) {
+        let (padded, method) = if let Some(bf16) = bf16_of(context, g.channels_out) {
+            let in_pairs = packed.into_iter().map(|(plan, packed)| {
+                let widths = strips.iter().map(|strip| strip.width(lanes));
+                let packed = Packed::Bf16(pair_rows(&packed, widths, plan.rows()));
+                (plan.of_pairs(), Arc::new(packed))
+            });
+            (padded, Method::Bf16(bf16, in_pairs.collect()))
+        } else if tiling::applies(g) {
             let tiling = Tiling::input_gradient(g);
             let (_, packed) = packed.remove(0);
             let transformed = transform_weights(context.arch, &strips, g.channels_out, &packed);
-            (tiling.source, Method::Winograd(tiling, Arc::new(transformed)))
+            (tiling.source, Method::Winograd(tiling, Arc::new(Packed::F32(transformed))))
         } else {
-            (padded, Method::Direct(packed))
+            let packed = packed.into_iter().map(|(plan, packed)| (plan, Arc::new(Packed::F32(packed))));
+            (padded, Method::Direct(packed.collect()))
         };
-        Self { context, padded, strips, target_image: g.image_in(), complete: g.stride <= g.kernel, method }
+        let (target_image, complete) = (g.image_in(), g.stride <= g.kernel);
+        Self { context, padded, strips, target_image, complete, method }.grouped()
     }
 
     /// Of a group of padded images.
-    fn run(&self, planes: &[f32], target: &mut [f32], scratch: &mut TileScratch) {
+    fn run(&self, planes: &[f32], target: &mut [f32], scratch: &mut Scratch) {
         match &self.method {
             Method::Direct(plans) => {
-                // With a stride larger than the kernel there are inputs that no output sees.
-                if !self.complete {
-                    target.fill(0.0);
-                }
+                self.clear(target);
                 for (plan, weights) in plans {
-                    let correlate = Correlate {
-                        source: planes,
-                        source_image: self.padded.len(),
-                        plan,
-                        strips: &self.strips,
-                        weights,
-                        target,
-                        target_image: self.target_image,
-                    };
-                    correlate.run(self.context.arch);
+                    let plan = &self.of_group(plan, target);
+                    let Packed::F32(weights) = &**weights else { unreachable!("packed by the method") };
+                    self.correlate(planes, plan, weights, target).run(self.context.arch);
+                }
+            }
+            Method::Bf16(bf16, plans) => {
+                self.clear(target);
+                scratch.pairs.resize(planes.len() / 2, 0);
+                pair_neighbors(self.context.arch, planes, &mut scratch.pairs);
+                for (plan, weights) in plans {
+                    let plan = &self.of_group(plan, target);
+                    let Packed::Bf16(weights) = &**weights else { unreachable!("packed by the method") };
+                    bf16.correlate(self.correlate(&scratch.pairs, plan, weights, target));
                 }
             }
             Method::Winograd(tiling, weights) => {
+                let Packed::F32(weights) = &**weights else { unreachable!("packed by the method") };
+                let scratch = &mut scratch.tiles;
                 CorrelateTiles { tiling, strips: &self.strips, planes, weights, target, scratch }
                     .run(self.context.arch);
             }
         }
+    }
+
+    /// The plan for as many images as the target has: the last group may have fewer than the others.
+    fn of_group<'b>(&self, plan: &'b Plan, target: &[f32]) -> Cow<'b, Plan> {
+        let (images, group) = (target.len() / self.target_image, self.group());
+        if images == group {
+            return Cow::Borrowed(plan);
+        }
+        let mut plan = plan.clone();
+        plan.truncate(plan.source.len() / group * images);
+        Cow::Owned(plan)
+    }
+
+    /// Of plans for one image.
+    fn grouped(mut self) -> Self {
+        let (group, source, target) = (self.group(), self.padded.len(), self.target_image);
+        self.method = match self.method {
+            Method::Direct(plans) => Method::Direct(of_images(plans, group, source, target)),
+            Method::Bf16(bf16, plans) => Method::Bf16(bf16, of_images(plans, group, source / 2, target)),
+            method @ Method::Winograd(..) => method,
+        };
+        self
+    }
+
+    /// With a stride larger than the kernel there are inputs that no output sees.
+    fn clear(&self, target: &mut [f32]) {
+        if !self.complete {
+            target.fill(0.0);
+        }
+    }
+
+    fn correlate<'b, O>(
+        &'b self,
+        source: &'b [O],
+        plan: &'b Plan,
+        weights: &'b [O],
+        target: &'b mut [f32],
+    ) -> Correlate<'b, O> {
+        let (source_image, target_image) = (source.len(), target.len());
+        Correlate { source, source_image, plan, strips: &self.strips, weights, target, target_image }
     }
 
     /// Of a batch, over all threads. `row` writes a row of source values, given the image, the row and where
@@ -167,8 +250,8 @@ impl<'a> Correlation<'a> {
     }
 
     /// Memory of a thread: the padded images of a group, and the tiles.
-    fn scratch(&self) -> (Vec<f32>, TileScratch) {
-        (vec![0.0; self.group() * self.padded.len()], TileScratch::default())
+    fn scratch(&self) -> Scratch {
+        Scratch { planes: vec![0.0; self.group() * self.padded.len()], ..Scratch::default() }
     }
 
     /// The images from `first` on, as many as `target` has.
@@ -177,21 +260,35 @@ impl<'a> Correlation<'a> {
         first: usize,
         row: &impl Fn(usize, usize, &mut [f32]),
         target: &mut [f32],
-        (planes, scratch): &mut (Vec<f32>, TileScratch),
+        scratch: &mut Scratch,
     ) {
-        let planes = &mut planes[..target.len() / self.target_image * self.padded.len()];
-        self.padded.fill(planes, |image, y, to| row(first + image, y, to));
-        self.run(planes, target, scratch);
+        let mut planes = std::mem::take(&mut scratch.planes);
+        let part = &mut planes[..target.len() / self.target_image * self.padded.len()];
+        self.padded.fill(part, |image, y, to| row(first + image, y, to));
+        self.run(part, target, scratch);
+        scratch.planes = planes;
     }
 }
 
+/// How the weights of a convolution are packed.
+pub(super) fn packing(context: &Context, g: &Geometry) -> Packing {
+    let bf16 = bf16_of(context, g.channels_in).is_some();
+    Packing { lanes: lanes(context.arch), winograd: !bf16 && tiling::applies(g), bf16 }
+}
+
 /// Returns the weights in the order in which the loop of [`forward`] reads them.
-pub(super) fn pack(arch: Arch, g: &Geometry, weight: &[f32]) -> Vec<f32> {
-    let lanes = lanes(arch);
+pub(super) fn pack(context: &Context, g: &Geometry, weight: &[f32]) -> Packed {
+    let Packing { lanes, winograd, bf16 } = packing(context, g);
     let strips = strips(g.channels_out, lanes);
     let (_, plan) = forward_plan(g);
     let packed = pack_forward(g, &plan, &strips, lanes, weight);
-    if tiling::applies(g) { transform_weights(arch, &strips, g.channels_in, &packed) } else { packed }
+    if bf16 {
+        Packed::Bf16(pair_rows(&packed, strips.iter().map(|strip| strip.width(lanes)), plan.rows()))
+    } else if winograd {
+        Packed::F32(transform_weights(context.arch, &strips, g.channels_in, &packed))
+    } else {
+        Packed::F32(packed)
+    }
 }
 
 /// `[n, h, w, channels_in] -> [n, oh, ow, channels_out]`, with weights of [`pack`].
@@ -202,7 +299,7 @@ pub(super) fn forward<R: Send>(
     context: &Context,
     g: &Geometry,
     input: &[f32],
-    packed: Arc<Vec<f32>>,
+    packed: Arc<Packed>,
     finish: impl Fn(Range<usize>, &mut [f32]) -> R + Sync,
 ) -> (Vec<f32>, Vec<R>) {
     Correlation::forward(context, g, packed).run_batch(g.images, InMemory(input).rows(g.size_in[0]), finish)
@@ -214,7 +311,7 @@ pub(super) fn forward_pooled<R: Send>(
     context: &Context,
     g: &Geometry,
     input: &[f32],
-    packed: Arc<Vec<f32>>,
+    packed: Arc<Packed>,
     finish: impl Fn(Range<usize>, &mut [f32]) -> R + Sync,
 ) -> (Vec<f32>, Vec<u8>, Vec<R>) {
     let correlation = Correlation::forward(context, g, packed);

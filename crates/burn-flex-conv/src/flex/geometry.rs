@@ -126,10 +126,26 @@ impl Plan {
         }
     }
 
+    /// The plan for so many images, one behind the other.
+    pub(super) fn of_images(self, images: usize, source_image: usize, target_image: usize) -> Self {
+        let repeat = |pixels: &[usize], len: usize| -> Vec<usize> {
+            (0..images).flat_map(|image| pixels.iter().map(move |pixel| image * len + pixel)).collect()
+        };
+        let (source, target) = (repeat(&self.source, source_image), repeat(&self.target, target_image));
+        Self { source, target, ..self }
+    }
+
     /// Only the first `count` target pixels.
     pub(super) fn truncate(&mut self, count: usize) {
         self.source.truncate(count);
         self.target.truncate(count);
+    }
+
+    /// The same plan over pairs of neighbouring source values. Pixels have an even number of channels.
+    pub(super) fn of_pairs(mut self) -> Self {
+        self.source.iter_mut().chain(&mut self.runs).for_each(|offset| *offset /= 2);
+        self.run_len /= 2;
+        self
     }
 
     /// Products that each target value sums.

@@ -10,6 +10,7 @@
 //! | `geometry.rs` | which values are multiplied with which weights |
 //! | `lanes.rs` | vectors of whatever width the machine has |
 //! | `correlate.rs`, `accumulate.rs` | the loops that do all the multiplications: convolution and input gradient, weight gradient |
+//! | `products.rs`, `bf16.rs` | what these loops multiply: values in f32, or pairs of values in bf16 |
 //! | `weights.rs` | weights in the order in which these loops read them |
 //! | `packed.rs` | weights packed once for evaluation |
 //! | `tiling.rs`, `transform.rs`, `winograd.rs` | 3x3 convolutions with fewer multiplications |
@@ -27,6 +28,7 @@
 
 mod accumulate;
 mod activation;
+mod bf16;
 mod context;
 mod correlate;
 mod correlation;
@@ -41,6 +43,7 @@ mod normalized;
 mod ops;
 mod packed;
 mod pool;
+mod products;
 mod rows;
 mod statistics;
 mod tensors;

@@ -8,18 +8,16 @@ use burn::backend::TensorMetadata;
 
 use super::activation::Activation;
 use super::context::Context;
-use super::correlation::{self, pack};
+use super::correlation::{self, pack, packing};
 use super::geometry::Geometry;
-use super::lanes::lanes;
 use super::max_pool::{MaxPool, Unpooled};
 use super::normalize::Affine;
 use super::normalize_gradient::{NormalizedGradient, OutputGradient, mask_by_relu};
-use super::packed::{self, Packing};
+use super::packed::{self, Packed};
 use super::pool::Pool;
 use super::rows::{InMemory, Rows};
 use super::statistics::{Moments, Statistics};
 use super::tensors::{FlexTensor, dense, recycle, tensor, values, vector};
-use super::tiling;
 use super::weight_gradient::weight_gradient;
 
 /// Stride and padding of a convolution, the same on both axes.
@@ -73,14 +71,14 @@ impl Convolution {
         tensor(values, shape)
     }
 
-    fn pack(&self) -> Arc<Vec<f32>> {
-        Arc::new(pack(self.context.arch, &self.g, values(&self.weight)))
+    fn pack(&self) -> Arc<Packed> {
+        Arc::new(pack(&self.context, &self.g, values(&self.weight)))
     }
 
     /// `finish` sees each group of images while it is in cache (see [`correlation::forward`]).
     fn run<R: Send>(
         &self,
-        packed: Arc<Vec<f32>>,
+        packed: Arc<Packed>,
         pooled: bool,
         finish: impl Fn(Range<usize>, &mut [f32]) -> R + Sync,
     ) -> Convolved<R> {
@@ -120,15 +118,16 @@ impl Convolution {
     }
 
     fn forward_by(self, affine: &Affine, shortcut: Option<FlexTensor>, epilogue: Epilogue) -> FlexTensor {
-        let Context { arch, pool } = &self.context;
+        let pool = &self.context.pool;
         let shortcut = shortcut.map(dense);
         let added = shortcut.as_ref().map(values);
         let finish = |part, group: &mut [f32]| {
             let shortcut = added.map(|shortcut: &[f32]| &shortcut[part]);
             affine.apply_in_place(group, shortcut, epilogue.activation);
         };
-        let packing = Packing { lanes: lanes(*arch), winograd: tiling::applies(&self.g) };
-        let packed = packed::once(&self.weight, packing, || pack(*arch, &self.g, values(&self.weight)));
+        let packing = packing(&self.context, &self.g);
+        let packed =
+            packed::once(&self.weight, packing, || pack(&self.context, &self.g, values(&self.weight)));
         let Convolved { values, shape, .. } = self.run(packed, epilogue.pooled, finish);
         std::iter::once(self.input).chain(shortcut).for_each(|tensor| recycle(pool, tensor));
         tensor(values, shape)
@@ -146,7 +145,7 @@ impl Convolution {
     fn gradients(&self, d_output: &impl Rows, [of_input, of_weight]: [bool; 2]) -> [Option<FlexTensor>; 2] {
         let Self { context, g, input, weight } = self;
         let d_input = of_input.then(|| correlation::input_gradient(context, g, values(weight), d_output));
-        let d_weight = of_weight.then(|| weight_gradient(context.arch, g, values(input), d_output));
+        let d_weight = of_weight.then(|| weight_gradient(context, g, values(input), d_output));
         [
             d_input.map(|values| tensor(values, input.shape().dims::<4>())),
             d_weight.map(|values| tensor(values, weight.shape().dims::<4>())),
@@ -200,7 +199,7 @@ impl NormalizedConvolution {
         epilogue: Epilogue,
     ) -> (Self, FlexTensor) {
         let (gamma, beta) = (dense(gamma), dense(beta));
-        let Convolution { context: Context { arch, pool }, g, .. } = &convolution;
+        let Convolution { context: Context { arch, pool, .. }, g, .. } = &convolution;
         let moments = |_, group: &mut [f32]| Moments::of(*arch, group, g.channels_out);
         let Convolved { values: convolved, shape, positions, finished: moments } =
             convolution.run(convolution.pack(), epilogue.pooled, moments);
@@ -227,7 +226,7 @@ impl NormalizedConvolution {
     /// With a bias and GELU instead of a batch norm. Returns the output too.
     pub(super) fn gelu(convolution: Convolution, bias: FlexTensor) -> (Self, FlexTensor) {
         let bias = dense(bias);
-        let Context { arch, pool } = &convolution.context;
+        let Context { arch, pool, .. } = &convolution.context;
         let Biased { statistics, affine, gamma, epilogue } = Biased::new(*arch, &bias);
         let Convolved { values: convolved, shape, .. } =
             convolution.run(convolution.pack(), false, |_, _| ());
@@ -261,7 +260,7 @@ impl NormalizedConvolution {
         wanted: [bool; 2],
     ) -> ([Option<FlexTensor>; 4], FlexTensor) {
         let Self { convolution, gamma, beta, epilogue, convolved, positions, statistics, .. } = self;
-        let Context { arch, pool } = &convolution.context;
+        let Context { arch, pool, .. } = &convolution.context;
         let mut d_output = dense(d_output);
         if let Some(output) = &self.output {
             mask_by_relu(*arch, d_output.storage_mut(), values(output));

@@ -9,6 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::tensors::FlexTensor;
 
+/// Weights in the order in which the loops read them.
+#[derive(Debug, PartialEq)]
+pub(super) enum Packed {
+    F32(Vec<f32>),
+    /// Pairs of rows.
+    Bf16(Vec<u32>),
+}
+
 static CACHE: Cache = Cache(Mutex::new(Vec::new()));
 
 /// Packed weights that are kept. The networks of a process share one cache; a test has its own.
@@ -19,11 +27,12 @@ struct Cache(Mutex<Vec<Entry>>);
 pub(super) struct Packing {
     pub(super) lanes: usize,
     pub(super) winograd: bool,
+    pub(super) bf16: bool,
 }
 
 struct Entry {
     weight: FlexTensor,
-    packings: Vec<(Packing, Arc<Vec<f32>>)>,
+    packings: Vec<(Packing, Arc<Packed>)>,
 }
 
 impl Entry {
@@ -31,7 +40,7 @@ impl Entry {
         std::ptr::eq(self.weight.bytes(), weight.bytes()) && self.weight.layout() == weight.layout()
     }
 
-    fn find(&self, packing: Packing) -> Option<Arc<Vec<f32>>> {
+    fn find(&self, packing: Packing) -> Option<Arc<Packed>> {
         self.packings.iter().find(|(found, _)| *found == packing).map(|(_, packed)| packed.clone())
     }
 }
@@ -39,7 +48,7 @@ impl Entry {
 /// Returns the packed weights, by `pack` when they are not kept yet.
 ///
 /// Weights that only the caller holds are not kept: no later call can have the same ones.
-pub(super) fn once(weight: &FlexTensor, packing: Packing, pack: impl FnOnce() -> Vec<f32>) -> Arc<Vec<f32>> {
+pub(super) fn once(weight: &FlexTensor, packing: Packing, pack: impl FnOnce() -> Packed) -> Arc<Packed> {
     CACHE.once(weight, packing, pack)
 }
 
@@ -49,7 +58,7 @@ pub(super) fn release() {
 }
 
 impl Cache {
-    fn once(&self, weight: &FlexTensor, packing: Packing, pack: impl FnOnce() -> Vec<f32>) -> Arc<Vec<f32>> {
+    fn once(&self, weight: &FlexTensor, packing: Packing, pack: impl FnOnce() -> Packed) -> Arc<Packed> {
         if weight.is_unique() {
             return Arc::new(pack());
         }
@@ -88,7 +97,7 @@ mod tests {
     use super::*;
     use burn::tensor::TensorData;
 
-    const PACKING: Packing = Packing { lanes: 8, winograd: false };
+    const PACKING: Packing = Packing { lanes: 8, winograd: false, bf16: false };
 
     fn weight(value: f32) -> FlexTensor {
         FlexTensor::from_data(TensorData::new(vec![value; 4], [4]))
@@ -102,8 +111,9 @@ mod tests {
         let mut packed = false;
         let values = OWN.once(weight, packing, || {
             packed = true;
-            vec![weight.storage::<f32>()[0]]
+            Packed::F32(vec![weight.storage::<f32>()[0]])
         });
+        let Packed::F32(values) = &*values else { panic!("packed as f32") };
         (values[0], packed)
     }
 
@@ -120,7 +130,7 @@ mod tests {
         let mut shared = mine.clone();
         assert_eq!(pack(&mine, PACKING), (101.0, true));
         assert_eq!(pack(&shared, PACKING), (101.0, false));
-        let other = Packing { winograd: true, ..PACKING };
+        let other = Packing { bf16: true, ..PACKING };
         assert_eq!(pack(&shared, other), (101.0, true));
         assert_eq!(pack(&shared, other), (101.0, false));
 

@@ -9,6 +9,8 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use super::accumulate::Accumulate;
+use super::bf16::{Bf16, pair_images};
+use super::context::Context;
 use super::correlation::GROUP_VALUES;
 use super::geometry::{Geometry, Padded, Plan, forward_plan};
 use super::lanes::{Strip, lanes, strips};
@@ -28,13 +30,19 @@ const WEIGHTS_PER_IMAGE: usize = 1 << 14;
 const TASKS: usize = 16;
 
 /// `-> [channels_out, channels_in, kernel, kernel]`
-pub(super) fn weight_gradient(arch: Arch, g: &Geometry, input: &[f32], d_output: &impl Rows) -> Vec<f32> {
-    WeightGradient::new(arch, g).run(input, d_output)
+pub(super) fn weight_gradient(
+    context: &Context,
+    g: &Geometry,
+    input: &[f32],
+    d_output: &impl Rows,
+) -> Vec<f32> {
+    WeightGradient::new(context, g).run(input, d_output)
 }
 
 /// A weight gradient: tasks for parts of the images and of the channels out, then the sum over the parts.
 struct WeightGradient<'a> {
     arch: Arch,
+    bf16: Option<Bf16>,
     lanes: usize,
     g: &'a Geometry,
     padded: Padded,
@@ -49,14 +57,17 @@ struct WeightGradient<'a> {
 }
 
 impl<'a> WeightGradient<'a> {
-    fn new(arch: Arch, g: &'a Geometry) -> Self {
+    fn new(context: &Context, g: &'a Geometry) -> Self {
+        let Context { arch, bf16, .. } = *context;
         let lanes = lanes(arch);
         let strips = strips(g.channels_out, lanes);
         let (padded, plan) = forward_plan(g);
-        let tiling = tiling::applies(g).then(|| Tiling::forward(g));
+        let tiling = (bf16.is_none() && tiling::applies(g)).then(|| Tiling::forward(g));
         let padded = tiling.map_or(padded, |tiling| tiling.source);
         let group = GROUP_VALUES / (padded.len() + g.image_out());
         let group = group.max(GROUP_PIXELS.div_ceil(plan.target.len())).clamp(1, g.images.max(1));
+        // Pairs are of two images.
+        let group = if bf16.is_some() { group.next_multiple_of(2) } else { group };
         let part = g
             .images
             .div_ceil(MAX_PARTS)
@@ -65,7 +76,7 @@ impl<'a> WeightGradient<'a> {
             .next_multiple_of(group);
         let parts = g.images.div_ceil(part).max(1);
         let strips_of_task = strips.len().div_ceil(TASKS.div_ceil(parts));
-        Self { arch, lanes, g, padded, plan, tiling, strips, group, part, strips_of_task }
+        Self { arch, bf16, lanes, g, padded, plan, tiling, strips, group, part, strips_of_task }
     }
 
     fn run(&self, input: &[f32], d_output: &impl Rows) -> Vec<f32> {
@@ -83,7 +94,7 @@ impl<'a> WeightGradient<'a> {
                     (
                         vec![0.0; self.group * self.padded.len()],
                         vec![0.0; self.group * self.g.image_out()],
-                        TileScratch::default(),
+                        Scratch::default(),
                     )
                 },
                 |(planes, d_values, scratch), (images, strips)| {
@@ -109,6 +120,26 @@ impl<'a> WeightGradient<'a> {
     }
 }
 
+/// Memory of a thread.
+#[derive(Default)]
+struct Scratch {
+    tiles: TileScratch,
+    /// In pairs.
+    planes: Vec<u32>,
+    d_target: Vec<u32>,
+}
+
+/// Images two by two, of `len` values each. The last one may have zeros for its partner.
+fn pairs_of_images<'a>(arch: Arch, images: &[f32], len: usize, to: &'a mut Vec<u32>) -> &'a [u32] {
+    let zeros = vec![0.0; if (images.len() / len).is_multiple_of(2) { 0 } else { len }];
+    to.resize(images.len().div_ceil(2 * len) * len, 0);
+    for (images, to) in images.chunks(2 * len).zip(to.chunks_exact_mut(len)) {
+        let (first, second) = images.split_at(len);
+        pair_images(arch, first, if second.is_empty() { &zeros } else { second }, to);
+    }
+    to
+}
+
 /// The sum over the images of a task, for its channels out.
 struct PartialGradient<'a> {
     of: &'a WeightGradient<'a>,
@@ -125,20 +156,29 @@ impl<'a> PartialGradient<'a> {
         Self { of, strips, sum: vec![0.0; len] }
     }
 
-    fn add(&mut self, planes: &[f32], d_target: &[f32], scratch: &mut TileScratch) {
+    fn add(&mut self, planes: &[f32], d_target: &[f32], scratch: &mut Scratch) {
         let Self { of, strips, sum: gradient } = self;
-        if let Some(tiling) = &of.tiling {
-            AccumulateTiles { tiling, strips, planes, d_target, gradient, scratch }.run(of.arch);
-        } else {
-            let accumulate = Accumulate {
-                source: planes,
-                source_image: of.padded.len(),
-                plan: &of.plan,
+        let (source_image, d_target_image) = (of.padded.len(), of.g.image_out());
+        let plan = &of.plan;
+        if let Some(bf16) = of.bf16 {
+            let source = pairs_of_images(of.arch, planes, source_image, &mut scratch.planes);
+            let d_target = pairs_of_images(of.arch, d_target, d_target_image, &mut scratch.d_target);
+            bf16.accumulate(Accumulate {
+                source,
+                source_image,
+                plan,
                 strips,
                 d_target,
-                d_target_image: of.g.image_out(),
+                d_target_image,
                 gradient,
-            };
+            });
+        } else if let Some(tiling) = &of.tiling {
+            let scratch = &mut scratch.tiles;
+            AccumulateTiles { tiling, strips, planes, d_target, gradient, scratch }.run(of.arch);
+        } else {
+            let source = planes;
+            let accumulate =
+                Accumulate { source, source_image, plan, strips, d_target, d_target_image, gradient };
             accumulate.run(of.arch);
         }
     }

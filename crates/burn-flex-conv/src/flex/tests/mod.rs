@@ -14,6 +14,7 @@ use super::*;
 use Activation::{Gelu, Identity, Relu};
 use cases::*;
 
+mod bf16;
 mod cases;
 mod pooled;
 

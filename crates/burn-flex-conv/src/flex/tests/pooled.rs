@@ -7,7 +7,7 @@ use burn::tensor::module::conv2d;
 use super::*;
 
 /// Even and odd sizes, vectors with a rest, both methods of convolution.
-fn pooled_cases() -> Vec<Case> {
+pub(super) fn pooled_cases() -> Vec<Case> {
     vec![
         case([2, 24, 31, 31], 64, 3, 1),
         case([3, 64, 15, 15], 32, 3, 1),
@@ -23,7 +23,7 @@ fn burns_pool(x: Tensor<4>) -> Tensor<4> {
 }
 
 /// Output, gradients of the inputs, and of gamma and beta, and the running statistics.
-fn run_pooled(
+pub(super) fn run_pooled(
     case: &Case,
     norm: &BatchNorm,
     activation: Activation,
