@@ -18,7 +18,7 @@ use burn_mcl::data::{self, ImageSet, Split, augment::SimClrAugmentConfig, cifar1
 use burn_mcl::detector::{Detector, DetectorConfig, Score};
 use burn_mcl::infer::{Aggregation, MahalanobisConfig, Shrinkage, TestTimeViews};
 use burn_mcl::loss::{MclLossConfig, NtXentLossConfig, SupConLossConfig};
-use burn_mcl::model::{MclModelConfig, ResNetConfig, ResNetDepth};
+use burn_mcl::model::{MclModelConfig, Precision, ResNetConfig, ResNetDepth};
 use burn_mcl::report::{Part, Report};
 use burn_mcl::train::{Objective, TrainConfig, Trainer, read_history};
 use burn_mcl::{Progress::Terminal, embed::embed, evaluation::Evaluation, evaluation::evaluate};
@@ -80,6 +80,9 @@ struct Settings {
     /// Smallest crop of the paper's recipe, as a share of the image
     #[arg(long, default_value_t = 0.08)]
     min_crop: f64,
+    /// Precision of the products on CPUs that have bf16 [default: paper f32, fast bf16]
+    #[arg(long, value_enum)]
+    precision: Option<Products>,
     /// Added to the variances of each class; fewer images need more. Not given, the fast recipe shrinks the covariances
     #[arg(long)]
     ridge: Option<f64>,
@@ -91,6 +94,12 @@ struct Settings {
 enum Recipe {
     Paper,
     Fast,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Products {
+    F32,
+    Bf16,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -175,6 +184,11 @@ fn train_config(settings: &Settings, classes: usize) -> Result<TrainConfig, Box<
         Recipe::Fast => TrainConfig::fast(classes),
     };
     config.model.hidden = settings.hidden.unwrap_or(config.model.hidden);
+    config.model.precision = match settings.precision {
+        Some(Products::F32) => Precision::F32,
+        Some(Products::Bf16) => Precision::Bf16,
+        None => config.model.precision,
+    };
     config.images_per_batch = settings.batch.unwrap_or(config.images_per_batch);
     config.epochs = settings.epochs.unwrap_or(config.epochs);
     config.learning_rate = settings.learning_rate.or(config.learning_rate);

@@ -11,6 +11,7 @@ use crate::encoder::EncoderConfig;
 use crate::error::{MAX_PARAMETERS, ModelError, check_parameters, check_sizes};
 use crate::head::ProjectionHeadConfig;
 use crate::model::MclModel;
+use crate::precision::Precision;
 
 /// Configuration of an [`MclModel`].
 ///
@@ -36,6 +37,9 @@ pub struct MclModelConfig {
     /// Outputs of a linear classifier on the features, without bias, at least 1. Default: no classifier
     #[serde(default)]
     pub classifier: Option<usize>,
+    /// Precision of the products in the convolutions. Default: f32
+    #[serde(default, skip_serializing_if = "Precision::is_default")]
+    pub precision: Precision,
 }
 
 impl MclModelConfig {
@@ -45,7 +49,13 @@ impl MclModelConfig {
     /// The defaults with this encoder: a [`ResNetConfig`](crate::ResNetConfig) or a
     /// [`FastNetConfig`](crate::FastNetConfig).
     pub fn new(encoder: impl Into<EncoderConfig>) -> Self {
-        Self { encoder: encoder.into(), hidden: 2048, projection_dim: 128, classifier: None }
+        Self {
+            encoder: encoder.into(),
+            hidden: 2048,
+            projection_dim: 128,
+            classifier: None,
+            precision: Precision::F32,
+        }
     }
 
     /// Sets [`hidden`](Self::hidden).
@@ -63,6 +73,12 @@ impl MclModelConfig {
     /// Sets [`classifier`](Self::classifier): a number of outputs, or `None`.
     pub fn with_classifier(mut self, outputs: impl Into<Option<usize>>) -> Self {
         self.classifier = outputs.into();
+        self
+    }
+
+    /// Sets [`precision`](Self::precision).
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
         self
     }
 
@@ -97,7 +113,11 @@ impl MclModelConfig {
         let classifier = self.classifier.map(|outputs| {
             LinearConfig::new(self.encoder.feature_dim(), outputs).with_bias(false).init(device)
         });
-        Ok(MclModel { encoder: self.encoder.build(device), projector: self.head().build(device), classifier })
+        Ok(MclModel {
+            encoder: self.encoder.build(device).with_precision(self.precision),
+            projector: self.head().build(device),
+            classifier,
+        })
     }
 
     /// [`try_init`](Self::try_init) for a configuration known to be right.
@@ -128,6 +148,41 @@ impl fmt::Display for MclModelConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::module::Module;
+    use burn::tensor::{Tensor, TensorData};
+
+    #[test]
+    fn products_in_bf16_are_near_those_in_f32() {
+        let device = Device::flex();
+        let values: Vec<f32> = (0..2 * 3 * 256).map(|i| ((i * i) as f32 * 0.37).sin() * 0.5 + 0.5).collect();
+        let images = Tensor::<4>::from_data(TensorData::new(values, [2, 3, 16, 16]), &device);
+        let resnet = crate::ResNetConfig::new(crate::ResNetDepth::ResNet18).with_width(16);
+        for encoder in
+            [EncoderConfig::from(resnet), crate::FastNetConfig::new().with_widths([32, 64, 64]).into()]
+        {
+            let config = MclModelConfig::new(encoder).with_hidden(8).with_projection_dim(4);
+            let exact = config.init_seeded(1, &device);
+            let rounded = config.clone().with_precision(Precision::Bf16).init_seeded(1, &device);
+            assert_eq!(rounded.encoder().precision(), Precision::Bf16);
+            assert_eq!(rounded.valid().encoder().precision(), Precision::Bf16);
+            let features = |model: &MclModel| model.forward(images.clone()).features;
+            let (exact_features, found) = (features(&exact), features(&rounded));
+            let off = (found - exact_features.clone()).square().mean().sqrt().into_scalar::<f32>();
+            let size = exact_features.clone().square().mean().sqrt().into_scalar::<f32>();
+            assert!(off < 0.02 * size, "{config}: off by {off} of {size}");
+            let again = rounded.with_precision(Precision::F32);
+            assert_eq!(features(&again).into_data(), exact_features.into_data());
+        }
+    }
+
+    #[test]
+    fn the_precision_is_stored_when_it_is_not_f32() {
+        let config = MclModelConfig::new(crate::FastNetConfig::new());
+        assert!(!serde_json::to_string(&config).unwrap().contains("precision"));
+        let config = config.with_precision(Precision::Bf16);
+        let json = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<MclModelConfig>(&json).unwrap(), config);
+    }
     use crate::fast_net::FastNetConfig;
     use crate::parameters::{Weight, named_weights};
     use crate::resnet::ResNetConfig;

@@ -11,6 +11,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::error::{ModelError, check_parameters};
 use crate::fast_net::{FastNet, FastNetConfig};
+use crate::precision::Precision;
 use crate::resnet::{ResNet, ResNetConfig};
 
 /// Configuration of an [`Encoder`].
@@ -182,6 +183,23 @@ impl Encoder {
         match self {
             Self::ResNet(_) => 1,
             Self::FastNet(_) => FastNet::MIN_SIZE,
+        }
+    }
+
+    /// The same encoder with the products of its convolutions in this precision.
+    #[must_use]
+    pub fn with_precision(self, precision: Precision) -> Self {
+        match self {
+            Self::ResNet(encoder) => Self::ResNet(encoder.with_precision(precision)),
+            Self::FastNet(encoder) => Self::FastNet(encoder.with_precision(precision)),
+        }
+    }
+
+    /// The precision of the products.
+    pub fn precision(&self) -> Precision {
+        match self {
+            Self::ResNet(encoder) => encoder.precision(),
+            Self::FastNet(encoder) => encoder.precision(),
         }
     }
 

@@ -17,7 +17,8 @@ use burn::tensor::{Device, Tensor, assert_shape};
 
 use crate::error::{ModelError, check_parameters, check_sizes};
 use crate::group::{self, Group};
-use crate::layers::{FeatureMap, conv_gelu};
+use crate::layers::{conv_gelu, feature_map};
+use crate::precision::Precision;
 use crate::stem;
 
 /// Configuration of a [`FastNet`].
@@ -51,6 +52,8 @@ pub struct FastNet {
     pub(crate) stem: Conv2d,
     pub(crate) groups: Vec<Group>,
     in_channels: usize,
+    /// Whether products are in bf16.
+    bf16: bool,
 }
 
 impl FastNetConfig {
@@ -116,6 +119,7 @@ impl FastNetConfig {
             stem: stem::plain(self.in_channels, device),
             groups: groups.into(),
             in_channels: self.in_channels,
+            bf16: false,
         }
     }
 
@@ -155,7 +159,7 @@ impl FastNet {
             height >= least && width >= least,
             "images of {height} x {width} pixels are too small: a FastNet takes {least} x {least} and larger"
         );
-        let x = conv_gelu(FeatureMap::new(images), &self.stem);
+        let x = conv_gelu(feature_map(images, self.precision()), &self.stem);
         self.groups.iter().fold(x, |x, group| group.forward(x)).max()
     }
 
@@ -185,6 +189,18 @@ impl FastNet {
     /// The filters of the stem, `[8 * in_channels, in_channels, 2, 2]`.
     pub fn stem_filters(&self) -> Tensor<4> {
         self.stem.weight.val()
+    }
+
+    /// The same network with the products of its convolutions in this precision.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.bf16 = precision == Precision::Bf16;
+        self
+    }
+
+    /// The precision of the products.
+    pub fn precision(&self) -> Precision {
+        if self.bf16 { Precision::Bf16 } else { Precision::F32 }
     }
 
     /// Number of features that [`forward`](Self::forward) gives.
@@ -302,7 +318,7 @@ mod tests {
         let expected = gelu(gelu(pool.forward(x.clone()))).into_data();
         for channels in [2, 5] {
             let group = Group::new([2, channels], false, &device);
-            let found = group.forward(FeatureMap::new(x.clone())).into_tensor();
+            let found = group.forward(crate::layers::FeatureMap::new(x.clone())).into_tensor();
             assert_eq!(found.dims(), [1, channels, 4, 4]);
             // The second convolution passes its first channels on too; batch norms divide by sqrt(1 + 1e-5).
             let tolerance = burn::tensor::Tolerance::absolute(1e-4);

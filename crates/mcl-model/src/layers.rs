@@ -11,6 +11,7 @@ use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::architecture::ConvShape;
+use crate::precision::Precision;
 
 #[cfg(feature = "flex")]
 use burn_flex_conv as functions;
@@ -21,6 +22,18 @@ use functions::conv_norm_add;
 pub(crate) use functions::{
     FeatureMap, conv_gelu, conv_norm, conv_norm_add_relu, conv_norm_gelu, conv_norm_relu, conv_pool_norm_gelu,
 };
+
+/// Images as the layers take them, with the precision of the products of all layers that follow.
+pub(crate) fn feature_map(images: Tensor<4>, precision: Precision) -> FeatureMap {
+    let map = FeatureMap::new(images);
+    #[cfg(feature = "flex")]
+    if precision == Precision::Bf16 {
+        return map.with_precision(burn_flex_conv::Precision::Bf16);
+    }
+    #[cfg(not(feature = "flex"))]
+    let _ = precision;
+    map
+}
 
 /// A convolution without bias (a batch norm follows), with padding that keeps the size at stride 1.
 ///

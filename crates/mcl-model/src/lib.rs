@@ -18,6 +18,7 @@
 //! | [`MclModel`], [`MclModelConfig`], [`Embedding`] | both together; initial weights that depend on nothing but a seed |
 //! | [`MclModel::load_safetensors`], [`MclModel::save_safetensors`], `MclModel::load_pytorch` | weights from PyTorch, and to it |
 //! | [`ResNet::load_safetensors`], `ResNet::load_pytorch` | an encoder with torchvision's ImageNet weights |
+//! | [`Precision`] | products of convolutions in bf16 on CPUs that have them |
 //! | [`MclModel::whiten`] | the stem of a [`FastNet`] made to fit the training images |
 //!
 //! # Features
@@ -54,6 +55,7 @@ mod layers;
 mod model;
 mod network;
 mod parameters;
+mod precision;
 mod resnet;
 mod seed;
 mod stem;
@@ -70,6 +72,7 @@ pub use head::{ProjectionHead, ProjectionHeadConfig};
 pub use layers::release_memory;
 pub use model::{Embedding, MclModel};
 pub use network::Network;
+pub use precision::Precision;
 pub use resnet::{ResNet, ResNetConfig};
 pub use variant::{ResNetDepth, Stem};
 pub use weights::{WeightProblem, WeightsError};

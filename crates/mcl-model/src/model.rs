@@ -7,6 +7,7 @@ use burn::tensor::{Device, Tensor};
 use crate::encoder::Encoder;
 use crate::error::ModelError;
 use crate::head::ProjectionHead;
+use crate::precision::Precision;
 
 /// What the network says about a batch of images.
 #[derive(Debug, Clone)]
@@ -140,6 +141,13 @@ impl MclModel {
     pub fn whiten(mut self, images: &Tensor<4>) -> Result<Self, ModelError> {
         self.encoder = self.encoder.whiten(images)?;
         Ok(self)
+    }
+
+    /// The same network with the products of its convolutions in this precision. Linear layers stay in f32.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.encoder = self.encoder.with_precision(precision);
+        self
     }
 
     /// The same network with the encoder frozen: training changes the projection head and the classifier alone, and the

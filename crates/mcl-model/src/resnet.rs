@@ -15,7 +15,8 @@ use burn::tensor::{Device, Tensor, assert_shape};
 use crate::architecture::{self, BlockShape, ConvShape};
 use crate::block::{Block, norm};
 use crate::error::{ModelError, check_parameters, check_sizes};
-use crate::layers::{FeatureMap, conv, conv_norm_relu};
+use crate::layers::{conv, conv_norm_relu, feature_map};
+use crate::precision::Precision;
 use crate::variant::{ResNetDepth, Stem};
 
 /// Configuration of a [`ResNet`].
@@ -52,6 +53,8 @@ pub struct ResNet {
     pub(crate) layer3: Vec<Block>,
     pub(crate) layer4: Vec<Block>,
     in_channels: usize,
+    /// Whether products are in bf16.
+    bf16: bool,
 }
 
 impl ResNetConfig {
@@ -129,6 +132,7 @@ impl ResNetConfig {
             layer3,
             layer4,
             in_channels: self.in_channels,
+            bf16: false,
         }
     }
 }
@@ -147,7 +151,7 @@ impl ResNet {
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let in_channels = self.in_channels;
         assert_shape!(images, [_, in_channels, _, _]);
-        let mut x = conv_norm_relu(FeatureMap::new(images), &self.conv1, &self.bn1);
+        let mut x = conv_norm_relu(feature_map(images, self.precision()), &self.conv1, &self.bn1);
         if let Some(max_pool) = &self.max_pool {
             x = x.max_pool(max_pool);
         }
@@ -155,6 +159,18 @@ impl ResNet {
             x = block.forward(x);
         }
         x.mean()
+    }
+
+    /// The same network with the products of its convolutions in this precision.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.bf16 = precision == Precision::Bf16;
+        self
+    }
+
+    /// The precision of the products.
+    pub fn precision(&self) -> Precision {
+        if self.bf16 { Precision::Bf16 } else { Precision::F32 }
     }
 
     /// Number of features that [`forward`](Self::forward) gives.

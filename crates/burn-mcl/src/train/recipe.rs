@@ -3,13 +3,14 @@
 use mcl_data::augment::SimClrAugmentConfig;
 use mcl_data::batch::Rotations;
 use mcl_loss::MclLossConfig;
-use mcl_model::{FastNetConfig, MclModelConfig};
+use mcl_model::{FastNetConfig, MclModelConfig, Precision};
 
 use super::{CrossEntropyConfig, Decay, MuonScale, Objective, Optimizer, TrainConfig};
 
 impl TrainConfig {
     /// A short run on a CPU, for small images of `classes` classes: the network for small images with a classifier of (class,
-    /// rotation), MCL beside a cross-entropy, one drawn rotation of each image, mild augmentations, Muon.
+    /// rotation), MCL beside a cross-entropy, one drawn rotation of each image, mild augmentations, Muon, products in bf16 where
+    /// the CPU has them.
     ///
     /// Six epochs over CIFAR-10 are 600,000 views in 582 steps, of which 30 warm up. [`epochs`](Self::epochs) makes the run
     /// longer; for a much shorter run set [`warmup_steps`](Self::warmup_steps) too.
@@ -22,6 +23,7 @@ impl TrainConfig {
         let rotations = Rotations::Drawn;
         let model = MclModelConfig::new(FastNetConfig::new())
             .with_hidden(512)
+            .with_precision(Precision::Bf16)
             .with_classifier(classes * rotations.aux_classes());
         let augment = SimClrAugmentConfig::new()
             .with_shift(Some(4))
