@@ -11,6 +11,7 @@
 //! | `lanes.rs` | vectors of whatever width the machine has |
 //! | `correlate.rs`, `accumulate.rs` | the loops that do all the multiplications: convolution and input gradient, weight gradient |
 //! | `products.rs`, `bf16.rs` | what these loops multiply: values in f32, or pairs of values in bf16 |
+//! | `blocks.rs` | weight gradients in bf16, over blocks of channels |
 //! | `weights.rs` | weights in the order in which these loops read them |
 //! | `packed.rs` | weights packed once for evaluation |
 //! | `tiling.rs`, `transform.rs`, `winograd.rs` | 3x3 convolutions with fewer multiplications |
@@ -29,6 +30,7 @@
 mod accumulate;
 mod activation;
 mod bf16;
+mod blocks;
 mod context;
 mod correlate;
 mod correlation;

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use super::accumulate::Accumulate;
 use super::bf16::{Bf16, pair_images};
+use super::blocks::{BlockScratch, Blocks};
 use super::context::Context;
 use super::correlation::GROUP_VALUES;
 use super::geometry::{Geometry, Padded, Plan, forward_plan};
@@ -43,6 +44,8 @@ pub(super) fn weight_gradient(
 struct WeightGradient<'a> {
     arch: Arch,
     bf16: Option<Bf16>,
+    /// Where it is done in bf16 and over blocks.
+    blocks: Option<Blocks>,
     lanes: usize,
     g: &'a Geometry,
     padded: Padded,
@@ -62,6 +65,7 @@ impl<'a> WeightGradient<'a> {
         let lanes = lanes(arch);
         let strips = strips(g.channels_out, lanes);
         let (padded, plan) = forward_plan(g);
+        let blocks = bf16.and_then(|_| Blocks::new(g, &padded, &plan, lanes));
         let tiling = (bf16.is_none() && tiling::applies(g)).then(|| Tiling::forward(g));
         let padded = tiling.map_or(padded, |tiling| tiling.source);
         let group = GROUP_VALUES / (padded.len() + g.image_out());
@@ -76,7 +80,7 @@ impl<'a> WeightGradient<'a> {
             .next_multiple_of(group);
         let parts = g.images.div_ceil(part).max(1);
         let strips_of_task = strips.len().div_ceil(TASKS.div_ceil(parts));
-        Self { arch, bf16, lanes, g, padded, plan, tiling, strips, group, part, strips_of_task }
+        Self { arch, bf16, blocks, lanes, g, padded, plan, tiling, strips, group, part, strips_of_task }
     }
 
     fn run(&self, input: &[f32], d_output: &impl Rows) -> Vec<f32> {
@@ -124,6 +128,7 @@ impl<'a> WeightGradient<'a> {
 #[derive(Default)]
 struct Scratch {
     tiles: TileScratch,
+    blocks: BlockScratch,
     /// In pairs.
     planes: Vec<u32>,
     d_target: Vec<u32>,
@@ -160,7 +165,10 @@ impl<'a> PartialGradient<'a> {
         let Self { of, strips, sum: gradient } = self;
         let (source_image, d_target_image) = (of.padded.len(), of.g.image_out());
         let plan = &of.plan;
-        if let Some(bf16) = of.bf16 {
+        if let (Some(bf16), Some(blocks)) = (of.bf16, &of.blocks) {
+            let scratch = &mut scratch.blocks;
+            blocks.accumulate(of.arch, bf16, strips, [planes, d_target], gradient, scratch);
+        } else if let Some(bf16) = of.bf16 {
             let source = pairs_of_images(of.arch, planes, source_image, &mut scratch.planes);
             let d_target = pairs_of_images(of.arch, d_target, d_target_image, &mut scratch.d_target);
             bf16.accumulate(Accumulate {
