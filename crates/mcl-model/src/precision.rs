@@ -14,7 +14,7 @@ pub enum Precision {
     #[default]
     F32,
     /// Products of bf16, which has 8 bits instead of 24 for the digits of a number: operands are rounded, products are
-    /// summed in f32. Training takes about half the time. The same bits come out on all CPUs that have the instructions, and
+    /// summed in f32. Training takes about a third less time. The same bits come out on all CPUs that have the instructions, and
     /// others where products are in f32.
     Bf16,
 }
