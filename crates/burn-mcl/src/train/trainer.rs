@@ -210,7 +210,7 @@ impl<'a, N: Network> Trainer<'a, N> {
     /// | [`TrainError::EmptyClass`] | a class has no images |
     /// | [`TrainError::Config`] | the warm-up is as long as the run, or a setting of the validation is out of range |
     /// | [`TrainError::NothingToTrain`] | all parameters are frozen, or the loss depends on none of the others |
-    /// | [`TrainError::LossShape`] | the loss or a part of the loss is not of shape [1] |
+    /// | [`TrainError::LossShape`] | the loss or a part of the loss is not of shape `[1]` |
     /// | [`TrainError::OtherRun`] | the run directory belongs to other settings, images, weights or frozen layers |
     /// | [`TrainError::InUse`] | another run is using the run directory |
     /// | [`TrainError::NonFiniteLoss`], [`TrainError::NonFiniteWeights`] | training diverges |

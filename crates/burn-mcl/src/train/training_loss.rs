@@ -106,9 +106,9 @@ impl LossValue {
 /// therefore keeps the weights in the network. The network returns the output of these weights as
 /// [`Embedding::logits`](mcl_model::Embedding::logits).
 pub trait TrainingLoss {
-    /// Returns the loss of a batch. The total and all parts have the shape [1], and the total depends on a
-    /// parameter of the network that is trained: other losses end the run with [`TrainError::LossShape`] or
-    /// [`TrainError::NothingToTrain`].
+    /// Returns the loss of a batch. The total and all parts have the shape `[1]`, and the total depends on a
+    /// parameter of the network that is trained: other losses end the run with [`TrainError::LossShape`](super::TrainError::LossShape) or
+    /// [`TrainError::NothingToTrain`](super::TrainError::NothingToTrain).
     fn value(&self, input: &LossInput) -> LossValue;
 
     /// The number of logits that the loss needs of a network trained on this many classes and auxiliary classes. `None`, the
