@@ -5,10 +5,11 @@ use burn::nn::conv::Conv2d;
 use burn::nn::pool::MaxPool2d;
 use burn::nn::{BatchNorm, PaddingConfig2d};
 use burn::tensor::Tensor;
-use burn::tensor::activation::{gelu, relu};
+use burn::tensor::activation::relu;
 
 use crate::feature_map::{FeatureMap, Layout, is_halving};
 use crate::flex::{Activation, ConvParams, Layer, convolve, convolve_gelu, supports};
+use crate::gelu::gelu;
 
 /// `conv(x)`
 ///

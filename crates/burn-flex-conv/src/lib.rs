@@ -3,9 +3,11 @@
 
 mod feature_map;
 mod flex;
+mod gelu;
 mod layer;
 
 pub use feature_map::{FeatureMap, Precision};
+pub use gelu::gelu;
 pub use layer::{
     conv, conv_gelu, conv_norm, conv_norm_add, conv_norm_add_relu, conv_norm_gelu, conv_norm_relu,
     conv_pool_norm_gelu,

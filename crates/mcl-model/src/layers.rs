@@ -7,7 +7,6 @@ use std::f64::consts::SQRT_2;
 use burn::module::Param;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{BatchNorm, Initializer, PaddingConfig2d};
-use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::architecture::ConvShape;
@@ -18,10 +17,10 @@ use burn_flex_conv as functions;
 #[cfg(not(feature = "flex"))]
 use burns as functions;
 
-use functions::conv_norm_add;
 pub(crate) use functions::{
     FeatureMap, conv_gelu, conv_norm, conv_norm_add_relu, conv_norm_gelu, conv_norm_relu, conv_pool_norm_gelu,
 };
+use functions::{conv_norm_add, gelu};
 
 /// Images as the layers take them, with the precision of the products of all layers that follow.
 pub(crate) fn feature_map(images: Tensor<4>, precision: Precision) -> FeatureMap {
@@ -116,7 +115,13 @@ mod burns {
     use burn::nn::conv::Conv2d;
     use burn::nn::pool::MaxPool2d;
     use burn::tensor::Tensor;
-    use burn::tensor::activation::{gelu, relu};
+    use burn::tensor::activation::relu;
+
+    /// With its exact gradient, where Burn's is that of an approximation.
+    pub(crate) fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+        let share = x.clone().mul_scalar(std::f64::consts::FRAC_1_SQRT_2).erf().add_scalar(1.0);
+        x * share.mul_scalar(0.5)
+    }
 
     /// `[n, channels, h, w]`
     #[derive(Debug, Clone)]
