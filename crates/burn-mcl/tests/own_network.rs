@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -17,7 +18,7 @@ use burn_mcl::model::{Embedding, Network};
 use burn_mcl::train::{
     LossInput, LossValue, TrainError, Trainer, TrainingLoss, load_network_into, read_history, read_loss_parts,
 };
-use common::{corners, tiny_run};
+use common::{corners, seal, tiny_run};
 
 const STEPS: usize = 6;
 
@@ -102,6 +103,14 @@ fn a_detector_is_saved_and_read() {
         detector.detect_set(&corners(8, 2)).unwrap().iter().map(|found| found.score.to_bits()).collect()
     };
     assert_eq!(scores(&loaded), scores(&saved));
+
+    // An earlier version stored the path of the type's module.
+    let settings = path.join("detector.json");
+    let json = fs::read_to_string(&settings).unwrap();
+    assert!(json.contains("\"Small\""), "{json}");
+    fs::write(&settings, json.replace("\"Small\"", "\"once::Small\"")).unwrap();
+    seal(&path);
+    assert_eq!(scores(&Detector::load_network(&path, &small(9)).unwrap()), scores(&saved));
 
     match Detector::load(&path, &Device::flex()) {
         Err(DetectorError::OtherNetwork { found, .. }) => assert!(found.contains("Small"), "{found}"),

@@ -23,7 +23,7 @@ use super::{Detector, DetectorConfig, DetectorError};
 use crate::artifact::{Artifact, ArtifactError, ArtifactWriter, Kind, may_replace};
 use crate::defaults;
 use crate::progress::Progress;
-use crate::train::{TrainConfig, completed, kind};
+use crate::train::{TrainConfig, bare, completed, kind};
 
 const KIND: Kind = Kind { name: "burn-mcl detector", format: 1 };
 
@@ -126,7 +126,8 @@ impl<N: Network> Detector<N> {
         let Some(OtherNetwork { kind: found, projection_dim }) = &settings.network else {
             return Err(DetectorError::OtherNetwork { found: "an MclModel".into(), expected: kind::<N>() });
         };
-        if *found != kind::<N>() {
+        // Earlier versions stored the path of the type's module too.
+        if bare(found) != kind::<N>() {
             return Err(DetectorError::OtherNetwork { found: found.clone(), expected: kind::<N>() });
         }
         let dim = *projection_dim;

@@ -39,7 +39,7 @@ pub use optimizer::Optimizer;
 pub use probe::KnnProbe;
 pub use report::StepReport;
 pub use schedule::{Decay, Schedule, ScheduledRate};
-pub(crate) use start::{kind, shapes};
+pub(crate) use start::{bare, kind, shapes};
 pub(crate) use stored::completed;
 pub use trainer::Trainer;
 pub use training_loss::{HostLabels, LossInput, LossValue, TrainingLoss};

@@ -40,7 +40,7 @@ impl GivenNetwork {
         let mut visitor = WeightHasher { hasher: Sha256::new(), path: Vec::new(), flags_off: Vec::new() };
         network.visit(&mut visitor);
         let sha256 = hex(&visitor.hasher.finalize());
-        Self { kind: bare(&kind::<N>()), sha256, flags_off: visitor.flags_off }
+        Self { kind: kind::<N>(), sha256, flags_off: visitor.flags_off }
     }
 
     /// Completes a network that an earlier version stored: the type had the path of the module, and the list
@@ -54,14 +54,14 @@ impl GivenNetwork {
     }
 }
 
-/// Returns Rust's name of a network's type, with the paths of the modules, for files and messages.
+/// Returns Rust's name of a network's type, without the paths of modules, for files and messages.
 pub(crate) fn kind<N: Network>() -> String {
-    std::any::type_name::<N>().to_string()
+    bare(std::any::type_name::<N>())
 }
 
 /// Returns the name of a type without the paths of modules, also inside of generic arguments: `a::B<c::D>`
 /// becomes `B<D>`.
-fn bare(kind: &str) -> String {
+pub(crate) fn bare(kind: &str) -> String {
     let mut bare = String::new();
     let mut segment = 0; // where the current segment of a path begins in `bare`
     for c in kind.chars() {
