@@ -1,8 +1,10 @@
 //! A set of images under a network and a scorer: the scores of every view, to be judged in any way later.
 
+use std::sync::Arc;
+
 use burn::tensor::{Device, Tensor};
 use mcl_data::ImageSet;
-use mcl_infer::{Aggregate, Aggregation, Prediction, Scorer, TestTimeViews};
+use mcl_infer::{Aggregate, Aggregation, Confidence, Scorer, TestTimeViews};
 use mcl_model::Network;
 
 use crate::detector::DetectorError;
@@ -22,10 +24,11 @@ pub struct ScoredSet {
     scores: Vec<Tensor<3>>,
     columns: usize,
     aggregations: Vec<Aggregation>,
+    confidence: Confidence,
     device: Device,
     views: TestTimeViews,
     images: usize,
-    projections: Vec<f32>,
+    projections: Arc<Vec<f32>>,
     dim: usize,
 }
 
@@ -45,51 +48,55 @@ impl ScoredSet {
         batch_size: usize,
         progress: Progress,
     ) -> Result<Self, DetectorError> {
-        let [scored] = Self::each(model, [scorer], set, views, batch_size, progress)?;
-        Ok(scored)
+        let mut scored = Self::each(model, &[scorer], set, views, batch_size, progress)?;
+        Ok(scored.remove(0))
     }
 
-    /// The same for several scorers, in one pass of the network.
+    /// The same for several scorers, in one pass of the network: a set for each scorer.
     ///
     /// # Errors
     ///
     /// As [`new`](Self::new).
-    pub fn each<N: Network, const K: usize>(
+    pub fn each<N: Network>(
         model: &N,
-        scorers: [&dyn Scorer; K],
+        scorers: &[&dyn Scorer],
         set: &ImageSet,
         views: TestTimeViews,
         batch_size: usize,
         progress: Progress,
-    ) -> Result<[Self; K], DetectorError> {
+    ) -> Result<Vec<Self>, DetectorError> {
         let (images, device) = (set.len(), model.device().without_autodiff());
-        let mut scored = scorers.map(|scorer| Self {
-            scores: Vec::new(),
-            columns: scorer.columns(),
-            aggregations: scorer.aggregations().to_vec(),
-            device: device.clone(),
-            views,
-            images,
-            projections: Vec::new(),
-            dim: 0,
-        });
+        let mut scores: Vec<Vec<Tensor<3>>> = vec![Vec::new(); scorers.len()];
+        let (mut projections, mut dim) = (Vec::new(), 0);
         let bar = progress.bar("scoring", images, 0);
         for start in (0..images).step_by(CHUNK.max(batch_size)) {
             let end = (start + CHUNK.max(batch_size)).min(images);
             let chunk = set.subset(&(start..end).collect::<Vec<_>>())?;
             let embeddings = embed_outputs(model, &chunk, views, batch_size, Progress::Hidden)?;
             let batch = embeddings.view_batch(views.aux(), &device);
-            for (scored, scorer) in scored.iter_mut().zip(scorers) {
-                scored.scores.push(scorer.score_views(&batch)?);
-                scored.dim = embeddings.dim;
-                for image in embeddings.values.chunks_exact(embeddings.views * embeddings.dim) {
-                    scored.projections.extend_from_slice(&image[..embeddings.dim]);
-                }
+            for (scores, scorer) in scores.iter_mut().zip(scorers) {
+                scores.push(scorer.score_views(&batch)?);
+            }
+            dim = embeddings.dim;
+            for image in embeddings.values.chunks_exact(embeddings.views * dim) {
+                projections.extend_from_slice(&image[..dim]);
             }
             bar.inc(chunk.len() as u64);
         }
         bar.finish_and_clear();
-        Ok(scored)
+        let projections = Arc::new(projections);
+        let scored = scores.into_iter().zip(scorers).map(|(scores, scorer)| Self {
+            scores,
+            columns: scorer.columns(),
+            aggregations: scorer.aggregations().to_vec(),
+            confidence: scorer.confidence(),
+            device: device.clone(),
+            views,
+            images,
+            projections: projections.clone(),
+            dim,
+        });
+        Ok(scored.collect())
     }
 
     /// Number of images.
@@ -146,7 +153,7 @@ impl ScoredSet {
         let (mut labels, mut values) = (Vec::new(), Vec::new());
         for chunk in &self.scores {
             let scores = aggregation.aggregate(chunk.clone().narrow(1, 0, count));
-            let prediction = Prediction::new(scores);
+            let prediction = self.confidence.predict(scores);
             labels.extend(prediction.label.into_data().iter::<i64>().map(|label| label as usize));
             values.extend(prediction.score.into_data().iter::<f64>());
         }

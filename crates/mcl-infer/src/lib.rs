@@ -51,6 +51,7 @@
 mod aggregation;
 mod calibration;
 mod cluster;
+mod confidence;
 mod error;
 mod estimator;
 mod knn;
@@ -69,6 +70,7 @@ mod views;
 pub use aggregation::{Aggregate, Aggregation};
 pub use calibration::Calibration;
 pub use cluster::Cluster;
+pub use confidence::Confidence;
 pub use error::{Cause, InferError, Job};
 pub use estimator::Estimator;
 pub use knn::{KnnConfig, KnnEstimator, KnnScorer};

@@ -3,6 +3,7 @@
 use burn::tensor::{Device, Tensor};
 
 use crate::aggregation::{Aggregate, Aggregation};
+use crate::confidence::Confidence;
 use crate::error::InferError;
 use crate::estimator::Estimator;
 use crate::prediction::Prediction;
@@ -56,6 +57,10 @@ impl<T: Scorer> Scorer for OnFeatures<T> {
 
     fn aggregations(&self) -> &[Aggregation] {
         self.0.aggregations()
+    }
+
+    fn confidence(&self) -> Confidence {
+        self.0.confidence()
     }
 
     /// As the inner scorer; [`InferError::NoFeatures`] when the batch has no features.

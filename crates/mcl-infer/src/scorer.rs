@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 
 use crate::aggregation::{Aggregate, Aggregation};
+use crate::confidence::Confidence;
 use crate::error::InferError;
 use crate::prediction::Prediction;
 use crate::views::TestTimeViews;
@@ -158,6 +159,11 @@ pub trait Scorer: core::fmt::Debug + Send + Sync {
         Aggregation::ALL
     }
 
+    /// How the aggregated scores of the classes become the score of an image: the highest by default.
+    fn confidence(&self) -> Confidence {
+        Confidence::Highest
+    }
+
     /// Scores each view. Each image must be scored by itself, whatever others are in the batch.
     ///
     /// # Shapes
@@ -184,7 +190,7 @@ pub trait Scorer: core::fmt::Debug + Send + Sync {
         let [images, views, _] = batch.embeddings.dims();
         let chunk = (CHUNK_SCORES / (views * self.columns()).max(1)).max(LEAST_IMAGES);
         if images <= chunk {
-            return Ok(Prediction::new(aggregation.aggregate(self.score_views(batch)?)));
+            return Ok(self.confidence().predict(aggregation.aggregate(self.score_views(batch)?)));
         }
         let part = |start| {
             let part = batch.images(start..images.min(start + chunk));
@@ -192,7 +198,7 @@ pub trait Scorer: core::fmt::Debug + Send + Sync {
             Ok(aggregation.aggregate(scores))
         };
         let scores = (0..images).step_by(chunk).map(part).collect::<Result<_, InferError>>()?;
-        Ok(Prediction::new(Tensor::cat(scores, 0)))
+        Ok(self.confidence().predict(Tensor::cat(scores, 0)))
     }
 }
 
@@ -207,6 +213,10 @@ impl<S: Scorer + ?Sized> Scorer for Box<S> {
 
     fn aggregations(&self) -> &[Aggregation] {
         (**self).aggregations()
+    }
+
+    fn confidence(&self) -> Confidence {
+        (**self).confidence()
     }
 
     fn score_views(&self, batch: &ViewBatch) -> Result<Tensor<3>, InferError> {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::confidence::Confidence;
 use crate::estimator::Estimator;
 use crate::knn::KnnConfig;
 use crate::mahalanobis::MahalanobisConfig;
@@ -17,6 +18,8 @@ pub enum ScorerConfig {
     Knn(KnnConfig),
     /// The softmax probabilities of the network's classifier.
     Softmax,
+    /// The negative entropy of those probabilities.
+    Entropy,
 }
 
 impl ScorerConfig {
@@ -27,6 +30,9 @@ impl ScorerConfig {
             Self::Mahalanobis(config) => Box::new(config.estimator(classes, aux_classes, dim)),
             Self::Knn(config) => Box::new(config.estimator(classes, aux_classes, dim)),
             Self::Softmax => Box::new(SoftmaxScorer::new(classes, aux_classes)),
+            Self::Entropy => Box::new(
+                SoftmaxScorer::new(classes, aux_classes).with_confidence(Confidence::NegativeEntropy),
+            ),
         }
     }
 }

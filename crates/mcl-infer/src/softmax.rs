@@ -5,6 +5,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor};
 
 use crate::aggregation::Aggregation;
+use crate::confidence::Confidence;
 use crate::error::InferError;
 use crate::estimator::Estimator;
 use crate::samples::SampleBatch;
@@ -40,12 +41,20 @@ use crate::views::TestTimeViews;
 pub struct SoftmaxScorer {
     classes: usize,
     aux_classes: usize,
+    confidence: Confidence,
 }
 
 impl SoftmaxScorer {
     /// For a classifier of `classes` classes of `aux_classes` auxiliary classes each (1 where there are none).
     pub fn new(classes: usize, aux_classes: usize) -> Self {
-        Self { classes, aux_classes }
+        Self { classes, aux_classes, confidence: Confidence::Highest }
+    }
+
+    /// The same with another score of an image: the highest probability by default.
+    #[must_use]
+    pub fn with_confidence(mut self, confidence: Confidence) -> Self {
+        self.confidence = confidence;
+        self
     }
 }
 
@@ -63,6 +72,10 @@ impl Scorer for SoftmaxScorer {
         &[Aggregation::Mean, Aggregation::Max]
     }
 
+    fn confidence(&self) -> Confidence {
+        self.confidence
+    }
+
     /// Scores each view: `[images, views, classes]`, in [0, 1], on the device of the logits. A logit that is NaN gives NaN.
     ///
     /// # Errors
@@ -70,7 +83,7 @@ impl Scorer for SoftmaxScorer {
     /// [`InferError::NoLogits`], [`InferError::LogitCount`] when the classifier has other outputs, [`InferError::ViewCount`]
     /// and [`InferError::ViewAuxOutOfRange`] when the auxiliary classes of the views do not fit.
     fn score_views(&self, batch: &ViewBatch) -> Result<Tensor<3>, InferError> {
-        let &Self { classes, aux_classes } = self;
+        let &Self { classes, aux_classes, .. } = self;
         let [_, _, dim] = batch.embeddings.dims();
         batch.check(dim, aux_classes)?;
         let logits = batch.require_logits()?;

@@ -4,7 +4,8 @@ use burn::config::Config;
 use mcl_data::ImageSet;
 use mcl_data::batch::Rotations;
 use mcl_infer::{
-    Aggregation, Calibration, Cluster, Covariance, InferError, MahalanobisConfig, Shrinkage, TestTimeViews,
+    Aggregation, Calibration, Cluster, Confidence, Covariance, InferError, MahalanobisConfig, Shrinkage,
+    SoftmaxScorer, TestTimeViews,
 };
 use serde::{Deserialize, Serialize};
 
@@ -18,9 +19,23 @@ pub enum Score {
     /// The distance to the Gaussians of the projections, as in the paper.
     #[default]
     Gaussians,
-    /// The softmax probabilities of the network's classifier of (class, rotation): for a network that was trained with one.
-    /// The aggregation must be [`Aggregation::Mean`] or [`Aggregation::Max`].
+    /// The highest softmax probability of the network's classifier of (class, rotation): for a network that was trained with
+    /// one. The aggregation must be [`Aggregation::Mean`] or [`Aggregation::Max`].
     Softmax,
+    /// The negative entropy of the same probabilities ([`Confidence::NegativeEntropy`]).
+    Entropy,
+}
+
+impl Score {
+    /// The scorer of the logits, for a score that comes from them.
+    pub(super) fn on_logits(self, classes: usize, aux_classes: usize) -> Option<SoftmaxScorer> {
+        let softmax = SoftmaxScorer::new(classes, aux_classes);
+        match self {
+            Self::Gaussians => None,
+            Self::Softmax => Some(softmax),
+            Self::Entropy => Some(softmax.with_confidence(Confidence::NegativeEntropy)),
+        }
+    }
 }
 
 /// Settings of a [`Detector`](super::Detector).
@@ -79,7 +94,7 @@ impl DetectorConfig {
             });
         }
         let distances = !matches!(self.aggregation, Aggregation::Mean | Aggregation::Max);
-        if self.score == Score::Softmax && distances {
+        if self.score != Score::Gaussians && distances {
             let value = format!("{:?}", self.aggregation);
             return Err(DetectorError::Config {
                 setting: "aggregation",

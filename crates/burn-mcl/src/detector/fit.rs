@@ -1,7 +1,7 @@
 //! Fitting a detector: the Gaussians of each class, and the threshold.
 
 use mcl_data::ImageSet;
-use mcl_infer::{Calibration, SoftmaxScorer};
+use mcl_infer::Calibration;
 use mcl_model::{MclModel, MclModelConfig, Network};
 
 use super::scorers::fit_views;
@@ -57,7 +57,7 @@ impl<N: Network> Detector<N> {
         let mut detector = Self {
             model,
             model_config: None,
-            softmax: SoftmaxScorer::new(scorer.classes(), scorer.aux_classes()),
+            on_logits: config.score.on_logits(scorer.classes(), scorer.aux_classes()),
             scorer,
             config,
             class_names: train.class_names().to_vec(),

@@ -31,7 +31,7 @@ use crate::train::TrainConfig;
 pub struct Detection {
     /// The nearest class, an index into [`Detector::class_names`].
     pub label: usize,
-    /// Negative distance to that class, or its probability ([`Score`]); higher is more normal.
+    /// What [`DetectorConfig::score`] asks for; higher is more normal.
     pub score: f64,
     /// How unusual the score is among normal images, above 0 and at most 1: flagging all images with a p-value of at
     /// most 0.01 flags at most 1% of normal images, on average over draws of the calibration images
@@ -76,7 +76,8 @@ pub struct Detector<N: Network = MclModel> {
     /// What an [`MclModel`] was made with; `None` for other networks.
     model_config: Option<MclModelConfig>,
     scorer: MahalanobisScorer,
-    softmax: SoftmaxScorer,
+    /// Scores instead of the Gaussians, if the settings say so.
+    on_logits: Option<SoftmaxScorer>,
     config: DetectorConfig,
     class_names: Vec<String>,
     image_size: (usize, usize),
@@ -270,11 +271,11 @@ impl<N: Network> Detector<N> {
         &self.model
     }
 
-    /// What scores the images: the Gaussians, or the softmax of the classifier ([`DetectorConfig::score`]).
+    /// What scores the images: the Gaussians, or the probabilities of the classifier ([`DetectorConfig::score`]).
     pub fn scored_by(&self) -> &dyn Scorer {
-        match self.config.score {
-            Score::Gaussians => &self.scorer,
-            Score::Softmax => &self.softmax,
+        match &self.on_logits {
+            Some(scorer) => scorer,
+            None => &self.scorer,
         }
     }
 

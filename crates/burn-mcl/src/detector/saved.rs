@@ -13,7 +13,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use mcl_data::batch::Rotations;
-use mcl_infer::{Covariance, SoftmaxScorer};
+use mcl_infer::Covariance;
 use mcl_model::{MclModel, MclModelConfig, Network, ResNetDepth};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -163,7 +163,7 @@ impl<N: Network> Detector<N> {
         Ok(Self {
             model,
             model_config,
-            softmax: SoftmaxScorer::new(scorer.classes(), scorer.aux_classes()),
+            on_logits: config.score.on_logits(scorer.classes(), scorer.aux_classes()),
             scorer,
             config,
             class_names: settings.class_names,

@@ -1,12 +1,12 @@
 //! Fits scorers to the training images of a network: the Gaussians of each (class, rotation), or any other.
 
-use mcl_data::ImageSet;
 use mcl_data::batch::Rotations;
+use mcl_data::{DataError, ImageSet};
 use mcl_infer::{Estimator, InferError, MahalanobisConfig, MahalanobisScorer, SampleBatch, TestTimeViews};
 use mcl_model::Network;
 
 use super::{DetectorConfig, DetectorError};
-use crate::embed::embed_outputs;
+use crate::embed::{Embeddings, embed, embed_outputs};
 use crate::progress::Progress;
 
 /// Images whose outputs are held at once.
@@ -45,7 +45,7 @@ pub(super) fn fit_views<N: Network>(
     let (batch_size, config, names) = (config.batch_size, &config.gaussians, train.class_names());
     let aux_classes = views.aux().len();
     let mut statistics = None;
-    each_batch(model, train, views, batch_size, progress, |batch| {
+    each_batch(model, train, views, batch_size, embed, progress, |batch| {
         let dim = batch.embeddings.len() / batch.class.len().max(1);
         let statistics = statistics.get_or_insert_with(|| config.statistics(names.len(), aux_classes, dim));
         statistics.update(batch.embeddings, batch.class, batch.aux)
@@ -100,10 +100,13 @@ pub fn update_estimators<N: Network>(
     batch_size: usize,
     progress: Progress,
 ) -> Result<(), DetectorError> {
-    each_batch(model, train, views, batch_size, progress, |batch| {
+    each_batch(model, train, views, batch_size, embed_outputs, progress, |batch| {
         estimators.iter_mut().try_for_each(|estimator| estimator.update(batch))
     })
 }
+
+/// What embeds images: [`embed`], or [`embed_outputs`] for estimators that need more than projections.
+type Embed<N> = fn(&N, &ImageSet, TestTimeViews, usize, Progress) -> Result<Embeddings, DataError>;
 
 /// Hands the outputs of the network for all views of the images over, some images at a time.
 fn each_batch<N: Network>(
@@ -111,6 +114,7 @@ fn each_batch<N: Network>(
     train: &ImageSet,
     views: TestTimeViews,
     batch_size: usize,
+    embed: Embed<N>,
     progress: Progress,
     mut take: impl FnMut(&SampleBatch) -> Result<(), InferError>,
 ) -> Result<(), DetectorError> {
@@ -119,7 +123,7 @@ fn each_batch<N: Network>(
     for start in (0..train.len()).step_by(CHUNK) {
         let end = (start + CHUNK).min(train.len());
         let chunk = train.subset(&(start..end).collect::<Vec<_>>())?;
-        let embeddings = embed_outputs(model, &chunk, views, batch_size, Progress::Hidden)?;
+        let embeddings = embed(model, &chunk, views, batch_size, Progress::Hidden)?;
         let class: Vec<usize> =
             chunk.labels().iter().flat_map(|&label| std::iter::repeat_n(label, aux.len())).collect();
         take(&embeddings.samples(&class, &aux.repeat(chunk.len())))?;
