@@ -8,10 +8,15 @@ use burn::tensor::Device;
 use burn_mcl::Progress;
 use burn_mcl::data::shapes::{self, ShapesSplit};
 use burn_mcl::detector::{Detector, DetectorConfig, DetectorError, Score};
-use burn_mcl::infer::{Aggregation, InferError, MahalanobisConfig, Shrinkage};
+use burn_mcl::evaluation::evaluate;
+use burn_mcl::infer::{
+    Aggregation, Confidence, InferError, MahalanobisConfig, Scorer, Shrinkage, SoftmaxScorer, TestTimeViews,
+};
 use burn_mcl::model::{FastNetConfig, MclModel, MclModelConfig};
 use burn_mcl::report::Part;
-use burn_mcl::train::{StepReport, TrainConfig, TrainError, Trainer, read_loss_parts};
+use burn_mcl::train::{
+    ClassifierProbe, StepReport, TrainConfig, TrainError, Trainer, Validation, read_loss_parts,
+};
 use common::{bits, corners};
 
 fn config() -> TrainConfig {
@@ -94,19 +99,53 @@ fn a_detector_scores_by_the_classifier() {
     assert!(matches!(error, DetectorError::Config { setting: "aggregation", .. }), "{error}");
 
     let settings = settings.with_aggregation(Aggregation::Mean);
-    let detector = fit(settings.clone(), config.model.clone(), &model).unwrap();
-    let found = detector.detect_set(&held_out).unwrap();
-    assert!(found.iter().all(|found| (0.1..=1.0).contains(&found.score)), "{found:?}");
-    let dir = tempfile::tempdir().unwrap();
-    detector.save(dir.path().join("detector")).unwrap();
-    let loaded = Detector::load(dir.path().join("detector"), &Device::flex()).unwrap();
-    assert_eq!(loaded.config(), &settings);
-    assert_eq!(loaded.detect_set(&held_out).unwrap(), found);
-    let part = Part::of(&loaded, "held out", &held_out).unwrap();
-    assert_eq!(part.scores(), found.iter().map(|found| found.score).collect::<Vec<_>>());
+    let mut labels = Vec::new();
+    for (score, range) in [(Score::Softmax, 0.1..=1.0), (Score::Entropy, -10_f64.ln()..=0.0)] {
+        let settings = settings.clone().with_score(score);
+        let detector = fit(settings.clone(), config.model.clone(), &model).unwrap();
+        let found = detector.detect_set(&held_out).unwrap();
+        assert!(found.iter().all(|found| range.contains(&found.score)), "{found:?}");
+        let dir = tempfile::tempdir().unwrap();
+        detector.save(dir.path().join("detector")).unwrap();
+        let loaded = Detector::load(dir.path().join("detector"), &Device::flex()).unwrap();
+        assert_eq!(loaded.config(), &settings);
+        assert_eq!(loaded.detect_set(&held_out).unwrap(), found);
+        let part = Part::of(&loaded, "held out", &held_out).unwrap();
+        assert_eq!(part.scores(), found.iter().map(|found| found.score).collect::<Vec<_>>());
+        labels.push(found.iter().map(|found| found.label).collect::<Vec<_>>());
+    }
+    assert_eq!(labels[0], labels[1]);
 
     let without = config.model.with_classifier(None);
     let plain = without.init_seeded(0, &Device::flex());
     let error = fit(settings, without, &plain).unwrap_err();
     assert!(matches!(error, DetectorError::Infer(InferError::NoLogits)), "{error}");
+}
+
+#[test]
+fn the_probe_finds_what_an_evaluation_finds() {
+    let model = train(&config());
+    let (test, other) =
+        (shapes::generate(ShapesSplit::Test, 3, 0), shapes::generate(ShapesSplit::NearOod, 4, 0));
+    let entropy = SoftmaxScorer::new(10, 4).with_confidence(Confidence::NegativeEntropy);
+    let scorers: [&dyn Scorer; 2] = [&entropy, &SoftmaxScorer::new(10, 4)];
+    let [expected, highest] = scorers.map(|scorer| {
+        let names = test.class_names();
+        evaluate(&model, scorer, names, &test, &[("other", &other)], 8, Progress::Hidden).unwrap()
+    });
+    for views in [TestTimeViews::Identity, TestTimeViews::Rotations] {
+        let mut probe = ClassifierProbe::new(test.clone()).anomalous("other", other.clone()).views(views);
+        let found = probe.validate(&model).unwrap();
+        let row = expected.row(views, Aggregation::Mean).unwrap();
+        assert_eq!(found.metrics["accuracy"], row.accuracy.unwrap());
+        assert_eq!(found.metrics["AUROC other"], row.ood[0].metrics.auroc);
+        assert_eq!(found.value, row.ood[0].metrics.auroc);
+    }
+    assert_ne!(expected, highest, "the entropy is another score than the highest probability");
+    let plain = config().model.with_classifier(None).init_seeded(0, &Device::flex());
+    let error = ClassifierProbe::new(test.clone()).validate(&plain).unwrap_err();
+    assert!(error.to_string().contains("logits"), "{error}");
+    let none = ClassifierProbe::new(test).anomalous("none", other.take(0));
+    let error = Validation::<MclModel>::check(&none).unwrap_err();
+    assert!(matches!(error, TrainError::Config { setting: "anomalous set of the probe", .. }), "{error}");
 }

@@ -23,6 +23,24 @@ pub enum TrainError {
         /// The values that the setting may have.
         expected: &'static str,
     },
+    /// There is no setting at a path.
+    #[error("there is no training setting `{}`{}", printable(.path), those(.names))]
+    NoSetting {
+        /// The path.
+        path: String,
+        /// Names where the path ends; empty where there are no more names.
+        names: Vec<String>,
+    },
+    /// A setting cannot have a value.
+    #[error("training setting `{path}` cannot be `{}`: {}", printable(.value), printable(.reason))]
+    SettingValue {
+        /// Path of the setting.
+        path: String,
+        /// The value.
+        value: String,
+        /// What is wrong with the value.
+        reason: String,
+    },
     /// The loss depends on no parameter that is trained.
     #[error(
         "the loss depends on no parameter that is trained: give the network float parameters, unfreeze some of them \
@@ -175,6 +193,11 @@ impl From<FileError> for TrainError {
     fn from(error: FileError) -> Self {
         Self::RunDir(error.into())
     }
+}
+
+/// Names to choose from.
+fn those(names: &[String]) -> String {
+    if names.is_empty() { String::new() } else { format!("; there are {}", names.join(", ")) }
 }
 
 fn last_good(checkpoint: &Option<PathBuf>) -> String {

@@ -1,6 +1,7 @@
 //! Training: takes images, returns a network, and writes a log and checkpoints on the way.
 
 mod average;
+mod classifier_probe;
 mod clip;
 mod config;
 mod cross_entropy;
@@ -9,18 +10,20 @@ mod error;
 mod fingerprint;
 mod floats;
 mod history;
+mod knn_probe;
 mod lock;
 mod logs;
 mod muon;
 mod network;
 mod objective;
 mod optimizer;
-mod probe;
+mod probe_sets;
 mod recipe;
 mod report;
 mod run;
 mod run_dir;
 mod schedule;
+mod settings;
 mod start;
 mod step;
 mod stored;
@@ -28,15 +31,16 @@ mod trainer;
 mod training_loss;
 mod validation;
 
+pub use classifier_probe::ClassifierProbe;
 pub use config::{ROTATIONS, TrainConfig};
 pub use cross_entropy::CrossEntropyConfig;
 pub use error::TrainError;
 pub use history::{read_history, read_loss_parts, read_validations};
+pub use knn_probe::KnnProbe;
 pub use muon::MuonScale;
 pub use network::{load_best, load_best_network, load_network, load_network_into};
 pub use objective::Objective;
 pub use optimizer::Optimizer;
-pub use probe::KnnProbe;
 pub use report::StepReport;
 pub use schedule::{Decay, Schedule, ScheduledRate};
 pub(crate) use start::{bare, kind, shapes};

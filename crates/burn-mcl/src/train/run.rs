@@ -11,7 +11,7 @@ use super::average::WeightAverage;
 use super::fingerprint::Fingerprint;
 use super::optimizer::optimizer;
 use super::report::{LogLine, LossParts};
-use super::run_dir::{Networks, Resumed, RunDir};
+use super::run_dir::{Networks, Resumed, RunDir, has_checkpoint};
 use super::step::{Found, Stepper, is_finite, is_trainable};
 use super::validation::Standing;
 use super::{StepReport, TrainError, Trainer, read_validations};
@@ -70,9 +70,10 @@ pub(super) fn run<N: Network>(trainer: Trainer<'_, N>, images: &ImageSet) -> Res
         seed: config.seed,
         device: device.clone(),
     };
-    let network = prepare(network, images)?;
+    // A checkpoint replaces the weights.
+    let resumes = run_dir.as_deref().is_some_and(has_checkpoint);
+    let mut network = if resumes { network } else { prepare(network, images)? };
     let mut average = config.weight_average.map(|decay| WeightAverage::new(&network, decay));
-    let mut network = network;
     let open = |path| RunDir::open(path, &config, &Fingerprint::of(images), &schedule, &start, progress);
     let mut run_dir = run_dir.as_deref().map(open).transpose()?;
     let mut done = 0;

@@ -267,6 +267,11 @@ fn saved_steps(root: &Path) -> Result<Vec<usize>, FileError> {
     Ok(steps)
 }
 
+/// Whether a run goes on in the directory `root`.
+pub(super) fn has_checkpoint(root: &Path) -> bool {
+    saved_steps(root).is_ok_and(|steps| !steps.is_empty())
+}
+
 /// Removes the incomplete checkpoints of a killed run.
 fn remove_rests(checkpoints: &Path) -> Result<(), FileError> {
     for entry in fs::read_dir(checkpoints).map_err(FileError::on("list", checkpoints))? {

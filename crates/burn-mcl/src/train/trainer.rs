@@ -39,7 +39,7 @@ pub struct Trainer<'a, N: Network = MclModel> {
     pub(super) device: Device,
     pub(super) network: N,
     pub(super) start: Start,
-    /// Fits a new network to the training images, before the first step.
+    /// Fits the network to the training images, before the first step of a new run.
     pub(super) prepare: Prepare<N>,
     pub(super) loss: Box<dyn TrainingLoss + 'a>,
     pub(super) run_dir: Option<PathBuf>,

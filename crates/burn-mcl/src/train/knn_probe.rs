@@ -1,10 +1,10 @@
 //! A ready-made validation: nearest neighbours by the projections.
 
 use mcl_data::ImageSet;
-use mcl_infer::metrics::{OodMetrics, accuracy};
-use mcl_infer::{NeighbourIndex, TestTimeViews};
+use mcl_infer::{Neighbour, NeighbourIndex, TestTimeViews};
 use mcl_model::Network;
 
+use super::probe_sets::ProbeSets;
 use super::{TrainError, Validation, ValidationReport};
 use crate::embed::embed;
 use crate::progress::Progress;
@@ -21,8 +21,7 @@ use crate::progress::Progress;
 #[derive(Debug, Clone)]
 pub struct KnnProbe {
     reference: ImageSet,
-    validation: ImageSet,
-    anomalous: Vec<(String, ImageSet)>,
+    sets: ProbeSets,
     k: usize,
     batch_size: usize,
 }
@@ -31,13 +30,13 @@ impl KnnProbe {
     /// Returns a probe that looks for the 20 nearest neighbours of each `validation` image among the
     /// `reference` images. A few thousand reference images suffice.
     pub fn new(reference: ImageSet, validation: ImageSet) -> Self {
-        Self { reference, validation, anomalous: Vec::new(), k: 20, batch_size: 256 }
+        Self { reference, sets: ProbeSets::new(validation), k: 20, batch_size: 256 }
     }
 
     /// Adds an anomalous set. `name` stands for the set in the report.
     #[must_use]
     pub fn anomalous(mut self, name: impl Into<String>, set: ImageSet) -> Self {
-        self.anomalous.push((name.into(), set));
+        self.sets.add(name.into(), set);
         self
     }
 
@@ -59,20 +58,12 @@ impl<N: Network> Validation<N> for KnnProbe {
                 "at least 1 and at most the number of reference images",
             );
         }
-        let (reference, validation) = (self.reference.class_names(), self.validation.class_names());
+        let (reference, validation) = (self.reference.class_names(), self.sets.class_names());
         if reference != validation {
             let value = format!("{validation:?}");
             return wrong("classes of the probe's validation images", value, "those of its reference images");
         }
-        if self.validation.is_empty() {
-            return wrong("validation images of the probe", "0".into(), "at least 1");
-        }
-        match self.anomalous.iter().find(|(_, set)| set.is_empty()) {
-            Some((name, _)) => {
-                wrong("anomalous set of the probe", format!("`{name}` without images"), "of at least 1 image")
-            }
-            None => Ok(()),
-        }
+        self.sets.check()
     }
 
     fn validate(&mut self, network: &N) -> Result<ValidationReport, TrainError> {
@@ -82,31 +73,14 @@ impl<N: Network> Validation<N> for KnnProbe {
             Ok(found.tensor(0, set.len(), &network.device()).reshape([set.len(), found.dim]))
         };
         let index = NeighbourIndex::new(project(&self.reference)?).map_err(TrainError::validation)?;
-        let nearest = |set: &ImageSet| index.search(project(set)?, self.k).map_err(TrainError::validation);
-        let similarity =
-            |found: &[mcl_infer::Neighbour]| found.last().map_or(f64::NAN, |last| last.similarity);
-
-        let found = nearest(&self.validation)?;
         let classes = self.reference.class_names().len();
-        let predicted: Vec<usize> = found
-            .iter()
-            .map(|found| majority(found.iter().map(|near| self.reference.labels()[near.index]), classes))
-            .collect();
-        let accuracy = accuracy(&predicted, self.validation.labels()).map_err(TrainError::validation)?;
-        let normal: Vec<f64> = found.iter().map(|found| similarity(found)).collect();
-
-        let mut report = ValidationReport::new(accuracy).with_metric("accuracy", accuracy);
-        let mut sum = 0.0;
-        for (name, set) in &self.anomalous {
-            let anomalous: Vec<f64> = nearest(set)?.iter().map(|found| similarity(found)).collect();
-            let metrics = OodMetrics::new(&normal, &anomalous).map_err(TrainError::validation)?;
-            sum += metrics.auroc;
-            report = report.with_metric(format!("AUROC {name}"), metrics.auroc);
-        }
-        if !self.anomalous.is_empty() {
-            report.value = sum / self.anomalous.len() as f64;
-        }
-        Ok(report)
+        let label = |near: &Neighbour| self.reference.labels()[near.index];
+        self.sets.report(|set| {
+            let found = index.search(project(set)?, self.k).map_err(TrainError::validation)?;
+            let predicted = found.iter().map(|found| majority(found.iter().map(label), classes)).collect();
+            let similarity = |found: &Vec<Neighbour>| found.last().map_or(f64::NAN, |last| last.similarity);
+            Ok((predicted, found.iter().map(similarity).collect()))
+        })
     }
 }
 
