@@ -16,12 +16,14 @@ use std::{env, error::Error, io, io::Write, process::ExitCode, sync::atomic::Ord
 
 use burn_mcl::data::{self, ImageSet, Split, augment::SimClrAugmentConfig, cifar10, shapes::ShapesSplit};
 use burn_mcl::detector::{Detector, DetectorConfig, Score};
-use burn_mcl::infer::{Aggregation, MahalanobisConfig, Shrinkage, TestTimeViews};
+use burn_mcl::infer::{Aggregation, MahalanobisConfig, Scorer, Shrinkage, SoftmaxScorer, TestTimeViews};
 use burn_mcl::loss::{MclLossConfig, NtXentLossConfig, SupConLossConfig};
 use burn_mcl::model::{MclModelConfig, Precision, ResNetConfig, ResNetDepth};
 use burn_mcl::report::{Part, Report};
-use burn_mcl::train::{Objective, TrainConfig, Trainer, read_history};
-use burn_mcl::{Progress::Terminal, embed::embed, evaluation::Evaluation, evaluation::evaluate};
+use burn_mcl::train::{
+    ClassifierProbe, CrossEntropyConfig, Objective, TrainConfig, Trainer, read_history, read_validations,
+};
+use burn_mcl::{Progress::Terminal, embed::embed, evaluation::Evaluation, scored::ScoredSet};
 use clap::{Parser, ValueEnum};
 
 #[derive(Parser)]
@@ -47,12 +49,16 @@ struct Settings {
     /// out, and 20 classes of CIFAR-100 (docs/recipe.md)
     #[arg(long)]
     validate: bool,
+    /// Judge the network every N steps by 1,000 of the validation images and 1,000 of the anomalous ones, for the curves in
+    /// RUN/report; needs --validate and a loss with a classifier
+    #[arg(long, value_name = "N", requires = "validate")]
+    judge_every: Option<usize>,
     /// Settings to start from: the paper's, or a run of an hour on a CPU with another network and a classifier
     #[arg(long, value_enum, default_value_t = Recipe::Paper)]
     recipe: Recipe,
-    /// The paper's recipe with another loss
-    #[arg(long, value_enum, default_value_t = Loss::Mcl)]
-    loss: Loss,
+    /// Another loss than the recipe's [default: paper mcl, fast mcl-cross-entropy]
+    #[arg(long, value_enum)]
+    loss: Option<Loss>,
     /// ResNet-18, -34 or -50 of the paper's recipe
     #[arg(long, default_value_t = 34)]
     depth: u32,
@@ -88,6 +94,9 @@ struct Settings {
     ridge: Option<f64>,
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Any setting of the training, by its path in RUN/config.json, as JSON: --set augment.shift=2; may be repeated
+    #[arg(long = "set", value_name = "PATH=VALUE", value_parser = path_and_value)]
+    others: Vec<(String, String)>,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -109,6 +118,10 @@ enum Loss {
     Released,
     NtXent,
     SupCon,
+    /// A classifier of (class, rotation) alone
+    CrossEntropy,
+    /// MCL, and the classifier beside it
+    MclCrossEntropy,
 }
 
 struct Sets {
@@ -138,9 +151,11 @@ fn run() -> Result<(), Box<dyn Error>> {
     let mut judging = DetectorConfig::new();
     if settings.recipe == Recipe::Fast {
         gaussians = gaussians.with_shrinkage(Shrinkage::Oas);
-        judging = judging.with_score(Score::Softmax).with_aggregation(Aggregation::Mean);
     }
     gaussians.ridge = settings.ridge.unwrap_or(gaussians.ridge);
+    if config.model.classifier.is_some() {
+        judging = judging.with_score(Score::Entropy).with_aggregation(Aggregation::Mean);
+    }
     let judging = judging.with_gaussians(gaussians);
     judging.check_images(&sets.train, &sets.held_out, config.model.projection_dim)?;
     writeln!(
@@ -150,7 +165,13 @@ fn run() -> Result<(), Box<dyn Error>> {
         config.total_steps(sets.train.len())
     )?;
     interrupt::stop_on_signals();
-    let trainer = Trainer::new(config.clone(), &device)?.run_dir(&settings.run).progress(Terminal);
+    let mut trainer = Trainer::new(config.clone(), &device)?.run_dir(&settings.run).progress(Terminal);
+    if let Some(every) = settings.judge_every {
+        let few = |set: &ImageSet| set.subset(&(0..set.len().min(1000)).collect::<Vec<_>>());
+        let anomalous = few(&sets.ood[0].1)?;
+        trainer = trainer
+            .validate(every, ClassifierProbe::new(few(&sets.test)?).anomalous(sets.ood[0].0, anomalous));
+    }
     let model = trainer.observer(interrupt::unless_stopped(&interrupt::STOP)).fit(&sets.train)?;
     interrupt::STOP.store(true, Relaxed);
 
@@ -158,24 +179,55 @@ fn run() -> Result<(), Box<dyn Error>> {
         Detector::fit(&model, config.model.clone(), &sets.train, &sets.held_out, judging, Terminal)?;
     let detector = detector.with_train_config(config.clone());
     detector.save(settings.run.join("detector"))?;
-    let test = Part::of(&detector, "test", &sets.test)?;
-    let ood = sets.ood.iter().map(|set| Part::of(&detector, set.0, &set.1)).collect::<Result<Vec<_>, _>>()?;
-    let evaluation = Evaluation::new(&test, &ood, sets.train.class_names())?;
-    let projections = embed(&model, &sets.train, TestTimeViews::Identity, 256, Terminal)?;
-    let report = Report::new("train_cifar10", &sets.train, &projections, test)
-        .anomalous(ood)
-        .history(read_history(&settings.run)?)
-        .settings("Training", &config)
-        .settings("All ways of scoring", &evaluation);
-    let page = report.write(settings.run.join("report"))?;
-    writeln!(io::stdout(), "\n{evaluation}")?;
+    let names = sets.train.class_names();
+    let softmax = SoftmaxScorer::new(names.len(), config.aux_classes());
+    // The detector's own score first, and where there is a classifier the others beside it.
+    let mut ways: Vec<(&str, &dyn Scorer)> = vec![("", detector.scored_by())];
     if config.model.classifier.is_some() {
-        let ood: Vec<_> = sets.ood.iter().map(|(name, set)| (*name, set)).collect();
-        let names = sets.train.class_names();
-        let evaluation = evaluate(&model, detector.scorer(), names, &sets.test, &ood, 256, Terminal)?;
-        writeln!(io::stdout(), "\nThe same by the Gaussians of the projections:\n{evaluation}")?;
+        ways.push(("the highest probability instead of the entropy", &softmax));
+        ways.push(("the Gaussians of the projections", detector.scorer()));
     }
-    Ok(writeln!(io::stdout(), "\n{}", data::printable(page))?)
+    let scorers: Vec<_> = ways.iter().map(|way| way.1).collect();
+    let score = |name, set| {
+        let scored = ScoredSet::each(&model, &scorers, set, TestTimeViews::RotationsAndFlips, 256, Terminal)?;
+        Ok::<Vec<_>, Box<dyn Error>>(scored.into_iter().map(|scored| Part::new(name, set, scored)).collect())
+    };
+    let mut test = score("test", &sets.test)?;
+    let mut ood = sets.ood.iter().map(|(name, set)| score(*name, set)).collect::<Result<Vec<_>, _>>()?;
+
+    writeln!(io::stdout())?;
+    for (way, (name, _)) in ways.iter().enumerate().rev() {
+        let ood: Vec<_> = ood.iter_mut().map(|parts| parts.remove(way)).collect();
+        let test = test.remove(way);
+        let evaluation = Evaluation::new(&test, &ood, names)?;
+        if way > 0 {
+            writeln!(io::stdout(), "By {name}:\n{evaluation}\n")?;
+            continue;
+        }
+        writeln!(io::stdout(), "{evaluation}")?;
+        let judged = |part| judged(part, detector.config());
+        let projections = embed(&model, &sets.train, TestTimeViews::Identity, 256, Terminal)?;
+        let report = Report::new("train_cifar10", &sets.train, &projections, judged(test))
+            .anomalous(ood.into_iter().map(judged))
+            .history(read_history(&settings.run)?)
+            .validations(&read_validations(&settings.run)?, config.views_per_batch())
+            .settings("Training", &config)
+            .settings("All ways of scoring", &evaluation);
+        let page = report.write(settings.run.join("report"))?;
+        writeln!(io::stdout(), "\n{}", data::printable(page))?;
+    }
+    Ok(())
+}
+
+/// A scored set as the detector judges it.
+fn judged<'a>(part: Part<'a>, config: &DetectorConfig) -> Part<'a> {
+    part.judged(config.views, config.aggregation)
+}
+
+/// The two sides of `PATH=VALUE`.
+fn path_and_value(text: &str) -> Result<(String, String), String> {
+    let (path, value) = text.split_once('=').ok_or("must be PATH=VALUE")?;
+    Ok((path.into(), value.into()))
 }
 
 fn train_config(settings: &Settings, classes: usize) -> Result<TrainConfig, Box<dyn Error>> {
@@ -183,6 +235,11 @@ fn train_config(settings: &Settings, classes: usize) -> Result<TrainConfig, Box<
         Recipe::Paper => paper_config(settings)?,
         Recipe::Fast => TrainConfig::fast(classes),
     };
+    if let Some(loss) = settings.loss {
+        config.objective = objective(loss);
+        let classified = matches!(loss, Loss::CrossEntropy | Loss::MclCrossEntropy);
+        config.model.classifier = classified.then_some(classes * config.aux_classes());
+    }
     config.model.hidden = settings.hidden.unwrap_or(config.model.hidden);
     config.model.precision = match settings.precision {
         Some(Products::F32) => Precision::F32,
@@ -194,21 +251,33 @@ fn train_config(settings: &Settings, classes: usize) -> Result<TrainConfig, Box<
     config.learning_rate = settings.learning_rate.or(config.learning_rate);
     let longest = settings.steps.map_or(usize::MAX, |steps| steps / 3);
     config.warmup_steps = settings.warmup_steps.or(config.warmup_steps.map(|steps| steps.min(longest)));
-    Ok(config.with_steps(settings.steps).with_seed(settings.seed))
+    config = config.with_steps(settings.steps).with_seed(settings.seed);
+    for (path, value) in &settings.others {
+        config = config.with_setting(path, value)?;
+    }
+    Ok(config)
 }
 
-fn paper_config(settings: &Settings) -> Result<TrainConfig, Box<dyn Error>> {
-    let depth = ResNetDepth::from_layers(settings.depth).ok_or("--depth must be 18, 34 or 50")?;
-    let objective = match settings.loss {
+fn objective(loss: Loss) -> Objective {
+    match loss {
         Loss::Mcl => Objective::Mcl(MclLossConfig::new()),
         Loss::Released => Objective::Mcl(MclLossConfig::released()),
         Loss::NtXent => Objective::NtXent(NtXentLossConfig::new()),
         Loss::SupCon => Objective::SupCon(SupConLossConfig::new()),
-    };
+        Loss::CrossEntropy => Objective::CrossEntropy(CrossEntropyConfig::new()),
+        Loss::MclCrossEntropy => Objective::MclCrossEntropy {
+            mcl: MclLossConfig::new(),
+            cross_entropy: CrossEntropyConfig::new(),
+            weight: 1.0,
+        },
+    }
+}
+
+fn paper_config(settings: &Settings) -> Result<TrainConfig, Box<dyn Error>> {
+    let depth = ResNetDepth::from_layers(settings.depth).ok_or("--depth must be 18, 34 or 50")?;
     let resnet = ResNetConfig::new(depth).with_width(settings.width);
     Ok(TrainConfig::new()
         .with_model(MclModelConfig::new(resnet))
-        .with_objective(objective)
         .with_augment(SimClrAugmentConfig::new().with_crop_scale((settings.min_crop, 1.0))))
 }
 

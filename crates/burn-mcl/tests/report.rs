@@ -15,7 +15,7 @@ use burn_mcl::evaluation::Evaluation;
 use burn_mcl::infer::{Aggregation, MahalanobisConfig, TestTimeViews};
 use burn_mcl::report::{Part, Report, ReportError};
 use burn_mcl::scored::ScoredSet;
-use burn_mcl::train::{StepReport, Trainer};
+use burn_mcl::train::{StepReport, Trainer, ValidationReport};
 use common::{corners, tiny_run};
 
 struct Example {
@@ -154,6 +154,21 @@ fn the_page_is_well_formed_alone_and_whole() {
     let left: Vec<_> =
         fs::read_dir(index.parent().unwrap()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left.len(), 3, "nothing else is left: {left:?}");
+}
+
+#[test]
+fn validations_are_on_the_page_and_a_picture_of_their_own() {
+    let example = example();
+    let mut validation = ValidationReport::new(0.5).with_metric("AUROC a & b", 0.5);
+    validation.step = 3;
+    let dir = tempfile::tempdir().unwrap();
+    let page = example.report().validations(&[validation], 64).write(dir.path()).unwrap();
+    let html = fs::read_to_string(page).unwrap();
+    check_well_formed(&html);
+    assert!(html.contains("AUROC a &amp; b (at the end 0.500)"));
+    let svg = fs::read_to_string(dir.path().join("validation.svg")).unwrap();
+    check_well_formed(&format!("<!DOCTYPE html>\n{svg}"));
+    assert!(svg.contains("AUROC a &amp; b (at the end 0.500)"));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::{Part, Report, Summary, curves};
 use crate::train::StepReport;
 
 /// Rows of the table beside a curve.
-const TABLE_ROWS: usize = 41;
+pub(super) const TABLE_ROWS: usize = 41;
 /// Points of a training curve.
 const STEPS: usize = 240;
 

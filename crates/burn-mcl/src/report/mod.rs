@@ -30,6 +30,7 @@ mod results;
 mod summary;
 mod svg;
 mod text;
+mod validations;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,7 +46,8 @@ pub use summary::{Summary, SummaryRow};
 use crate::embed::Embeddings;
 use crate::files::{FileError, replace};
 pub use crate::part::Part;
-use crate::train::StepReport;
+use crate::train::{StepReport, ValidationReport};
+use validations::Validations;
 
 /// Gathers what a report shows, and writes it.
 ///
@@ -77,6 +79,7 @@ pub struct Report<'a> {
     tpr: Option<f64>,
     calibration: Option<&'a Calibration>,
     history: Vec<StepReport>,
+    validations: Option<Validations>,
     facts: Vec<(String, String)>,
     settings: Vec<(String, Value)>,
     notes: Vec<String>,
@@ -101,6 +104,7 @@ impl<'a> Report<'a> {
             tpr: None,
             calibration: None,
             history: Vec::new(),
+            validations: None,
             facts: Vec::new(),
             settings: Vec::new(),
             notes: Vec::new(),
@@ -134,6 +138,16 @@ impl<'a> Report<'a> {
     #[must_use]
     pub fn history(mut self, steps: Vec<StepReport>) -> Self {
         self.history = steps;
+        self
+    }
+
+    /// The validations of the training run ([`read_validations`](crate::train::read_validations)), over the time of the steps
+    /// of the [history](Self::history), which must be given first. A step takes `views_per_batch` views
+    /// ([`TrainConfig::views_per_batch`](crate::train::TrainConfig::views_per_batch)). [`write`](Self::write) makes a picture
+    /// of them too, `validation.svg`.
+    #[must_use]
+    pub fn validations(mut self, reports: &[ValidationReport], views_per_batch: usize) -> Self {
+        self.validations = Validations::new(&self.history, reports, views_per_batch);
         self
     }
 
@@ -176,8 +190,8 @@ impl<'a> Report<'a> {
         Summary::new(&self.normal, &self.anomalous, classes, self.threshold, self.guarantee())
     }
 
-    /// Writes `index.html`, `results.json` and `scores.csv` into the folder `path` and returns the path of
-    /// the first. Each replaces an earlier one only when it is whole.
+    /// Writes `index.html`, `results.json`, `scores.csv` and, with [validations](Self::validations), `validation.svg` into the
+    /// folder `path` and returns the path of the first. Each replaces an earlier one only when it is whole.
     ///
     /// # Errors
     ///
@@ -198,6 +212,9 @@ impl<'a> Report<'a> {
         fs::create_dir_all(path).map_err(FileError::on("create", path))?;
         replace(&path.join("scores.csv"), results::csv(self).as_bytes())?;
         replace(&path.join("results.json"), results.as_bytes())?;
+        if let Some(validations) = &self.validations {
+            replace(&path.join("validation.svg"), validations.svg().as_bytes())?;
+        }
         let index = path.join("index.html");
         replace(&index, page.as_bytes())?;
         Ok(index)

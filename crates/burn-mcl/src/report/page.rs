@@ -8,9 +8,10 @@ use super::figures::{self, Figure};
 use super::gallery::{Group, Item};
 use super::summary::percent;
 use super::text::{escape, number};
+use super::validations::Validations;
 use super::{Report, Summary, date, pictures};
 
-const STYLE: &str = include_str!("style.css");
+const STYLE: &str = concat!(include_str!("style.css"), include_str!("chart.css"));
 
 pub(super) fn html(report: &Report, summary: &Summary, gallery: &[Group]) -> String {
     let mut sections: Vec<(&str, &str, String)> =
@@ -22,7 +23,8 @@ pub(super) fn html(report: &Report, summary: &Summary, gallery: &[Group]) -> Str
     sections.push(("map", "Map", figures_section(&[figures::projections(report)])));
     sections.push(("classes", "Classes", confusion_section(report)));
     sections.push(("pictures", "Pictures", gallery_section(report, gallery)));
-    let training = figures::training(&report.history);
+    let mut training = figures::training(&report.history);
+    training.splice(..0, report.validations.iter().map(Validations::figure));
     if !training.is_empty() {
         sections.push(("training", "Training", figures_section(&training)));
     }

@@ -13,6 +13,9 @@ const RIGHT: f64 = 20.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 44.0;
 
+/// Colours, lines and marks of a chart, for light and dark.
+const CHART_STYLE: &str = include_str!("chart.css");
+
 /// What a mark stands for: its form and colour tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mark {
@@ -207,6 +210,37 @@ fn shape(mark: Mark, x: f64, y: f64, inside: &str) -> String {
         Mark::Anomaly(_) => ("cross".into(), format!("M{:.1} {y:.1}h6m-3 -3v6", x - 3.0)),
     };
     format!(r#"<path class="{class}" d="{path}">{inside}</path>"#)
+}
+
+/// A file of its own: the chart with its colours and its legend, on a page of its own.
+pub(super) fn standalone(chart: &str, names: &[String]) -> String {
+    const LINE: f64 = 18.0;
+    let (width, height) = (WIDTH, HEIGHT + LINE * names.len() as f64 + 6.0);
+    let mut out = format!(
+        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{}" height="{}">
+<style>
+svg {{ font: 12px system-ui, "Segoe UI", Arial, sans-serif; }}
+{CHART_STYLE}</style>
+<rect width="{width}" height="{height}" style="fill: var(--back)"/>
+<svg width="{WIDTH}" height="{HEIGHT}">{chart}</svg>
+"#,
+        1.5 * width,
+        1.5 * height
+    );
+    for (series, name) in names.iter().enumerate() {
+        let y = HEIGHT + LINE * (series as f64 + 0.5);
+        writeln!(
+            out,
+            r#"<path class="line s{}" d="M{LEFT} {y}h28"/><text x="{}" y="{}">{}</text>"#,
+            series % 8,
+            LEFT + 36.0,
+            y + 4.0,
+            escape(name)
+        )
+        .expect("a string takes it");
+    }
+    out.push_str("</svg>\n");
+    out
 }
 
 /// What the marks mean, as HTML.
