@@ -160,9 +160,10 @@ fn run() -> Result<(), Box<dyn Error>> {
     judging.check_images(&sets.train, &sets.held_out, config.model.projection_dim)?;
     writeln!(
         io::stdout(),
-        "{} images, {} steps on {device:?}",
+        "{} images, {} steps, {:.1e} FLOP on {device:?}",
         sets.train.len(),
-        config.total_steps(sets.train.len())
+        config.total_steps(sets.train.len()),
+        config.flop(sets.train.len(), sets.train.size())
     )?;
     interrupt::stop_on_signals();
     let mut trainer = Trainer::new(config.clone(), &device)?.run_dir(&settings.run).progress(Terminal);

@@ -9,6 +9,7 @@ use burn::tensor::Device;
 
 use crate::encoder::EncoderConfig;
 use crate::error::{MAX_PARAMETERS, ModelError, check_parameters, check_sizes};
+use crate::flop;
 use crate::head::ProjectionHeadConfig;
 use crate::model::MclModel;
 use crate::precision::Precision;
@@ -89,6 +90,17 @@ impl MclModelConfig {
         [self.head().parameters(), classifier]
             .into_iter()
             .fold(self.encoder.parameters(), u128::saturating_add)
+    }
+
+    /// Floating-point operations of a forward pass of one image of this height and width (saturating): those of
+    /// [`EncoderConfig::flop`], and of the head and the classifier.
+    pub fn flop(&self, image: (usize, usize)) -> u128 {
+        let features = self.encoder.feature_dim();
+        let head = [[features, self.hidden], [self.hidden, self.projection_dim]];
+        let layers = head.into_iter().chain(self.classifier.map(|outputs| [features, outputs]));
+        layers
+            .map(|[values_in, values_out]| flop::linear(values_in, values_out))
+            .fold(self.encoder.flop(image), u128::saturating_add)
     }
 
     fn head(&self) -> ProjectionHeadConfig {

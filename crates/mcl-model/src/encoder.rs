@@ -11,6 +11,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::error::{ModelError, check_parameters};
 use crate::fast_net::{FastNet, FastNetConfig};
+use crate::flop;
 use crate::precision::Precision;
 use crate::resnet::{ResNet, ResNetConfig};
 
@@ -80,6 +81,22 @@ impl EncoderConfig {
         match self {
             Self::ResNet(config) => config.parameters(),
             Self::FastNet(config) => config.parameters(),
+        }
+    }
+
+    /// Floating-point operations of a forward pass of one image of this height and width (saturating): those of the
+    /// convolutions, a multiplication and an addition being two. A training step takes about three times as many.
+    ///
+    /// ```
+    /// # use mcl_model::{EncoderConfig, FastNetConfig, ResNetConfig, ResNetDepth};
+    /// let resnet = EncoderConfig::from(ResNetConfig::new(ResNetDepth::ResNet34));
+    /// let fast = EncoderConfig::from(FastNetConfig::new());
+    /// assert_eq!(resnet.flop((32, 32)) / fast.flop((32, 32)), 9);
+    /// ```
+    pub fn flop(&self, image: (usize, usize)) -> u128 {
+        match self {
+            Self::ResNet(config) => flop::resnet(config, image),
+            Self::FastNet(config) => flop::fast_net(config, image),
         }
     }
 

@@ -124,7 +124,7 @@ impl FastNetConfig {
     }
 
     /// Channels in and out of each group.
-    fn groups(&self) -> [[usize; 2]; 3] {
+    pub(crate) fn groups(&self) -> [[usize; 2]; 3] {
         let [first, second, third] = self.widths;
         [[stem::channels(self.in_channels), first], [first, second], [second, third]]
     }

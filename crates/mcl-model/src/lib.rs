@@ -49,6 +49,7 @@ mod config;
 mod encoder;
 mod error;
 mod fast_net;
+mod flop;
 mod group;
 mod head;
 mod layers;

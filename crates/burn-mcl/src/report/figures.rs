@@ -1,26 +1,15 @@
-//! The figures of the page: each a chart, what it says in words, and its data as a table.
+//! The figures of the page.
 
 use super::density::{Densities, ScoreScale};
+use super::figure::{Figure, TABLE_ROWS};
 use super::map::{self, MAX_POINTS};
 use super::svg::{Axis, Chart, Mark, line_legend, mark_legend};
 use super::text::number;
 use super::{Part, Report, Summary, curves};
 use crate::train::StepReport;
 
-/// Rows of the table beside a curve.
-pub(super) const TABLE_ROWS: usize = 41;
 /// Points of a training curve.
 const STEPS: usize = 240;
-
-/// A chart with its words and numbers.
-pub(super) struct Figure {
-    pub(super) title: String,
-    pub(super) caption: String,
-    pub(super) chart: String,
-    pub(super) legend: String,
-    pub(super) head: Vec<String>,
-    pub(super) rows: Vec<Vec<String>>,
-}
 
 /// Fig. 5 of the paper: one figure for each anomalous set, or one of the normal scores alone.
 pub(super) fn scores(report: &Report) -> Vec<Figure> {

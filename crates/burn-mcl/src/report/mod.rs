@@ -21,6 +21,7 @@ mod curves;
 mod date;
 mod density;
 mod error;
+mod figure;
 mod figures;
 mod gallery;
 mod map;

@@ -4,12 +4,12 @@
 use std::fmt::Write;
 
 use super::confusion::Confusion;
-use super::figures::{self, Figure};
+use super::figure::Figure;
 use super::gallery::{Group, Item};
 use super::summary::percent;
 use super::text::{escape, number};
 use super::validations::Validations;
-use super::{Report, Summary, date, pictures};
+use super::{Report, Summary, date, figures, pictures};
 
 const STYLE: &str = concat!(include_str!("style.css"), include_str!("chart.css"));
 

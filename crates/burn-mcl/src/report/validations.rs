@@ -1,6 +1,6 @@
 //! The validations of a run over its hours, as a figure of the page and as a picture of its own.
 
-use super::figures::{Figure, TABLE_ROWS};
+use super::figure::{Figure, TABLE_ROWS};
 use super::map;
 use super::svg::{Axis, Chart, line_legend, standalone};
 use super::text::number;

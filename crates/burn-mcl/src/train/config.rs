@@ -120,6 +120,14 @@ impl TrainConfig {
         self.steps.unwrap_or(self.epochs * self.steps_per_epoch(images))
     }
 
+    /// Returns the floating-point operations of a run over `images` training images of this height and width: three times
+    /// those of the forward passes ([`MclModelConfig::flop`]), because a backward pass takes twice as many as a forward
+    /// pass.
+    pub fn flop(&self, images: usize, size: (usize, usize)) -> f64 {
+        let views = self.total_steps(images) as f64 * self.views_per_batch() as f64;
+        3.0 * views * self.model.flop(self.augment.view_size.unwrap_or(size)) as f64
+    }
+
     fn steps_per_epoch(&self, images: usize) -> usize {
         images / self.images_per_batch.max(1)
     }
@@ -220,6 +228,16 @@ mod tests {
         assert!((config.peak_learning_rate() - 1.2).abs() < 1e-12);
         assert_eq!(config.total_steps(50_000), 400 * 195);
         assert_eq!(config.with_steps(Some(7)).total_steps(50_000), 7);
+    }
+
+    #[test]
+    fn the_operations_of_a_run_grow_with_its_views() {
+        let config = TrainConfig::fast(10).with_steps(Some(10));
+        let forward = config.model.flop((32, 32)) as f64;
+        assert_eq!(config.flop(50_000, (32, 32)), 3.0 * forward * 10.0 * 1024.0);
+        // The paper's run on CIFAR-10: 400 epochs of 50,000 images in eight views.
+        let paper = TrainConfig::new().flop(50_000, (32, 32));
+        assert!((1e18..1.2e18).contains(&paper), "{paper}");
     }
 
     #[test]
