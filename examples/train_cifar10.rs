@@ -148,7 +148,9 @@ fn run() -> Result<(), Box<dyn Error>> {
 
     let config = train_config(&settings, sets.train.class_names().len())?;
     let mut gaussians = MahalanobisConfig::new();
-    let mut judging = DetectorConfig::new();
+    // Without rotations only the upright image can be scored.
+    let upright = config.aux_classes() == 1;
+    let mut judging = if upright { DetectorConfig::upright() } else { DetectorConfig::new() };
     if settings.recipe == Recipe::Fast {
         gaussians = gaussians.with_shrinkage(Shrinkage::Oas);
     }
@@ -189,8 +191,9 @@ fn run() -> Result<(), Box<dyn Error>> {
         ways.push(("the Gaussians of the projections", detector.scorer()));
     }
     let scorers: Vec<_> = ways.iter().map(|way| way.1).collect();
+    let views = TestTimeViews::most(config.aux_classes());
     let score = |name, set| {
-        let scored = ScoredSet::each(&model, &scorers, set, TestTimeViews::RotationsAndFlips, 256, Terminal)?;
+        let scored = ScoredSet::each(&model, &scorers, set, views, 256, Terminal)?;
         Ok::<Vec<_>, Box<dyn Error>>(scored.into_iter().map(|scored| Part::new(name, set, scored)).collect())
     };
     let mut test = score("test", &sets.test)?;
