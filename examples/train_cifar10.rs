@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use std::{env, error::Error, io, io::Write, process::ExitCode, sync::atomic::Ordering::Relaxed};
 
 use burn_mcl::data::{self, ImageSet, Split, augment::SimClrAugmentConfig, cifar10, shapes::ShapesSplit};
-use burn_mcl::detector::{Detector, DetectorConfig, Score};
-use burn_mcl::infer::{Aggregation, MahalanobisConfig, Scorer, Shrinkage, SoftmaxScorer, TestTimeViews};
+use burn_mcl::detector::{Detector, DetectorConfig};
+use burn_mcl::infer::{MahalanobisConfig, Scorer, Shrinkage, SoftmaxScorer, TestTimeViews};
 use burn_mcl::loss::{MclLossConfig, NtXentLossConfig, SupConLossConfig};
 use burn_mcl::model::{MclModelConfig, Precision, ResNetConfig, ResNetDepth};
 use burn_mcl::report::{Part, Report};
@@ -53,10 +53,11 @@ struct Settings {
     /// RUN/report; needs --validate and a loss with a classifier
     #[arg(long, value_name = "N", requires = "validate")]
     judge_every: Option<usize>,
-    /// Settings to start from: the paper's, or a run of an hour on a CPU with another network and a classifier
+    /// Settings to start from: the paper's, or those of a run of one hour or six on two CPU cores, with another network, a
+    /// classifier and no rotations
     #[arg(long, value_enum, default_value_t = Recipe::Paper)]
     recipe: Recipe,
-    /// Another loss than the recipe's [default: paper mcl, fast mcl-cross-entropy]
+    /// Another loss than the recipe's [default: paper mcl, others mcl-cross-entropy]
     #[arg(long, value_enum)]
     loss: Option<Loss>,
     /// ResNet-18, -34 or -50 of the paper's recipe
@@ -65,13 +66,13 @@ struct Settings {
     /// Channels of the first stage of the ResNet
     #[arg(long, default_value_t = 64)]
     width: usize,
-    /// Units of the projection head's hidden layer [default: the recipe's; paper 2048, fast 512]
+    /// Units of the projection head's hidden layer [default: paper 2048, others 512]
     #[arg(long)]
     hidden: Option<usize>,
-    /// Images in a batch; views are 8 times as many, or twice with the fast recipe [default: paper 256, fast 512]
+    /// Images in a batch; views are 8 times as many with the paper's rotations, twice with none [default: paper 256, others 512]
     #[arg(long)]
     batch: Option<usize>,
-    /// [default: paper 400, fast 6]
+    /// [default: paper 400, fast 14, strong 45]
     #[arg(long)]
     epochs: Option<usize>,
     /// Length of the run in steps, instead of epochs
@@ -86,10 +87,10 @@ struct Settings {
     /// Smallest crop of the paper's recipe, as a share of the image
     #[arg(long, default_value_t = 0.08)]
     min_crop: f64,
-    /// Precision of the products on CPUs that have bf16 [default: paper f32, fast bf16]
+    /// Precision of the products on CPUs that have bf16 [default: paper f32, others bf16]
     #[arg(long, value_enum)]
     precision: Option<Products>,
-    /// Added to the variances of each class; fewer images need more. Not given, the fast recipe shrinks the covariances
+    /// Added to the variances of each class; fewer images need more. Not given, the recipes fast and strong shrink the covariances
     #[arg(long)]
     ridge: Option<f64>,
     #[arg(long, default_value_t = 0)]
@@ -103,6 +104,7 @@ struct Settings {
 enum Recipe {
     Paper,
     Fast,
+    Strong,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -148,17 +150,12 @@ fn run() -> Result<(), Box<dyn Error>> {
 
     let config = train_config(&settings, sets.train.class_names().len())?;
     let mut gaussians = MahalanobisConfig::new();
-    // Without rotations only the upright image can be scored.
-    let upright = config.aux_classes() == 1;
-    let mut judging = if upright { DetectorConfig::upright() } else { DetectorConfig::new() };
-    if settings.recipe == Recipe::Fast {
+    if settings.recipe != Recipe::Paper {
         gaussians = gaussians.with_shrinkage(Shrinkage::Oas);
     }
     gaussians.ridge = settings.ridge.unwrap_or(gaussians.ridge);
-    if config.model.classifier.is_some() {
-        judging = judging.with_score(Score::Entropy).with_aggregation(Aggregation::Mean);
-    }
-    let judging = judging.with_gaussians(gaussians);
+    let judging = DetectorConfig::suited_to(&config).with_gaussians(gaussians);
+    let views = judging.views;
     judging.check_images(&sets.train, &sets.held_out, config.model.projection_dim)?;
     writeln!(
         io::stdout(),
@@ -191,7 +188,6 @@ fn run() -> Result<(), Box<dyn Error>> {
         ways.push(("the Gaussians of the projections", detector.scorer()));
     }
     let scorers: Vec<_> = ways.iter().map(|way| way.1).collect();
-    let views = TestTimeViews::most(config.aux_classes());
     let score = |name, set| {
         let scored = ScoredSet::each(&model, &scorers, set, views, 256, Terminal)?;
         Ok::<Vec<_>, Box<dyn Error>>(scored.into_iter().map(|scored| Part::new(name, set, scored)).collect())
@@ -238,6 +234,7 @@ fn train_config(settings: &Settings, classes: usize) -> Result<TrainConfig, Box<
     let mut config = match settings.recipe {
         Recipe::Paper => paper_config(settings)?,
         Recipe::Fast => TrainConfig::fast(classes),
+        Recipe::Strong => TrainConfig::strong(classes),
     };
     if let Some(loss) = settings.loss {
         config.objective = objective(loss);

@@ -119,7 +119,7 @@ fn run<N: Network>(
     all_outputs: bool,
 ) -> Result<Embeddings, DataError> {
     let (height, width) = set.size();
-    if height != width && views != TestTimeViews::Identity {
+    if height != width && views.rotates() {
         return Err(DataError::NotSquare { height, width });
     }
     let model = model.valid();

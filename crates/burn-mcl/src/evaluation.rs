@@ -45,7 +45,8 @@ pub struct EvaluationRow {
 pub struct Evaluation {
     /// Number of test images.
     pub test_images: usize,
-    /// A row for the plain score, and one for each of 4 and 8 views and each aggregation that suits the scores.
+    /// A row for the plain score, and one for each larger number of views (4 and 8, or 2 and 6) and each aggregation that
+    /// suits the scores.
     pub rows: Vec<EvaluationRow>,
 }
 
@@ -91,12 +92,11 @@ impl Evaluation {
     ///
     /// # Panics
     ///
-    /// When another set was scored in fewer views than the test set.
+    /// When another set was scored in fewer or other views than the test set.
     pub fn new(test: &Part, ood: &[Part], class_names: &[String]) -> Result<Self, DetectorError> {
         let classes = test.classes(class_names);
         let mut rows = Vec::new();
-        let scored = test.scored().views().aux().len();
-        for &views in TestTimeViews::ALL.iter().filter(|views| views.aux().len() <= scored) {
+        for &views in test.scored().views().prefixes() {
             let suited = test.scored().aggregations();
             let aggregations =
                 if views == TestTimeViews::Identity { &suited[..suited.len().min(1)] } else { suited };

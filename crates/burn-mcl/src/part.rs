@@ -77,7 +77,7 @@ impl<'a> Part<'a> {
     ///
     /// # Panics
     ///
-    /// When fewer views were scored.
+    /// When fewer views were scored, or others ([`ScoredSet::judge`]).
     #[must_use]
     pub fn judged(mut self, views: TestTimeViews, aggregation: impl Aggregate) -> Self {
         (self.predicted, self.scores) = self.scored.judge(views, aggregation);

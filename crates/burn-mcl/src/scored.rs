@@ -140,16 +140,18 @@ impl ScoredSet {
         self.dim
     }
 
-    /// Class and score of every image from the first of its views: `views` may be fewer than were scored, since a
-    /// larger kind starts with the views of a smaller. The class is 0 when there is one score for all classes.
+    /// Class and score of every image from the first of its views: `views` may be any of the
+    /// [`prefixes`](TestTimeViews::prefixes) of the views that were scored. The class is 0 when there is one score for all
+    /// classes.
     ///
     /// # Panics
     ///
-    /// When fewer views were scored.
+    /// When fewer views were scored, or others.
     #[expect(clippy::needless_pass_by_value, reason = "settings and closures are given as they are")]
     pub fn judge(&self, views: TestTimeViews, aggregation: impl Aggregate) -> (Vec<usize>, Vec<f64>) {
-        let (count, scored) = (views.aux().len(), self.views.aux().len());
-        assert!(count <= scored, "{count} views are to be judged, but {scored} were scored");
+        let scored = self.views;
+        assert!(scored.prefixes().contains(&views), "{views:?} are to be judged, but {scored:?} were scored");
+        let count = views.aux().len();
         let (mut labels, mut values) = (Vec::new(), Vec::new());
         for chunk in &self.scores {
             let scores = aggregation.aggregate(chunk.clone().narrow(1, 0, count));

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 
 use burn::tensor::Device;
 use burn_mcl::Progress;
+use burn_mcl::data::batch::Rotations;
 use burn_mcl::data::shapes::{self, ShapesSplit};
 use burn_mcl::detector::{Detector, DetectorConfig, DetectorError, Score};
 use burn_mcl::evaluation::evaluate;
@@ -15,7 +16,8 @@ use burn_mcl::infer::{
 use burn_mcl::model::{FastNetConfig, MclModel, MclModelConfig};
 use burn_mcl::report::Part;
 use burn_mcl::train::{
-    ClassifierProbe, StepReport, TrainConfig, TrainError, Trainer, Validation, read_loss_parts,
+    ClassifierProbe, CrossEntropyConfig, Objective, StepReport, TrainConfig, TrainError, Trainer, Validation,
+    read_history, read_loss_parts,
 };
 use common::{bits, corners};
 
@@ -23,6 +25,7 @@ fn config() -> TrainConfig {
     let model = MclModelConfig::new(FastNetConfig::new().with_widths([4, 6, 8]));
     TrainConfig::fast(10)
         .with_model(model.with_hidden(8).with_projection_dim(8).with_classifier(40))
+        .with_rotations(Rotations::Drawn)
         .with_images_per_batch(8)
         .with_steps(Some(6))
         .with_warmup_steps(Some(1))
@@ -75,6 +78,22 @@ fn the_stem_is_whitened_by_the_training_images() {
     // Training does not change the filters.
     let longer = train(&config());
     assert_eq!(filters(&trained), filters(&longer));
+}
+
+#[test]
+fn projections_that_no_loss_shapes_have_no_concentration() {
+    let dir = tempfile::tempdir().unwrap();
+    let found = |config: TrainConfig, run: &str| {
+        let run = dir.path().join(run);
+        let trainer = Trainer::new(config, &Device::flex()).unwrap().run_dir(&run);
+        trainer.fit(&shapes::generate(ShapesSplit::Train, 3, 0)).unwrap();
+        let steps = read_history(&run).unwrap();
+        assert_eq!(steps.len(), 6);
+        steps.iter().map(|step| step.concentration.is_nan()).collect::<Vec<_>>()
+    };
+    let alone = Objective::CrossEntropy(CrossEntropyConfig::new());
+    assert_eq!(found(config().with_objective(alone), "alone"), [true; 6]);
+    assert_eq!(found(config(), "beside"), [false; 6]);
 }
 
 #[test]

@@ -9,9 +9,9 @@ use burn::module::Module;
 use burn::tensor::Device;
 use burn_mcl::Progress;
 use burn_mcl::data::batch::Rotations;
-use burn_mcl::detector::{Detector, DetectorConfig, DetectorError};
+use burn_mcl::detector::{Detector, DetectorConfig, DetectorError, Score};
 use burn_mcl::evaluation::evaluate;
-use burn_mcl::infer::{MahalanobisConfig, TestTimeViews};
+use burn_mcl::infer::{Aggregation, MahalanobisConfig, TestTimeViews};
 use burn_mcl::loss::{Attraction, MclLossConfig};
 use burn_mcl::model::MclModel;
 use burn_mcl::train::{
@@ -154,6 +154,10 @@ fn a_detector_of_upright_images_has_one_gaussian_a_class() {
     let table = evaluate(&network, detector.scorer(), &names, &test, &[], 64, Progress::Hidden).unwrap();
     assert_eq!(table.rows.iter().map(|row| row.views).collect::<Vec<_>>(), [TestTimeViews::Identity]);
 
+    let more = fit(settings.clone().with_views(TestTimeViews::FlipsAndShifts)).unwrap();
+    let scored = more.detect_set(&corners(5, 2)).unwrap();
+    assert_ne!(scored.iter().map(|found| found.score).collect::<Vec<_>>(), scores(&detector));
+
     let error = fit(settings.with_views(TestTimeViews::Rotations)).unwrap_err();
     assert!(matches!(error, DetectorError::Config { setting: "views", .. }), "{error}");
 }
@@ -181,4 +185,21 @@ fn an_objective_with_a_classifier_asks_for_one() {
         let error = Trainer::new(tiny_run(2).with_objective(objective), &Device::flex()).err().unwrap();
         assert!(error.to_string().contains("objective.weight"), "{error}");
     }
+}
+
+#[test]
+fn a_detector_suits_its_training() {
+    let views = |config: &TrainConfig| DetectorConfig::suited_to(config).views;
+    let paper = TrainConfig::new();
+    assert_eq!(DetectorConfig::suited_to(&paper), DetectorConfig::new());
+
+    let fast = TrainConfig::fast(10);
+    let suited = DetectorConfig::suited_to(&fast);
+    suited.validate().unwrap();
+    assert_eq!((suited.rotations, suited.views), (Rotations::None, TestTimeViews::FlipsAndShifts));
+    assert_eq!((suited.score, suited.aggregation), (Score::Entropy, Aggregation::Mean));
+    let augment = |flip, shift| fast.augment.clone().with_flip(flip).with_shift(shift);
+    assert_eq!(views(&fast.clone().with_augment(augment(true, Some(0)))), TestTimeViews::Flips);
+    assert_eq!(views(&fast.clone().with_augment(augment(true, None))), TestTimeViews::FlipsAndShifts);
+    assert_eq!(views(&fast.clone().with_augment(augment(false, Some(4)))), TestTimeViews::Identity);
 }

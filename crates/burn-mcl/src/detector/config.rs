@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DetectorError;
 use super::scorers::named;
+use crate::train::TrainConfig;
 
 /// What the score of a [`Detector`](super::Detector) is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +46,7 @@ pub struct DetectorConfig {
     #[config(default = "MahalanobisConfig::new()")]
     pub gaussians: MahalanobisConfig,
     /// Rotations that the network was trained on ([`TrainConfig::rotations`](crate::train::TrainConfig::rotations)): with
-    /// [`Rotations::None`] a class has one Gaussian instead of four, and only the upright image can be scored.
+    /// [`Rotations::None`] a class has one Gaussian instead of four, and only views of the upright image can be scored.
     #[config(default = "Rotations::All")]
     pub rotations: Rotations,
     /// What the score of an image is.
@@ -66,9 +67,27 @@ pub struct DetectorConfig {
 }
 
 impl DetectorConfig {
-    /// Settings for a network trained on upright images alone.
+    /// Settings for a network trained on upright images alone. One view is scored; a network that has seen flips and shifts in
+    /// training gains by [`TestTimeViews::FlipsAndShifts`].
     pub fn upright() -> Self {
         Self::new().with_rotations(Rotations::None).with_views(TestTimeViews::Identity)
+    }
+
+    /// Settings that suit a network trained by `config`: its rotations; the views that the network has seen the like of in
+    /// training; and, where the network has a classifier, the entropy of its probabilities as the score, meaned over the views.
+    pub fn suited_to(config: &TrainConfig) -> Self {
+        let augment = &config.augment;
+        let views = match config.rotations {
+            Rotations::None if !augment.flip => TestTimeViews::Identity,
+            Rotations::None if augment.shift == Some(0) => TestTimeViews::Flips,
+            Rotations::None => TestTimeViews::FlipsAndShifts,
+            _ => TestTimeViews::RotationsAndFlips,
+        };
+        let suited = Self::new().with_rotations(config.rotations).with_views(views);
+        match config.model.classifier {
+            Some(_) => suited.with_score(Score::Entropy).with_aggregation(Aggregation::Mean),
+            None => suited,
+        }
     }
 
     /// Checks every value.
@@ -85,12 +104,12 @@ impl DetectorConfig {
             let value = "0".to_string();
             return Err(DetectorError::Config { setting: "batch_size", value, expected: "at least 1" });
         }
-        if self.rotations == Rotations::None && self.views != TestTimeViews::Identity {
+        if self.rotations == Rotations::None && self.views.rotates() {
             let value = format!("{:?}", self.views);
             return Err(DetectorError::Config {
                 setting: "views",
                 value,
-                expected: "Identity without rotations",
+                expected: "Identity, Flips or FlipsAndShifts without rotations",
             });
         }
         let distances = !matches!(self.aggregation, Aggregation::Mean | Aggregation::Max);

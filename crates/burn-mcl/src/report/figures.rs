@@ -222,15 +222,8 @@ pub(super) fn training(steps: &[StepReport]) -> Vec<Figure> {
         losses.push(("contrastive (CCM)", of(steps, |s| f64::from(s.contrastive))));
         losses.push(("attraction (SPA)", of(steps, |s| f64::from(s.attraction.unwrap_or_default()))));
     }
-    vec![
+    let mut figures = vec![
         curve_figure("Loss", "Mean over neighbouring steps.", steps, &losses, None),
-        curve_figure(
-            "Concentration",
-            "Length of the mean projection: 1 when all images lie at one point. A run that stays near 1 has collapsed.",
-            steps,
-            &[("concentration", of(steps, |s| f64::from(s.concentration)))],
-            Some((0.0, 1.0)),
-        ),
         curve_figure("Learning rate", "", steps, &[("learning rate", of(steps, |s| s.learning_rate))], None),
         curve_figure(
             "Views per second",
@@ -239,7 +232,19 @@ pub(super) fn training(steps: &[StepReport]) -> Vec<Figure> {
             &[("views per second", of(steps, |s| s.views_per_second))],
             None,
         ),
-    ]
+    ];
+    // Not a number where the loss leaves the projections alone.
+    if steps.iter().any(|step| step.concentration.is_finite()) {
+        let concentration = curve_figure(
+            "Concentration",
+            "Length of the mean projection: 1 when all images lie at one point. A run that stays near 1 has collapsed.",
+            steps,
+            &[("concentration", of(steps, |s| f64::from(s.concentration)))],
+            Some((0.0, 1.0)),
+        );
+        figures.insert(1, concentration);
+    }
+    figures
 }
 
 /// The share of the time that was spent waiting for batches, all of which have the same number of views.

@@ -37,8 +37,8 @@ impl ClassifierProbe {
         self
     }
 
-    /// Judges each image by these views. A network that was trained without rotations has
-    /// [`TestTimeViews::Identity`] alone.
+    /// Judges each image by these views. A network that was trained without rotations knows none that
+    /// [rotate](TestTimeViews::rotates).
     #[must_use]
     pub fn views(mut self, views: TestTimeViews) -> Self {
         self.views = views;

@@ -108,6 +108,10 @@ impl TrainingLoss for CrossEntropy {
     fn logits(&self, classes: usize, aux_classes: usize) -> Option<usize> {
         Some(classes * aux_classes)
     }
+
+    fn shapes_projections(&self) -> bool {
+        false
+    }
 }
 
 /// A contrastive loss and a weighted cross-entropy.
@@ -127,6 +131,10 @@ impl<L: TrainingLoss> TrainingLoss for WithCrossEntropy<L> {
 
     fn logits(&self, classes: usize, aux_classes: usize) -> Option<usize> {
         self.cross_entropy.logits(classes, aux_classes)
+    }
+
+    fn shapes_projections(&self) -> bool {
+        self.contrastive.shapes_projections()
     }
 }
 

@@ -40,7 +40,8 @@ pub struct StepReport {
     /// Length of the mean of the normalised projections of the batch, in [0, 1]. The concentration is near 0
     /// when the projections are spread over the sphere, and 1 when all projections lie at one point. The
     /// concentration starts near 1 and falls after the warm-up. Training has collapsed if the concentration
-    /// stays near 1: train for more steps, with a longer warm-up, or with a lower learning rate.
+    /// stays near 1: train for more steps, with a longer warm-up, or with a lower learning rate. Not a number when the loss
+    /// leaves the projections alone ([`TrainingLoss::shapes_projections`](super::TrainingLoss::shapes_projections)).
     #[serde(deserialize_with = "or_nan")]
     pub concentration: f32,
     /// Learning rate of the step.
@@ -116,7 +117,9 @@ impl std::fmt::Display for StepReport {
         if let Some(attraction) = self.attraction {
             write!(f, " (CCM {:.4}, SPA {attraction:.4})", self.contrastive)?;
         }
-        write!(f, "  concentration {:.2}", self.concentration)?;
+        if !self.concentration.is_nan() {
+            write!(f, "  concentration {:.2}", self.concentration)?;
+        }
         write!(f, "  lr {:.4}  {:.0} views/s", self.learning_rate, self.views_per_second)
     }
 }

@@ -96,7 +96,8 @@ impl Stepper<'_> {
         // The only wait for the device in a step.
         let numbers: Vec<f32> = numbers.into_data().iter::<f32>().collect();
         let parts = names.into_iter().zip(numbers[2..].iter().copied()).collect();
-        Ok((network, Found { loss: numbers[0], concentration: numbers[1], parts }))
+        let concentration = if self.loss.shapes_projections() { numbers[1] } else { f32::NAN };
+        Ok((network, Found { loss: numbers[0], concentration, parts }))
     }
 }
 

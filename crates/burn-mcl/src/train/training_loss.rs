@@ -117,6 +117,12 @@ pub trait TrainingLoss {
         let _ = (classes, aux_classes);
         None
     }
+
+    /// Whether the loss shapes the projections. A loss on the logits or features alone does not: then the projections stay
+    /// close together, and training says nothing about it. Default: true
+    fn shapes_projections(&self) -> bool {
+        true
+    }
 }
 
 impl<F: Fn(&LossInput) -> LossValue> TrainingLoss for F {
