@@ -40,7 +40,7 @@ case "${1:-all}" in
             failed=0
             for test in "$bin"/*-golden "$bin"/*-on_device; do
                 echo "== $(basename "$test")"
-                BURN_DEVICE="${backend/vulkan/wgpu}" "$test" --skip f64 2>&1 || failed=1
+                CUBECL_AUTOTUNE_LEVEL=minimal BURN_DEVICE="${backend/vulkan/wgpu}" "$test" --skip f64 2>&1 || failed=1
             done
             exit "$failed"
         } | tee "$out/goldens-$backend.txt"
