@@ -4,8 +4,8 @@ use burn::tensor::{FloatDType, Tensor};
 
 use crate::prediction::Prediction;
 
-/// How the scores of the classes become the score of an image. The predicted class is the class of the highest score in
-/// either case.
+/// How the scores of the classes become the score of an image. The predicted class is always the class of the highest
+/// score.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Confidence {
@@ -23,6 +23,14 @@ pub enum Confidence {
     ///
     /// The score lies between `-ln classes` and 0. The scores s must not be negative.
     NegativeEntropy,
+
+    /// The logarithm of the sum of the exponentials, for scores that are logits: the negative free energy (Liu et al.,
+    /// NeurIPS 2020).
+    ///
+    /// ```text
+    /// score = ln Σ_c exp s(c)
+    /// ```
+    LogSumExp,
 }
 
 impl Confidence {
@@ -37,13 +45,22 @@ impl Confidence {
     /// When there are no classes.
     pub fn predict(self, scores: Tensor<2>) -> Prediction {
         let mut prediction = Prediction::new(scores);
-        if self == Self::NegativeEntropy {
-            let scores = prediction.scores.clone().cast(FloatDType::F32);
-            let [images, _] = scores.dims();
-            let p = scores.clone() / scores.sum_dim(1);
-            // p ln p is 0 where p is 0.
-            let logarithms = p.clone().clamp_min(f32::MIN_POSITIVE).log();
-            prediction.score = (p * logarithms).sum_dim(1).reshape([images]);
+        let scores = prediction.scores.clone().cast(FloatDType::F32); // [images, classes]
+        let [images, _] = scores.dims();
+        match self {
+            Self::Highest => {}
+            Self::NegativeEntropy => {
+                let p = scores.clone() / scores.sum_dim(1);
+                // p ln p is 0 where p is 0.
+                let logarithms = p.clone().clamp_min(f32::MIN_POSITIVE).log();
+                prediction.score = (p * logarithms).sum_dim(1).reshape([images]);
+            }
+            Self::LogSumExp => {
+                // Relative to the largest, so that no exponential overflows.
+                let largest = scores.clone().max_dim(1);
+                let sum = (scores - largest.clone()).exp().sum_dim(1);
+                prediction.score = (sum.log() + largest).reshape([images]);
+            }
         }
         prediction
     }
@@ -69,6 +86,19 @@ mod tests {
         for (found, expected) in found.iter().zip([0.0, uneven, uneven, -3.0_f64.ln()]) {
             assert!((found - expected).abs() < 1e-6, "{found} for {expected}");
         }
+    }
+
+    #[test]
+    fn the_sum_of_exponentials_is_its_definition_and_does_not_overflow() {
+        let rows = [[0.0, 1.0, 0.0], [900.0, 901.0, 899.0], [-900.0, -900.0, -900.0], [f32::NAN, 0.0, 0.0]];
+        let (labels, found) = scores(Confidence::LogSumExp, rows);
+        assert_eq!(labels[..2], [1, 1]);
+        let at = |logits: [f64; 3]| logits.iter().map(|x| x.exp()).sum::<f64>().ln();
+        let expected = [at([0.0, 1.0, 0.0]), 900.0 + at([0.0, 1.0, -1.0]), -900.0 + 3.0_f64.ln()];
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-4, "{found} for {expected}");
+        }
+        assert!(found[3].is_nan());
     }
 
     #[test]

@@ -172,6 +172,19 @@ pub enum InferError {
         k: usize,
     },
 
+    /// A principal subspace is to have no dimension, or all dimensions of the features.
+    #[error(
+        "a principal subspace of {principal} dimensions leaves no residual of features of {dim}: give between 1 and \
+         {}",
+        .dim.saturating_sub(1)
+    )]
+    InvalidSubspace {
+        /// Dimensions of the subspace.
+        principal: usize,
+        /// Length of a feature.
+        dim: usize,
+    },
+
     /// A Gaussian has too few samples for a mean or an unbiased covariance.
     #[error(
         "{cluster} has {count} samples, at least {needed} are needed: give it more{}",
@@ -250,10 +263,10 @@ pub enum InferError {
     },
 
     // ---- Scoring
-    /// The embeddings to score have another length than those of the fit.
-    #[error("embeddings of dimension {found} given to Gaussians of dimension {expected}")]
+    /// The embeddings or features to score have another length than those of the fit.
+    #[error("embeddings of dimension {found} given to a scorer that was fitted to dimension {expected}")]
     DimensionMismatch {
-        /// Dimension of the Gaussians.
+        /// Dimension of the fit.
         expected: usize,
         /// Dimension of the embeddings.
         found: usize,
@@ -316,6 +329,13 @@ pub enum InferError {
         expected: usize,
         /// Logits of a view.
         found: usize,
+    },
+
+    /// The temperature of a softmax is not a positive number.
+    #[error("temperature {temperature} divides no logits: give one above 0, such as 1 or 2")]
+    InvalidTemperature {
+        /// The temperature.
+        temperature: f64,
     },
 
     // ---- Reading stored scorers and statistics

@@ -5,9 +5,12 @@
 //! |---|---|
 //! | class Gaussians, one for each (class, rotation) | [`GaussianStatistics`], [`MahalanobisConfig`] |
 //! | Mahalanobis score of each view under each class | [`MahalanobisScorer::score`] |
-//! | other scores: k-NN, softmax, or one of your own | [`KnnConfig`], [`SoftmaxScorer`], [`Scorer`], [`Estimator`] |
+//! | scores of embeddings: k-NN, relative Mahalanobis | [`KnnConfig`], [`RelativeMahalanobisConfig`] |
+//! | scores of logits: highest probability, entropy, maximum logit, energy, KL matching | [`SoftmaxScorer`], [`LogitScorer`], [`KlMatchingEstimator`] |
+//! | scores of both: virtual logit | [`VimConfig`] |
+//! | scores of your own | [`Scorer`], [`Estimator`] |
 //! | scores of the encoder's features instead of the projections | [`OnFeatures`] |
-//! | self-ensemble inference: the 1, 4 or 8 views of a test image | [`TestTimeViews`] |
+//! | self-ensemble inference: the 1, 4 or 8 views of a test image, or 2 or 6 upright ones | [`TestTimeViews`] |
 //! | self-ensemble inference: one score from all views (Eq. 19-20) | [`Aggregation`], [`Aggregate`] |
 //! | scores and aggregation in one pass | [`Scorer::score_aggregated`] |
 //! | a threshold with a guarantee, p-values | [`Calibration`] |
@@ -54,18 +57,22 @@ mod cluster;
 mod confidence;
 mod error;
 mod estimator;
+mod kl_matching;
 mod knn;
+mod logits;
 mod mahalanobis;
 pub mod metrics;
 mod neighbours;
 mod on_features;
 mod prediction;
+mod relative;
 mod samples;
 mod scorer;
 mod scorer_config;
 mod softmax;
 mod tensor;
 mod views;
+mod vim;
 
 pub use aggregation::{Aggregate, Aggregation};
 pub use calibration::Calibration;
@@ -73,7 +80,9 @@ pub use cluster::Cluster;
 pub use confidence::Confidence;
 pub use error::{Cause, InferError, Job};
 pub use estimator::Estimator;
+pub use kl_matching::KlMatchingEstimator;
 pub use knn::{KnnConfig, KnnEstimator, KnnScorer};
+pub use logits::LogitScorer;
 pub use mahalanobis::{
     Covariance, Distance, GaussianStatistics, MahalanobisConfig, MahalanobisEstimator, MahalanobisRecord,
     MahalanobisScorer, Shrinkage,
@@ -81,8 +90,10 @@ pub use mahalanobis::{
 pub use neighbours::{Neighbour, NeighbourIndex};
 pub use on_features::OnFeatures;
 pub use prediction::Prediction;
+pub use relative::{RelativeMahalanobisConfig, RelativeMahalanobisEstimator};
 pub use samples::SampleBatch;
 pub use scorer::{Scorer, ViewBatch};
 pub use scorer_config::ScorerConfig;
 pub use softmax::SoftmaxScorer;
 pub use views::TestTimeViews;
+pub use vim::{VimConfig, VimEstimator};

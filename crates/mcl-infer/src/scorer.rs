@@ -107,7 +107,8 @@ impl<'a> ViewBatch<'a> {
 ///
 /// # A scorer of one's own
 ///
-/// The energy score (Liu et al., NeurIPS 2020) needs logits and no fit:
+/// The energy score (Liu et al., NeurIPS 2020) needs logits and no fit ([`LogitScorer`](crate::LogitScorer) is the built-in
+/// one):
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};

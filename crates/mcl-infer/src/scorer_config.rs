@@ -4,9 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::confidence::Confidence;
 use crate::estimator::Estimator;
+use crate::kl_matching::KlMatchingEstimator;
 use crate::knn::KnnConfig;
+use crate::logits::LogitScorer;
 use crate::mahalanobis::MahalanobisConfig;
+use crate::relative::RelativeMahalanobisConfig;
 use crate::softmax::SoftmaxScorer;
+use crate::vim::VimConfig;
 
 /// The built-in scorers as a setting that can be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -20,6 +24,16 @@ pub enum ScorerConfig {
     Softmax,
     /// The negative entropy of those probabilities.
     Entropy,
+    /// The maximum logit of the classifier.
+    MaxLogit,
+    /// The energy of the logits.
+    Energy,
+    /// KL matching of the probabilities.
+    KlMatching,
+    /// The distance to class Gaussians, less that to one Gaussian of all samples.
+    RelativeMahalanobis(RelativeMahalanobisConfig),
+    /// The virtual logit. The `dim` of [`estimator`](Self::estimator) is that of the features.
+    Vim(VimConfig),
 }
 
 impl ScorerConfig {
@@ -33,6 +47,13 @@ impl ScorerConfig {
             Self::Entropy => Box::new(
                 SoftmaxScorer::new(classes, aux_classes).with_confidence(Confidence::NegativeEntropy),
             ),
+            Self::MaxLogit => Box::new(LogitScorer::new(classes, aux_classes)),
+            Self::Energy => {
+                Box::new(LogitScorer::new(classes, aux_classes).with_confidence(Confidence::LogSumExp))
+            }
+            Self::KlMatching => Box::new(KlMatchingEstimator::new(classes, aux_classes)),
+            Self::RelativeMahalanobis(config) => Box::new(config.estimator(classes, aux_classes, dim)),
+            Self::Vim(config) => Box::new(config.estimator(classes, aux_classes, dim)),
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::aggregation::Aggregation;
 use crate::confidence::Confidence;
 use crate::error::InferError;
 use crate::estimator::Estimator;
+use crate::logits::Logits;
 use crate::samples::SampleBatch;
 use crate::scorer::{Scorer, ViewBatch};
 use crate::views::TestTimeViews;
@@ -15,11 +16,11 @@ use crate::views::TestTimeViews;
 /// Scores a view by the probabilities of the classes, among the logits of the view's own auxiliary class.
 ///
 /// ```text
-/// score(v, c) = exp l(c, a) / Σ_c' exp l(c', a),   a the auxiliary class of view v
+/// score(v, c) = exp(l(c, a) / T) / Σ_c' exp(l(c', a) / T),   a the auxiliary class of view v
 /// ```
 ///
 /// Logit `class * aux_classes + aux` belongs to the pair (class, aux). The mean over the views is the mean of their
-/// probabilities. Nothing is fitted.
+/// probabilities. The temperature T is 1 by default. Nothing is fitted.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -37,17 +38,26 @@ use crate::views::TestTimeViews;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SoftmaxScorer {
-    classes: usize,
-    aux_classes: usize,
+    logits: Logits,
+    temperature: f64,
     confidence: Confidence,
 }
 
 impl SoftmaxScorer {
     /// For a classifier of `classes` classes of `aux_classes` auxiliary classes each (1 where there are none).
     pub fn new(classes: usize, aux_classes: usize) -> Self {
-        Self { classes, aux_classes, confidence: Confidence::Highest }
+        let logits = Logits { classes, aux_classes };
+        Self { logits, temperature: 1.0, confidence: Confidence::Highest }
+    }
+
+    /// The same at another temperature, above 0: the logits are divided by the temperature. A temperature above 1 keeps the
+    /// classes apart that a sure network rounds to probability 0 (Liang, Li and Srikant, ICLR 2018).
+    #[must_use]
+    pub fn with_temperature(mut self, temperature: f64) -> Self {
+        self.temperature = temperature;
+        self
     }
 
     /// The same with another score of an image: the highest probability by default.
@@ -60,11 +70,11 @@ impl SoftmaxScorer {
 
 impl Scorer for SoftmaxScorer {
     fn columns(&self) -> usize {
-        self.classes
+        self.logits.classes
     }
 
     fn views(&self) -> TestTimeViews {
-        TestTimeViews::most(self.aux_classes)
+        TestTimeViews::most(self.logits.aux_classes)
     }
 
     /// Probabilities are no distances: [`Aggregation::Mean`] and [`Aggregation::Max`].
@@ -81,24 +91,14 @@ impl Scorer for SoftmaxScorer {
     /// # Errors
     ///
     /// [`InferError::NoLogits`], [`InferError::LogitCount`] when the classifier has other outputs, [`InferError::ViewCount`]
-    /// and [`InferError::ViewAuxOutOfRange`] when the auxiliary classes of the views do not fit.
+    /// and [`InferError::ViewAuxOutOfRange`] when the auxiliary classes of the views do not fit,
+    /// [`InferError::InvalidTemperature`].
     fn score_views(&self, batch: &ViewBatch) -> Result<Tensor<3>, InferError> {
-        let &Self { classes, aux_classes, .. } = self;
-        let [_, _, dim] = batch.embeddings.dims();
-        batch.check(dim, aux_classes)?;
-        let logits = batch.require_logits()?;
-        let [images, _, found] = logits.dims();
-        let expected = classes.saturating_mul(aux_classes);
-        if found != expected {
-            return Err(InferError::LogitCount { expected, found });
+        let temperature = self.temperature;
+        if !(temperature.is_finite() && temperature > 0.0) {
+            return Err(InferError::InvalidTemperature { temperature });
         }
-        let of_view = |(view, &aux): (usize, &usize)| {
-            // [images, classes * aux_classes] -> [images, classes, aux_classes] -> [images, 1, classes]
-            let pairs = logits.clone().narrow(1, view, 1).reshape([images, classes, aux_classes]);
-            pairs.narrow(2, aux, 1).reshape([images, 1, classes])
-        };
-        let views = batch.view_aux.iter().enumerate().map(of_view).collect();
-        Ok(softmax(Tensor::cat(views, 1), 2))
+        Ok(softmax(self.logits.of_views(batch)?.div_scalar(temperature), 2))
     }
 }
 

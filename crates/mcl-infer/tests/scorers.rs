@@ -7,8 +7,8 @@ use burn::tensor::{Device, Tensor};
 use common::{embeddings, fit, numbers, small, uniform};
 use mcl_infer::{
     Aggregate, Aggregation, Cluster, Covariance, Distance, Estimator, InferError, Job, KnnConfig,
-    MahalanobisConfig, OnFeatures, Prediction, SampleBatch, Scorer, ScorerConfig, Shrinkage, SoftmaxScorer,
-    TestTimeViews, ViewBatch,
+    MahalanobisConfig, OnFeatures, Prediction, RelativeMahalanobisConfig, SampleBatch, Scorer, ScorerConfig,
+    Shrinkage, SoftmaxScorer, TestTimeViews, ViewBatch, VimConfig,
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -72,9 +72,16 @@ fn scorers_stand_beside_each_other() {
         ),
         ScorerConfig::Knn(knn),
         ScorerConfig::Knn(knn.with_per_class(true)),
+        ScorerConfig::Softmax,
+        ScorerConfig::Entropy,
+        ScorerConfig::MaxLogit,
+        ScorerConfig::Energy,
+        ScorerConfig::KlMatching,
+        ScorerConfig::RelativeMahalanobis(RelativeMahalanobisConfig::new()),
+        ScorerConfig::Vim(VimConfig::new().with_principal(2)),
     ];
     let stored = serde_json::to_string(&configs).unwrap();
-    assert_eq!(serde_json::from_str::<[ScorerConfig; 4]>(&stored).unwrap(), configs);
+    assert_eq!(serde_json::from_str::<[ScorerConfig; 11]>(&stored).unwrap(), configs);
 
     let mut estimators: Vec<Box<dyn Estimator>> =
         configs.iter().map(|config| config.estimator(2, 2, 4)).collect();
@@ -83,11 +90,15 @@ fn scorers_stand_beside_each_other() {
         row[2 * class + aux] += 1.0;
         row
     };
+    // Logit 2 * class + aux is high where the embedding is.
+    let logits = |values: &[f32]| values.iter().map(|x| 5.0 * x).collect::<Vec<_>>();
     for i in 0..200 {
         let (class, aux) = (i / 2 % 2, i % 2);
         let row = near(class, aux, rng);
         for estimator in &mut estimators {
-            estimator.update(&SampleBatch::new(&row, &[class], &[aux])).unwrap();
+            let (class, aux, logits) = ([class], [aux], logits(&row));
+            let batch = SampleBatch::new(&row, &class, &aux).with_features(&row);
+            estimator.update(&batch.with_logits(&logits)).unwrap();
         }
     }
     let mut values = Vec::new();
@@ -95,10 +106,15 @@ fn scorers_stand_beside_each_other() {
         values.extend([0, 1].map(|aux| near(class, aux, rng)).concat());
     }
     values.extend([-1.0; 8]); // an anomaly
-    let batch = ViewBatch::new(embeddings(&values, 2, 4), &[0, 1]);
+    let batch = ViewBatch::new(embeddings(&values, 2, 4), &[0, 1])
+        .with_features(embeddings(&values, 2, 4))
+        .with_logits(embeddings(&logits(&values), 2, 4));
     for (estimator, config) in estimators.iter().zip(configs) {
         let scorer: Box<dyn Scorer> = estimator.fit(&device).unwrap();
-        let prediction = scorer.score_aggregated(&batch, &Aggregation::WeightedAverage).unwrap();
+        let papers = Aggregation::WeightedAverage;
+        let suits = scorer.aggregations().contains(&papers);
+        let aggregation = if suits { papers } else { Aggregation::Mean };
+        let prediction = scorer.score_aggregated(&batch, &aggregation).unwrap();
         let (labels, scores) = prediction.into_host().unwrap();
         assert!(scores[0] > scores[2] && scores[1] > scores[2], "{scores:?} by {config:?}");
         let told_apart = scorer.columns() == 2;

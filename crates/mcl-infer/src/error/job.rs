@@ -40,6 +40,7 @@ impl InferError {
             | Self::InvalidRidge { .. }
             | Self::InvalidNeighbours { .. }
             | Self::TooFewNeighbours { .. }
+            | Self::InvalidSubspace { .. }
             | Self::TooFewSamples { .. }
             | Self::RankDeficient { .. }
             | Self::NoSpread { .. }
@@ -52,6 +53,7 @@ impl InferError {
             | Self::ZeroEmbedding { .. }
             | Self::NoFeatures
             | Self::LogitCount { .. }
+            | Self::InvalidTemperature { .. }
             | Self::NoLogits => Job::Score,
             Self::RecordLength { .. }
             | Self::RecordValue { .. }
