@@ -23,7 +23,9 @@ use burn_mcl::report::{Part, Report};
 use burn_mcl::train::{
     ClassifierProbe, CrossEntropyConfig, Objective, TrainConfig, Trainer, read_history, read_validations,
 };
-use burn_mcl::{Progress::Terminal, embed::embed, evaluation::Evaluation, scored::ScoredSet};
+use burn_mcl::{
+    Progress::Terminal, comparison::Comparison, embed::embed, evaluation::Evaluation, scored::ScoredSet,
+};
 use clap::{Parser, ValueEnum};
 
 #[derive(Parser)]
@@ -53,6 +55,9 @@ struct Settings {
     /// RUN/report; needs --validate and a loss with a classifier
     #[arg(long, value_name = "N", requires = "validate")]
     judge_every: Option<usize>,
+    /// Print all built-in scores side by side, and which to take; choose by --validate
+    #[arg(long)]
+    compare: bool,
     /// Settings to start from: the paper's, or those of a run of one hour or six on two CPU cores, with another network, a
     /// classifier and no rotations
     #[arg(long, value_enum, default_value_t = Recipe::Paper)]
@@ -215,6 +220,11 @@ fn run() -> Result<(), Box<dyn Error>> {
             .settings("All ways of scoring", &evaluation);
         let page = report.write(settings.run.join("report"))?;
         writeln!(io::stdout(), "\n{}", data::printable(page))?;
+    }
+    if settings.compare {
+        let ood: Vec<_> = sets.ood.iter().map(|(name, set)| (*name, set)).collect();
+        let found = Comparison::new(&model, &sets.train, &sets.test, &ood, views, 256, Terminal)?;
+        writeln!(io::stdout(), "\n{found}")?;
     }
     Ok(())
 }

@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod artifact;
+pub mod comparison;
 mod defaults;
 pub mod detector;
 pub mod device;

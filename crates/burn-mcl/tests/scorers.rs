@@ -5,13 +5,14 @@ mod common;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use burn_mcl::Progress;
+use burn_mcl::comparison::Comparison;
 use burn_mcl::data::ImageSet;
 use burn_mcl::detector::{fit_gaussians, update_estimators};
 use burn_mcl::embed::{embed, embed_outputs};
 use burn_mcl::evaluation::{Evaluation, evaluate};
 use burn_mcl::infer::{
     Aggregation, Estimator, InferError, KnnConfig, MahalanobisConfig, OnFeatures, Scorer, ScorerConfig,
-    TestTimeViews, ViewBatch,
+    Shrinkage, TestTimeViews, ViewBatch,
 };
 use burn_mcl::model::{Embedding, Network};
 use burn_mcl::scored::ScoredSet;
@@ -138,4 +139,43 @@ fn outputs_are_kept_when_they_are_asked_for() {
     assert_eq!((upper * 10.0).into_data(), logits.clone().into_data());
     let none = embed_outputs(&Quarters { classifier: false }, &set, views, 4, Progress::Hidden).unwrap();
     assert!(none.view_batch(views.aux(), &device).logits.is_none());
+}
+
+#[test]
+fn all_built_in_scorers_stand_side_by_side() {
+    let (train, test, dark) = (corners(30, 1), corners(10, 4), dark());
+    let compare = |classifier: bool, train: &ImageSet| {
+        let (network, ood, views) = (Quarters { classifier }, [("dark", &dark)], TestTimeViews::Identity);
+        Comparison::new(&network, train, &test, &ood, views, 16, Progress::Hidden).unwrap()
+    };
+    let found = compare(true, &train);
+    assert_eq!(found.scorers.len(), 12, "{found}");
+    assert_eq!(compare(false, &train).scorers.len(), 6);
+    let aurocs: Vec<f64> =
+        found.scorers.iter().map(|scorer| scorer.best().unwrap().ood[0].metrics.auroc).collect();
+    assert!(aurocs.is_sorted_by(|a, b| a >= b), "{found}");
+    assert!(found.to_string().contains(&format!("Take this score: {}", found.scorers[0].name)), "{found}");
+
+    // Each is what `evaluate` makes of the same scorer.
+    let network = Quarters { classifier: true };
+    for (name, on_features) in [("Gaussians of the projections", false), ("Gaussians of the features", true)]
+    {
+        let config = MahalanobisConfig::new().with_shrinkage(Shrinkage::Oas);
+        let mut estimators: [Box<dyn Estimator>; 1] = [match on_features {
+            true => Box::new(OnFeatures(config.estimator(2, 1, 4))),
+            false => Box::new(config.estimator(2, 1, 2)),
+        }];
+        let identity = TestTimeViews::Identity;
+        update_estimators(&network, &train, identity, &mut estimators, 16, Progress::Hidden).unwrap();
+        let expected = table(&network, &estimators[0].fit(&Device::flex()).unwrap());
+        let compared = found.scorers.iter().find(|scorer| scorer.name == name).unwrap();
+        assert_eq!(compared.evaluation, Ok(expected));
+    }
+
+    // Copies of one image for each class have no spread: the Gaussians are left out, and said to be.
+    let copies = train.subset(&[0, 0, 1, 1]).unwrap();
+    let found = compare(true, &copies);
+    let last = found.scorers.last().unwrap();
+    assert!(matches!(last.evaluation, Err(InferError::NoSpread { .. })), "{found}");
+    assert!(found.to_string().contains("not fitted: "), "{found}");
 }
