@@ -8,6 +8,7 @@
 //! | [`cifar10`], [`cifar100`] | the paper's in-distribution sets | official binary files, folders of PNGs |
 //! | [`svhn`] | house numbers, OOD | official `.mat` files |
 //! | [`lsun_fix`], [`imagenet_fix`] | scenes and objects without resizing artefacts, OOD | folders, archives, [`fix::make`] |
+//! | [`openood`] | the test sets of OpenOOD's benchmark | its image lists and pictures |
 //! | [`image_folder`] | one's own pictures | a folder with one sub-folder a class, cached |
 //! | [`shapes`] | ten signs, near and far OOD | drawn on the spot: no files, no network |
 //!
@@ -48,4 +49,4 @@ pub use error::DataError;
 pub use files::archive;
 pub use image_set::{ImageSet, LabeledImage, Split};
 pub use printable::{printable, utf8_name};
-pub use sets::{cifar10, cifar100, fix, image_folder, imagenet_fix, lsun_fix, shapes, svhn};
+pub use sets::{cifar10, cifar100, fix, image_folder, imagenet_fix, lsun_fix, openood, shapes, svhn};

@@ -59,7 +59,7 @@ fn epoch(loader: &dyn DataLoader<TwoViewBatch>) -> HashMap<(i64, i64), Vec<f32>>
 
 #[test]
 fn a_loader_makes_the_views_of_each_epoch_in_turn() {
-    for rotations in [Rotations::All, Rotations::Drawn, Rotations::None] {
+    for rotations in [Rotations::All, Rotations::Drawn, Rotations::Augmentation, Rotations::None] {
         let loader = loader(rotations, 0, 13);
         let config = BatchConfig::new(13).with_rotations(rotations).with_seed(3);
         let batches = config.try_init(Arc::new(set(13))).unwrap();

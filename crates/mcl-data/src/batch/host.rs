@@ -8,7 +8,8 @@ use super::samples::Samples;
 /// A batch in memory. A *sample* is one image in one rotation; a sample has a class, an auxiliary label and two views.
 ///
 /// The samples of an image are neighbours: sample `s` shows image `indices[s / rotations.per_image()]`, turned
-/// counterclockwise by `aux[s]` quarter turns. `pixels` holds the two views of sample `s` as numbers `2 * s` and `2 * s + 1`.
+/// counterclockwise by `aux[s]` quarter turns (with [`Rotations::Augmentation`](super::Rotations::Augmentation) each view by a number
+/// that is not told). `pixels` holds the two views of sample `s` as numbers `2 * s` and `2 * s + 1`.
 /// With [`Rotations::All`](super::Rotations::All) sample `4 * i + r` shows image `indices[i]` turned by `r` quarter turns.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HostBatch {

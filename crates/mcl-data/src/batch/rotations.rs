@@ -15,7 +15,8 @@ const QUARTER_TURNS: usize = 4;
 /// |---|---|---|---|
 /// | [`All`](Self::All) | 4 | 0 to 3 | the paper |
 /// | [`Drawn`](Self::Drawn) | 1 | 0 to 3 | short runs: four times as many images in a batch of the same size |
-/// | [`None`](Self::None) | 1 | 0 | the paper's rows without the auxiliary task; images that have no up and down |
+/// | [`Augmentation`](Self::Augmentation) | 1 | 0 | the paper's row with rotations as data augmentation; images that have no up and down |
+/// | [`None`](Self::None) | 1 | 0 | the paper's rows without the auxiliary task |
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Rotations {
     /// All four rotations of an image are in the same batch.
@@ -23,6 +24,9 @@ pub enum Rotations {
     All,
     /// One of the four rotations, drawn uniformly for each image and epoch. The two views of a sample share the rotation.
     Drawn,
+    /// One of the four rotations, drawn uniformly for each view, image and epoch. The auxiliary label is 0 for all: rotations are one
+    /// more augmentation, and no auxiliary task.
+    Augmentation,
     /// Images stay upright.
     None,
 }
@@ -33,32 +37,39 @@ impl Rotations {
     pub fn per_image(self) -> usize {
         match self {
             Self::All => QUARTER_TURNS,
-            Self::Drawn | Self::None => 1,
+            Self::Drawn | Self::Augmentation | Self::None => 1,
         }
     }
 
-    /// Number of auxiliary classes: 1 for [`None`](Self::None), otherwise 4.
+    /// Number of auxiliary classes: 4 for [`All`](Self::All) and [`Drawn`](Self::Drawn), otherwise 1.
     #[must_use]
     pub fn aux_classes(self) -> usize {
         match self {
             Self::All | Self::Drawn => QUARTER_TURNS,
-            Self::None => 1,
+            Self::Augmentation | Self::None => 1,
         }
     }
 
-    /// Quarter turns of sample number `sample` of an image, a function of (seed, epoch, image) and the sample alone.
-    pub(super) fn turns(self, sample: usize, seed: u64, epoch: usize, image: usize) -> usize {
+    /// Quarter turns of a view, 0 or 1, of sample number `sample` of an image: a function of (seed, epoch, image), the sample and
+    /// the view alone.
+    pub(super) fn turns(self, sample: usize, view: usize, seed: u64, epoch: usize, image: usize) -> usize {
         match self {
             Self::All => sample,
-            Self::Drawn => drawn(seed, epoch, image),
+            Self::Drawn => drawn(u32::MAX, seed, epoch, image),
+            Self::Augmentation => drawn(u32::MAX - 1 - view as u32, seed, epoch, image),
             Self::None => 0,
         }
     }
+
+    /// Auxiliary label of a view that was turned by so many quarter turns.
+    pub(super) fn label(self, turns: usize) -> usize {
+        if self.aux_classes() == 1 { 0 } else { turns }
+    }
 }
 
-fn drawn(seed: u64, epoch: usize, image: usize) -> usize {
+fn drawn(number: u32, seed: u64, epoch: usize, image: usize) -> usize {
     // No view has this rotation and number: the draw is independent of the random numbers of the views.
-    let key = ViewKey { seed, epoch: epoch as u64, image: image as u64, rotation: u32::MAX, view: u32::MAX };
+    let key = ViewKey { seed, epoch: epoch as u64, image: image as u64, rotation: u32::MAX, view: number };
     (key.rng().next_u32() % QUARTER_TURNS as u32) as usize
 }
 
@@ -69,7 +80,8 @@ mod tests {
     #[test]
     fn counts_follow_the_setting() {
         let counts = |rotations: Rotations| (rotations.per_image(), rotations.aux_classes());
-        assert_eq!([Rotations::All, Rotations::Drawn, Rotations::None].map(counts), [(4, 4), (1, 4), (1, 1)]);
+        let all = [Rotations::All, Rotations::Drawn, Rotations::Augmentation, Rotations::None];
+        assert_eq!(all.map(counts), [(4, 4), (1, 4), (1, 1), (1, 1)]);
         assert_eq!(Rotations::default(), Rotations::All);
     }
 
@@ -78,7 +90,7 @@ mod tests {
         let mut counts = [0; 4];
         let mut repeated = 0;
         for image in 0..4000 {
-            let of = |seed, epoch| Rotations::Drawn.turns(0, seed, epoch, image);
+            let of = |seed, epoch| Rotations::Drawn.turns(0, 0, seed, epoch, image);
             counts[of(7, 0)] += 1;
             repeated += usize::from(of(7, 0) == of(7, 1)) + usize::from(of(7, 0) == of(8, 0));
         }
@@ -87,18 +99,39 @@ mod tests {
         assert!((1840..2160).contains(&repeated), "{repeated}");
     }
 
+    #[test]
+    fn rotations_as_augmentation_differ_between_the_views_and_have_no_label() {
+        let rotations = Rotations::Augmentation;
+        let mut counts = [[0; 4]; 2];
+        let mut same = 0;
+        for image in 0..4000 {
+            let turns = [0, 1].map(|view| rotations.turns(0, view, 7, 0, image));
+            counts[0][turns[0]] += 1;
+            counts[1][turns[1]] += 1;
+            same += usize::from(turns[0] == turns[1]);
+            assert_eq!(turns.map(|turns| rotations.label(turns)), [0, 0]);
+        }
+        // The expectation is 1000 with a standard deviation of 27.
+        assert!(counts.iter().flatten().all(|count| (880..1120).contains(count)), "{counts:?}");
+        assert!((880..1120).contains(&same), "{same}");
+        assert_eq!([0, 1, 2, 3].map(|turns| Rotations::Drawn.label(turns)), [0, 1, 2, 3]);
+    }
+
     /// Runs can be repeated with a later version only if this stays.
     #[test]
     fn drawn_rotations_are_the_same_in_every_version() {
-        let drawn: Vec<usize> = (0..16).map(|image| Rotations::Drawn.turns(0, 1, 2, image)).collect();
+        let drawn: Vec<usize> = (0..16).map(|image| Rotations::Drawn.turns(0, 0, 1, 2, image)).collect();
         assert_eq!(drawn, [3, 2, 2, 0, 2, 1, 1, 3, 1, 2, 1, 2, 1, 1, 0, 1]);
     }
 
     #[test]
     fn settings_survive_json() {
-        for (rotations, json) in
-            [(Rotations::All, "\"All\""), (Rotations::Drawn, "\"Drawn\""), (Rotations::None, "\"None\"")]
-        {
+        for (rotations, json) in [
+            (Rotations::All, "\"All\""),
+            (Rotations::Drawn, "\"Drawn\""),
+            (Rotations::Augmentation, "\"Augmentation\""),
+            (Rotations::None, "\"None\""),
+        ] {
             assert_eq!(serde_json::to_string(&rotations).unwrap(), json);
             assert_eq!(serde_json::from_str::<Rotations>(json).unwrap(), rotations);
         }

@@ -62,7 +62,7 @@ impl Sampler {
             let outputs = pixels.par_chunks_exact_mut(image_len);
             images.par_iter().zip(outputs).for_each_init(Scratch::default, |scratch, (image, out)| {
                 for (number, out) in out.chunks_exact_mut(view_len).enumerate() {
-                    let turns = self.turns(image, number / VIEWS);
+                    let turns = self.turns(image, number / VIEWS, number % VIEWS);
                     let mut rng = self.key(image, turns, number % VIEWS).rng();
                     self.augment.write(image.pixels, size, turns, &mut rng, scratch, out);
                 }
@@ -80,12 +80,12 @@ impl Sampler {
             pixels,
             size: view_size,
             class: of_samples(&|image, _| image.class),
-            aux: of_samples(&|image, sample| self.turns(image, sample)),
+            aux: of_samples(&|image, sample| self.rotations.label(self.turns(image, sample, 0))),
         }
     }
 
-    fn turns(&self, image: &Source<'_>, sample: usize) -> usize {
-        self.rotations.turns(sample, self.seed, image.epoch, image.index)
+    fn turns(&self, image: &Source<'_>, sample: usize, view: usize) -> usize {
+        self.rotations.turns(sample, view, self.seed, image.epoch, image.index)
     }
 
     fn key(&self, image: &Source<'_>, turns: usize, view: usize) -> ViewKey {

@@ -8,5 +8,6 @@ pub(crate) mod folder;
 pub mod image_folder;
 pub mod imagenet_fix;
 pub mod lsun_fix;
+pub mod openood;
 pub mod shapes;
 pub mod svhn;
