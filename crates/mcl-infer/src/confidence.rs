@@ -1,5 +1,6 @@
 //! From the scores of the classes to the one score of an image.
 
+use burn::tensor::activation::softmax;
 use burn::tensor::{FloatDType, Tensor};
 
 use crate::prediction::Prediction;
@@ -31,6 +32,21 @@ pub enum Confidence {
     /// score = ln Σ_c exp s(c)
     /// ```
     LogSumExp,
+
+    /// The highest probability, for scores that are logits: the logits are aggregated before the softmax (Tack et al., NeurIPS 2020).
+    ///
+    /// ```text
+    /// score = max_c exp s(c) / Σ_c' exp s(c')
+    /// ```
+    HighestProbability,
+
+    /// The negative mean, for scores that are logarithms of probabilities: the Kullback-Leibler divergence of the probabilities from
+    /// the even distribution, up to a constant.
+    ///
+    /// ```text
+    /// score = -(1 / classes) Σ_c s(c) = KL(uniform || p) + ln classes,   s = ln p
+    /// ```
+    NegativeMean,
 }
 
 impl Confidence {
@@ -61,6 +77,10 @@ impl Confidence {
                 let sum = (scores - largest.clone()).exp().sum_dim(1);
                 prediction.score = (sum.log() + largest).reshape([images]);
             }
+            Self::HighestProbability => {
+                prediction.score = softmax(scores, 1).max_dim(1).reshape([images]);
+            }
+            Self::NegativeMean => prediction.score = scores.mean_dim(1).neg().reshape([images]),
         }
         prediction
     }
@@ -98,6 +118,25 @@ mod tests {
         for (found, expected) in found.iter().zip(expected) {
             assert!((found - expected).abs() < 1e-4, "{found} for {expected}");
         }
+        assert!(found[3].is_nan());
+    }
+
+    #[test]
+    fn the_highest_probability_and_the_negative_mean_are_their_definitions() {
+        let rows = [[0.0, 1.0, 0.0], [900.0, 901.0, 899.0], [-9.0, -9.0, -9.0], [f32::NAN, 0.0, 0.0]];
+        let (labels, found) = scores(Confidence::HighestProbability, rows);
+        assert_eq!(labels[..2], [1, 1]);
+        let e = 1.0_f64.exp();
+        for (found, expected) in found.iter().zip([e / (e + 2.0), e / (e + 1.0 + e.recip()), 1.0 / 3.0]) {
+            assert!((found - expected).abs() < 1e-6, "{found} for {expected}");
+        }
+        assert!(found[3].is_nan());
+        let (labels, found) = scores(Confidence::NegativeMean, rows);
+        assert_eq!(labels[..2], [1, 1]);
+        assert!(
+            (found[0] + 1.0 / 3.0).abs() < 1e-6 && (found[1] + 900.0).abs() < 1e-3 && found[2] == 9.0,
+            "{found:?}"
+        );
         assert!(found[3].is_nan());
     }
 

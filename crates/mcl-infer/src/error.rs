@@ -322,13 +322,20 @@ pub enum InferError {
 
     /// The classifier has another number of outputs than the scorer was made for.
     #[error(
-        "the scorer takes {expected} logits of a view, one for each class and auxiliary class, and found {found}"
+        "the scorer takes {expected} logits of a view, and the network gives {found}: fit it for the classes of the network"
     )]
     LogitCount {
-        /// Classes times auxiliary classes.
+        /// Classes times auxiliary classes; their sum for [`RotationScorer`](crate::RotationScorer).
         expected: usize,
         /// Logits of a view.
         found: usize,
+    },
+
+    /// A percentile is not above 0 and at most 1.
+    #[error("a percentile of {percentile} is not above 0 and at most 1 (90% is 0.9)")]
+    InvalidPercentile {
+        /// The percentile.
+        percentile: f64,
     },
 
     /// The temperature of a softmax is not a positive number.

@@ -7,7 +7,8 @@
 //! | Mahalanobis score of each view under each class | [`MahalanobisScorer::score`] |
 //! | scores of embeddings: k-NN, relative Mahalanobis | [`KnnConfig`], [`RelativeMahalanobisConfig`] |
 //! | scores of logits: highest probability, entropy, maximum logit, energy, KL matching | [`SoftmaxScorer`], [`LogitScorer`], [`KlMatchingEstimator`] |
-//! | scores of both: virtual logit | [`VimConfig`] |
+//! | scores of both: virtual logit; ReAct, which clips the features before any score of logits | [`VimConfig`], [`OnClippedFeatures`] |
+//! | scores of a class head and a rotation head | [`RotationScorer`] |
 //! | scores of your own | [`Scorer`], [`Estimator`] |
 //! | scores of the encoder's features instead of the projections | [`OnFeatures`] |
 //! | self-ensemble inference: the 1, 4 or 8 views of a test image, or 2 or 6 upright ones | [`TestTimeViews`] |
@@ -65,7 +66,9 @@ pub mod metrics;
 mod neighbours;
 mod on_features;
 mod prediction;
+mod react;
 mod relative;
+mod rotation;
 mod samples;
 mod scorer;
 mod scorer_config;
@@ -90,7 +93,9 @@ pub use mahalanobis::{
 pub use neighbours::{Neighbour, NeighbourIndex};
 pub use on_features::OnFeatures;
 pub use prediction::Prediction;
+pub use react::OnClippedFeatures;
 pub use relative::{RelativeMahalanobisConfig, RelativeMahalanobisEstimator};
+pub use rotation::RotationScorer;
 pub use samples::SampleBatch;
 pub use scorer::{Scorer, ViewBatch};
 pub use scorer_config::ScorerConfig;

@@ -9,6 +9,7 @@ use crate::knn::KnnConfig;
 use crate::logits::LogitScorer;
 use crate::mahalanobis::MahalanobisConfig;
 use crate::relative::RelativeMahalanobisConfig;
+use crate::rotation::RotationScorer;
 use crate::softmax::SoftmaxScorer;
 use crate::vim::VimConfig;
 
@@ -28,10 +29,14 @@ pub enum ScorerConfig {
     MaxLogit,
     /// The energy of the logits.
     Energy,
+    /// The highest probability of the logits, which are aggregated over the views before the softmax: the ensemble of CSI.
+    EnsembledSoftmax,
     /// KL matching of the probabilities.
     KlMatching,
     /// The distance to class Gaussians, less that to one Gaussian of all samples.
     RelativeMahalanobis(RelativeMahalanobisConfig),
+    /// The divergence of the class head and the probabilities of the rotation head.
+    Rotation,
     /// The virtual logit. The `dim` of [`estimator`](Self::estimator) is that of the features.
     Vim(VimConfig),
 }
@@ -51,8 +56,12 @@ impl ScorerConfig {
             Self::Energy => {
                 Box::new(LogitScorer::new(classes, aux_classes).with_confidence(Confidence::LogSumExp))
             }
+            Self::EnsembledSoftmax => Box::new(
+                LogitScorer::new(classes, aux_classes).with_confidence(Confidence::HighestProbability),
+            ),
             Self::KlMatching => Box::new(KlMatchingEstimator::new(classes, aux_classes)),
             Self::RelativeMahalanobis(config) => Box::new(config.estimator(classes, aux_classes, dim)),
+            Self::Rotation => Box::new(RotationScorer::new(classes, aux_classes)),
             Self::Vim(config) => Box::new(config.estimator(classes, aux_classes, dim)),
         }
     }

@@ -6,7 +6,8 @@ use burn::tensor::{Device, Tensor};
 use common::{embeddings, numbers, uniform};
 use mcl_infer::{
     Aggregation, Cluster, Confidence, Covariance, Estimator, InferError, KlMatchingEstimator, LogitScorer,
-    MahalanobisConfig, RelativeMahalanobisConfig, SampleBatch, Scorer, SoftmaxScorer, ViewBatch, VimConfig,
+    MahalanobisConfig, OnClippedFeatures, RelativeMahalanobisConfig, RotationScorer, SampleBatch, Scorer,
+    SoftmaxScorer, TestTimeViews, ViewBatch, VimConfig,
 };
 use nalgebra::DMatrix;
 use rand::SeedableRng;
@@ -220,4 +221,94 @@ fn relative_distances_are_differences_of_two_fits() {
     let mut estimator = RelativeMahalanobisConfig::new().estimator(CLASSES, 2, dim);
     let error = estimator.update(&SampleBatch::new(&samples, &vec![CLASSES; rows], &aux)).unwrap_err();
     assert!(matches!(error, InferError::ClassOutOfRange { .. }), "{error}");
+}
+
+#[test]
+fn the_rotation_score_is_the_divergence_and_the_rotations_that_are_known() {
+    let rng = &mut ChaCha8Rng::seed_from_u64(8);
+    for views in [TestTimeViews::Rotations, TestTimeViews::RotationsAndFlips] {
+        let (aux, outputs, images) = (views.aux(), CLASSES + 4, 5);
+        let values: Vec<f32> = uniform(rng, images * aux.len() * outputs).iter().map(|x| 5.0 * x).collect();
+        let logits = embeddings(&values, aux.len(), outputs);
+        let batch =
+            ViewBatch::new(Tensor::zeros([images, aux.len(), 1], &Device::flex()), aux).with_logits(logits);
+        let scorer = RotationScorer::new(CLASSES, 4);
+        assert_eq!(scorer.aggregations(), [Aggregation::Mean]);
+        let (labels, scores) =
+            scorer.score_aggregated(&batch, &Aggregation::Mean).unwrap().into_host().unwrap();
+        for image in 0..images {
+            let row = |view: usize| -> Vec<f64> {
+                values[(image * aux.len() + view) * outputs..][..outputs]
+                    .iter()
+                    .map(|&x| f64::from(x))
+                    .collect()
+            };
+            let upright: Vec<Vec<f64>> = (0..aux.len())
+                .filter(|&view| aux[view] == 0)
+                .map(|view| probabilities(&row(view)[..CLASSES]).iter().map(|p| p.ln()).collect())
+                .collect();
+            let log_p: Vec<f64> = (0..CLASSES)
+                .map(|class| upright.iter().map(|p| p[class]).sum::<f64>() / upright.len() as f64)
+                .collect();
+            // KL(uniform || p) = -ln classes - mean of ln p
+            let divergence = -(CLASSES as f64).ln() - log_p.iter().sum::<f64>() / CLASSES as f64;
+            let known =
+                (0..aux.len()).map(|view| probabilities(&row(view)[CLASSES..])[aux[view]].ln()).sum::<f64>();
+            close(scores[image] as f32, divergence + (CLASSES as f64).ln() + known / aux.len() as f64);
+            assert!(log_p.iter().all(|p| *p <= log_p[labels[image]]));
+        }
+    }
+    let aux = TestTimeViews::Rotations.aux();
+    let pairs = ViewBatch::new(Tensor::zeros([1, 4, 1], &Device::flex()), aux)
+        .with_logits(Tensor::zeros([1, 4, CLASSES * 4], &Device::flex()));
+    let error = RotationScorer::new(CLASSES, 4).score_views(&pairs).unwrap_err();
+    assert_eq!(error, InferError::LogitCount { expected: CLASSES + 4, found: CLASSES * 4 });
+}
+
+#[test]
+fn clipped_features_give_other_logits_to_any_scorer() {
+    const DIM: usize = 4;
+    let rng = &mut ChaCha8Rng::seed_from_u64(9);
+    let device = Device::flex();
+    let (samples, images) = (40, 6);
+    let train = uniform(rng, samples * DIM);
+    let test: Vec<f32> = uniform(rng, images * DIM).iter().map(|x| 3.0 * x).collect();
+    let (weight, bias) = (uniform(rng, DIM * CLASSES), uniform(rng, CLASSES));
+    let tensor = |values: &[f32]| Tensor::<1>::from_floats(values, &device);
+    let energy = LogitScorer::new(CLASSES, 1).with_confidence(Confidence::LogSumExp);
+    let weights = tensor(&weight).reshape([DIM, CLASSES]);
+    let mut estimator = OnClippedFeatures::new(energy, weights, Some(tensor(&bias))).with_percentile(0.8);
+    let (class, aux, none) = (vec![0; samples], vec![0; samples], vec![0.0; samples]);
+    for part in [0..15, 15..samples] {
+        let features = &train[part.start * DIM..part.end * DIM];
+        let batch = SampleBatch::new(&none[part.clone()], &class[part.clone()], &aux[part]);
+        estimator.update(&batch.with_features(features)).unwrap();
+    }
+    let scorer = estimator.fit(&device).unwrap();
+    let batch =
+        ViewBatch::new(Tensor::zeros([images, 1, 1], &device), &[0]).with_features(embeddings(&test, 1, DIM));
+    let (_, scores) = scorer.score_aggregated(&batch, &Aggregation::Mean).unwrap().into_host().unwrap();
+
+    // The percentile lies between two neighbours of the sorted features.
+    let mut sorted = train.clone();
+    sorted.sort_by(f32::total_cmp);
+    let at = (sorted.len() - 1) as f64 * 0.8;
+    let (low, high) = (f64::from(sorted[at as usize]), f64::from(sorted[at as usize + 1]));
+    let limit = low + (high - low) * at.fract();
+    let mut clipped = 0;
+    for image in 0..images {
+        let logit = |class: usize| -> f64 {
+            let of = |i: usize| {
+                f64::from(test[image * DIM + i]).min(limit) * f64::from(weight[i * CLASSES + class])
+            };
+            (0..DIM).map(of).sum::<f64>() + f64::from(bias[class])
+        };
+        clipped += (0..DIM).filter(|i| f64::from(test[image * DIM + i]) > limit).count();
+        close(scores[image] as f32, log_sum_exp(&(0..CLASSES).map(logit).collect::<Vec<_>>()));
+    }
+    assert!((1..test.len()).contains(&clipped), "{clipped} of {} above {limit}", test.len());
+    for percentile in [0.0, 1.5, f64::NAN] {
+        let error = estimator.clone().with_percentile(percentile).fit(&device).unwrap_err();
+        assert!(matches!(error, InferError::InvalidPercentile { .. }), "{error}");
+    }
 }

@@ -54,6 +54,7 @@ impl InferError {
             | Self::NoFeatures
             | Self::LogitCount { .. }
             | Self::InvalidTemperature { .. }
+            | Self::InvalidPercentile { .. }
             | Self::NoLogits => Job::Score,
             Self::RecordLength { .. }
             | Self::RecordValue { .. }

@@ -55,6 +55,13 @@ pub enum MetricError {
         tpr: f64,
     },
 
+    /// The level of an interval is not between 0 and 1.
+    #[error("a level of {level} is not between 0 and 1 (95% is 0.95)")]
+    InvalidLevel {
+        /// The level.
+        level: f64,
+    },
+
     /// There is not one prediction for each true label.
     #[error("{predicted} predicted labels for {truth} true ones")]
     LabelCount {

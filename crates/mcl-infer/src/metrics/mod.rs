@@ -11,6 +11,7 @@
 
 mod accuracy;
 mod auroc;
+mod bootstrap;
 mod detection_error;
 mod error;
 mod fpr;
@@ -21,6 +22,7 @@ mod summary;
 
 pub use accuracy::accuracy;
 pub use auroc::auroc;
+pub use bootstrap::auroc_interval;
 pub use detection_error::detection_error;
 pub use error::{MetricError, Side};
 pub use fpr::fpr_at_tpr;

@@ -41,6 +41,33 @@ impl OodMetrics {
     pub fn new(ind: impl Scores, ood: impl Scores) -> Result<Self, MetricError> {
         Ok(Ranking::new(ind, ood)?.metrics())
     }
+
+    /// The mean of each metric over several out-of-distribution sets, each counting the same whatever its size: the columns "near" and
+    /// "far" of OpenOOD's leaderboard. `None` without a set.
+    ///
+    /// ```
+    /// use mcl_infer::metrics::OodMetrics;
+    ///
+    /// let normal = [0.9, 0.8, 0.7, 0.6];
+    /// let sets = [OodMetrics::new(&normal, &[0.1])?, OodMetrics::new(&normal, &[0.65, 0.95])?];
+    /// assert_eq!(OodMetrics::mean(&sets).unwrap().auroc, (1.0 + 3.0 / 8.0) / 2.0);
+    /// # Ok::<(), mcl_infer::metrics::MetricError>(())
+    /// ```
+    pub fn mean(sets: &[Self]) -> Option<Self> {
+        let count = sets.len() as f64;
+        let of = |metric: &dyn Fn(&Self) -> f64| sets.iter().map(metric).sum::<f64>() / count;
+        let both = |metric: &dyn Fn(&Self) -> ByPositive| ByPositive {
+            in_distribution: of(&|set| metric(set).in_distribution),
+            out_of_distribution: of(&|set| metric(set).out_of_distribution),
+        };
+        (!sets.is_empty()).then(|| Self {
+            auroc: of(&|set| set.auroc),
+            fpr_at_95_tpr: both(&|set| set.fpr_at_95_tpr),
+            average_precision: both(&|set| set.average_precision),
+            aupr_trapezoid: both(&|set| set.aupr_trapezoid),
+            detection_error: of(&|set| set.detection_error),
+        })
+    }
 }
 
 impl Ranking {
