@@ -46,7 +46,8 @@ pub struct DetectorConfig {
     #[config(default = "MahalanobisConfig::new()")]
     pub gaussians: MahalanobisConfig,
     /// Rotations that the network was trained on ([`TrainConfig::rotations`](crate::train::TrainConfig::rotations)): with
-    /// [`Rotations::None`] a class has one Gaussian instead of four, and only views of the upright image can be scored.
+    /// [`Rotations::None`] or [`Rotations::Augmentation`] a class has one Gaussian instead of four, and only views of the upright
+    /// image can be scored.
     #[config(default = "Rotations::All")]
     pub rotations: Rotations,
     /// What the score of an image is.
@@ -77,10 +78,10 @@ impl DetectorConfig {
     /// training; and, where the network has a classifier, the entropy of its probabilities as the score, meaned over the views.
     pub fn suited_to(config: &TrainConfig) -> Self {
         let augment = &config.augment;
-        let views = match config.rotations {
-            Rotations::None if !augment.flip => TestTimeViews::Identity,
-            Rotations::None if augment.shift == Some(0) => TestTimeViews::Flips,
-            Rotations::None => TestTimeViews::FlipsAndShifts,
+        let views = match config.rotations.aux_classes() {
+            1 if !augment.flip => TestTimeViews::Identity,
+            1 if augment.shift == Some(0) => TestTimeViews::Flips,
+            1 => TestTimeViews::FlipsAndShifts,
             _ => TestTimeViews::RotationsAndFlips,
         };
         let suited = Self::new().with_rotations(config.rotations).with_views(views);
@@ -104,12 +105,12 @@ impl DetectorConfig {
             let value = "0".to_string();
             return Err(DetectorError::Config { setting: "batch_size", value, expected: "at least 1" });
         }
-        if self.rotations == Rotations::None && self.views.rotates() {
+        if self.rotations.aux_classes() == 1 && self.views.rotates() {
             let value = format!("{:?}", self.views);
             return Err(DetectorError::Config {
                 setting: "views",
                 value,
-                expected: "Identity, Flips or FlipsAndShifts without rotations",
+                expected: "Identity, Flips or FlipsAndShifts without rotations as auxiliary classes",
             });
         }
         let distances = !matches!(self.aggregation, Aggregation::Mean | Aggregation::Max);

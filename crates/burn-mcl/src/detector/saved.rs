@@ -250,7 +250,7 @@ fn check(images: &Images, rotations: Rotations) -> Result<(), String> {
     if images.height == 0 || images.width == 0 {
         return Err(format!("images of {} x {} have no pixels", images.height, images.width));
     }
-    if images.height != images.width && rotations != Rotations::None {
+    if images.height != images.width && rotations.aux_classes() > 1 {
         return Err(format!("images of {} x {} cannot be rotated", images.height, images.width));
     }
     Ok(())

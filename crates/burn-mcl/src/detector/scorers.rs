@@ -1,6 +1,5 @@
 //! Fits scorers to the training images of a network: the Gaussians of each (class, rotation), or any other.
 
-use mcl_data::batch::Rotations;
 use mcl_data::{DataError, ImageSet};
 use mcl_infer::{Estimator, InferError, MahalanobisConfig, MahalanobisScorer, SampleBatch, TestTimeViews};
 use mcl_model::Network;
@@ -38,8 +37,8 @@ pub(super) fn fit_views<N: Network>(
     config: &DetectorConfig,
     progress: Progress,
 ) -> Result<MahalanobisScorer, DetectorError> {
-    let views = match config.rotations {
-        Rotations::None => TestTimeViews::Identity,
+    let views = match config.rotations.aux_classes() {
+        1 => TestTimeViews::Identity,
         _ => TestTimeViews::Rotations,
     };
     let (batch_size, config, names) = (config.batch_size, &config.gaussians, train.class_names());

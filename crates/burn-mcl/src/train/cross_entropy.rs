@@ -79,7 +79,7 @@ impl CrossEntropy {
     ///
     /// - `logits`: `[2 * samples, labels]`; the two views of a sample are neighbours
     /// - `target`: `[samples]`, in `0..labels`
-    fn forward(self, logits: Tensor<2>, target: Tensor<1, Int>) -> Tensor<1> {
+    pub(super) fn forward(self, logits: Tensor<2>, target: Tensor<1, Int>) -> Tensor<1> {
         let CrossEntropyConfig { smoothing, norm_temperature } = self.0;
         let [views, _] = logits.dims();
         let logits = match norm_temperature {

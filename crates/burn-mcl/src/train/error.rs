@@ -60,14 +60,28 @@ pub enum TrainError {
     },
     /// The loss needs logits that the network does not give.
     #[error(
-        "the loss needs a classifier of {needed} outputs, one for each class and rotation, and the network has {given}: \
-         set MclModelConfig::classifier, or give a network of one's own as many logits"
+        "the loss needs a classifier of {needed} outputs, and the network has {given}: set MclModelConfig::classifier, or \
+         give a network of one's own as many logits"
     )]
     Classifier {
-        /// Classes times auxiliary classes.
+        /// The outputs that the loss needs: classes times auxiliary classes for a cross-entropy over the pairs.
         needed: usize,
         /// Outputs of the network's classifier; 0 without a classifier.
         given: usize,
+    },
+    /// The loss reads the logits of outliers, and there are none.
+    #[error("the loss needs auxiliary images to be unsure on: give them to Trainer::outliers")]
+    NoOutliers,
+    /// The outliers have another size than the training images.
+    #[error(
+        "the outliers are {} x {} pixels, and the training images {} x {}: resize the outliers",
+        .found.0, .found.1, .expected.0, .expected.1
+    )]
+    OutlierSize {
+        /// Height and width of the training images.
+        expected: (usize, usize),
+        /// Height and width of the outliers.
+        found: (usize, usize),
     },
     /// The loss is NaN or infinite.
     #[error(

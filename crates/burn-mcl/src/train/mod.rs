@@ -1,6 +1,7 @@
 //! Training: takes images, returns a network, and writes a log and checkpoints on the way.
 
 mod average;
+mod class_and_rotation;
 mod classifier_probe;
 mod clip;
 mod config;
@@ -17,6 +18,7 @@ mod muon;
 mod network;
 mod objective;
 mod optimizer;
+mod outlier_exposure;
 mod probe_sets;
 mod recipe;
 mod report;
@@ -27,10 +29,12 @@ mod settings;
 mod start;
 mod step;
 mod stored;
+mod sum;
 mod trainer;
 mod training_loss;
 mod validation;
 
+pub use class_and_rotation::ClassAndRotationConfig;
 pub use classifier_probe::ClassifierProbe;
 pub use config::{ROTATIONS, TrainConfig};
 pub use cross_entropy::CrossEntropyConfig;
@@ -41,10 +45,12 @@ pub use muon::MuonScale;
 pub use network::{load_best, load_best_network, load_network, load_network_into};
 pub use objective::Objective;
 pub use optimizer::Optimizer;
+pub use outlier_exposure::OutlierExposureConfig;
 pub use report::StepReport;
 pub use schedule::{Decay, Schedule, ScheduledRate};
 pub(crate) use start::{bare, kind, shapes};
 pub(crate) use stored::completed;
+pub use sum::Term;
 pub use trainer::Trainer;
 pub use training_loss::{HostLabels, LossInput, LossValue, TrainingLoss};
 pub use validation::{Validation, ValidationReport};

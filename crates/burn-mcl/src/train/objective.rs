@@ -4,7 +4,10 @@ use mcl_data::batch::Rotations;
 use mcl_loss::{MclLossConfig, NtXentLossConfig, SupConLossConfig};
 use serde::{Deserialize, Serialize};
 
+use super::class_and_rotation::ClassAndRotationConfig;
 use super::cross_entropy::{CrossEntropyConfig, WithCrossEntropy};
+use super::outlier_exposure::OutlierExposureConfig;
+use super::sum::{Sum, Term};
 use super::{TrainError, TrainingLoss};
 
 /// The built-in losses, as plain data. Other losses implement [`TrainingLoss`].
@@ -30,6 +33,12 @@ pub enum Objective {
         /// Factor of the cross-entropy, above 0.
         weight: f64,
     },
+    /// Cross-entropies of a class head and of a rotation head, for a network with a classifier of `classes + rotations` outputs.
+    ClassAndRotation(ClassAndRotationConfig),
+    /// Cross-entropy, and an even distribution for auxiliary images ([`Trainer::outliers`](super::Trainer::outliers)).
+    OutlierExposure(OutlierExposureConfig),
+    /// A weighted sum of other losses: NT-Xent beside a cross-entropy, for example.
+    Sum(Vec<Term>),
 }
 
 impl Default for Objective {
@@ -50,8 +59,22 @@ impl Objective {
         Self::Mcl(config.with_beta(beta))
     }
 
-    /// Returns every variant with its defaults.
-    pub(super) fn defaults() -> [Self; 5] {
+    /// Returns the name of the loss for the log.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Mcl(_) => "mcl",
+            Self::NtXent(_) => "nt_xent",
+            Self::SupCon(_) => "sup_con",
+            Self::CrossEntropy(_) => "cross_entropy",
+            Self::MclCrossEntropy { .. } => "mcl_cross_entropy",
+            Self::ClassAndRotation(_) => "class_and_rotation",
+            Self::OutlierExposure(_) => "outlier_exposure",
+            Self::Sum(_) => "sum",
+        }
+    }
+
+    /// Returns every variant that has defaults, with its defaults.
+    pub(super) fn defaults() -> [Self; 7] {
         [
             Self::Mcl(MclLossConfig::new()),
             Self::NtXent(NtXentLossConfig::new()),
@@ -62,13 +85,15 @@ impl Objective {
                 cross_entropy: CrossEntropyConfig::new(),
                 weight: 1.0,
             },
+            Self::ClassAndRotation(ClassAndRotationConfig::new()),
+            Self::OutlierExposure(OutlierExposureConfig::new()),
         ]
     }
 
     /// Returns the warning for training on images of this many classes, if the projections may collapse.
     pub(super) fn caution(&self, classes: usize, rotations: Rotations) -> Option<String> {
         match self {
-            Self::Mcl(_) | Self::SupCon(_) if classes == 1 && rotations == Rotations::None => Some(
+            Self::Mcl(_) | Self::SupCon(_) if classes == 1 && rotations.aux_classes() == 1 => Some(
                 "with one class and no rotations no views repel each other, and all projections will collapse; train with \
                  rotations"
                     .into(),
@@ -82,6 +107,12 @@ impl Objective {
                      take Objective::for_classes(1), beta = {full}"
                 ))
             }
+            Self::ClassAndRotation(_) if rotations.aux_classes() == 1 => Some(
+                "without rotations the rotation head has nothing to tell apart; train with rotations, or by the cross-entropy \
+                 alone"
+                    .into(),
+            ),
+            Self::Sum(terms) => terms.iter().find_map(|term| term.objective.caution(classes, rotations)),
             _ => None,
         }
     }
@@ -100,6 +131,9 @@ impl Objective {
                 let (contrastive, cross_entropy) = (mcl.try_init()?, cross_entropy.try_init()?);
                 Box::new(WithCrossEntropy { contrastive, cross_entropy, weight: *weight })
             }
+            Self::ClassAndRotation(config) => Box::new(config.try_init()?),
+            Self::OutlierExposure(config) => Box::new(config.try_init()?),
+            Self::Sum(terms) => Box::new(Sum::try_new(terms)?),
         })
     }
 }

@@ -28,6 +28,7 @@ pub(super) fn run<N: Network>(trainer: Trainer<'_, N>, images: &ImageSet) -> Res
         start,
         prepare,
         loss,
+        outliers,
         run_dir,
         progress,
         mut observer,
@@ -35,11 +36,14 @@ pub(super) fn run<N: Network>(trainer: Trainer<'_, N>, images: &ImageSet) -> Res
         patience,
     } = trainer;
     let count = images.len();
-    let batches = BatchConfig::new(config.images_per_batch)
-        .with_seed(config.seed)
-        .with_augment(config.augment.clone())
-        .with_rotations(config.rotations)
-        .try_init(Arc::new(images.clone()))?;
+    let batches_of = |images: &ImageSet| {
+        BatchConfig::new(config.images_per_batch)
+            .with_seed(config.seed)
+            .with_augment(config.augment.clone())
+            .with_rotations(config.rotations)
+            .try_init(Arc::new(images.clone()))
+    };
+    let batches = batches_of(images)?;
     let total_steps = config.total_steps(count);
     let schedule = config.schedule(count);
     if schedule.warmup_steps >= total_steps {
@@ -52,6 +56,13 @@ pub(super) fn run<N: Network>(trainer: Trainer<'_, N>, images: &ImageSet) -> Res
     if !is_trainable(&network) {
         return Err(TrainError::NothingToTrain);
     }
+    let outliers = match outliers.filter(|_| loss.needs_outliers()) {
+        None if loss.needs_outliers() => return Err(TrainError::NoOutliers),
+        Some(outliers) if outliers.size() != images.size() => {
+            return Err(TrainError::OutlierSize { expected: images.size(), found: outliers.size() });
+        }
+        outliers => outliers.as_ref().map(batches_of).transpose()?,
+    };
     if let Some(watch) = &watch {
         watch.validation.check()?;
     }
@@ -92,6 +103,8 @@ pub(super) fn run<N: Network>(trainer: Trainer<'_, N>, images: &ImageSet) -> Res
 
     let first = done;
     let mut stream = batches.stream(position(&batches, done), usize::MAX)?;
+    let stream_of = |outliers: &TwoViewBatches| outliers.stream(position(outliers, done), usize::MAX);
+    let mut outliers = outliers.as_ref().map(stream_of).transpose()?;
     let mut collapsed = 0;
     let mut last = None;
     let mut current = None;
@@ -99,13 +112,14 @@ pub(super) fn run<N: Network>(trainer: Trainer<'_, N>, images: &ImageSet) -> Res
     while done < total_steps && !standing.is_exhausted(patience) {
         let started = Instant::now();
         let batch = stream.next().expect("the stream has no end")?;
+        let outlying = outliers.as_mut().map(|outliers| outliers.next().expect("the stream has no end"));
         let waited = started.elapsed();
 
         let epoch = batch.position.epoch;
         let learning_rate = schedule.learning_rate(done);
         let found;
         current = None;
-        (network, found) = stepper.step(network, batch, done, learning_rate)?;
+        (network, found) = stepper.step(network, batch, outlying.transpose()?, done, learning_rate)?;
         if !found.loss.is_finite() {
             let checkpoint = run_dir.as_ref().and_then(|dir| dir.last_good(done));
             tracing::error!(step = done, loss = found.loss, "the loss is not finite");

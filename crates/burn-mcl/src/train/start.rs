@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::fingerprint::Fingerprint;
 use crate::files::hex;
 
 /// The part of a run's identity that the settings do not hold, stored as `start.json`.
@@ -18,6 +19,9 @@ pub(super) struct Start {
     /// Name of the loss that was given; `None` when the settings name it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) loss: Option<String>,
+    /// The outliers that were given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) outliers: Option<Fingerprint>,
 }
 
 /// A network given to a run.

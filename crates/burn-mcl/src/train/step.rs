@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor};
 use mcl_data::batch::HostBatch;
-use mcl_model::Network;
+use mcl_model::{Embedding, Network};
 
 use super::clip::clip;
 use super::draws::{Pass, seed_device};
@@ -35,8 +35,8 @@ pub(super) struct Stepper<'a> {
 }
 
 impl Stepper<'_> {
-    /// Returns the network after one step on `batch`, and the figures from before the step. `step` steps are
-    /// done already.
+    /// Returns the network after one step on `batch`, with the outliers that the loss asks for, and the figures from before the
+    /// step. `step` steps are done already.
     ///
     /// # Errors
     ///
@@ -47,6 +47,7 @@ impl Stepper<'_> {
         &mut self,
         network: N,
         batch: HostBatch,
+        outliers: Option<HostBatch>,
         step: usize,
         learning_rate: f64,
     ) -> Result<(N, Found), TrainError> {
@@ -54,7 +55,10 @@ impl Stepper<'_> {
         let samples = batch.samples();
         let on_host = HostLabels { class: batch.class.clone(), aux: batch.aux.clone() };
         let batch = batch.to_device(&self.device);
-        let embedding = network.forward(batch.images);
+        let (embedding, outlier_logits) = match outliers {
+            None => (network.forward(batch.images), None),
+            Some(outliers) => with_outliers(&network, batch.images, outliers.to_device(&self.device).images),
+        };
         let projections = embedding.projections; // [2 * samples, dim]
         let dim = projections.dims()[1];
         let concentration = concentration(projections.clone().detach());
@@ -62,6 +66,7 @@ impl Stepper<'_> {
             features: embedding.features,
             projections: projections.reshape([samples, 2, dim]),
             logits: embedding.logits,
+            outlier_logits,
             class: batch.class,
             aux: batch.aux,
             aux_classes: self.aux_classes,
@@ -99,6 +104,22 @@ impl Stepper<'_> {
         let concentration = if self.loss.shapes_projections() { numbers[1] } else { f32::NAN };
         Ok((network, Found { loss: numbers[0], concentration, parts }))
     }
+}
+
+/// Runs the network on images and outliers in one pass: both are in the statistics of the batch norms. Returns the embedding of the
+/// images and the logits of the outliers.
+fn with_outliers<N: Network>(
+    network: &N,
+    images: Tensor<4>,
+    outliers: Tensor<4>,
+) -> (Embedding, Option<Tensor<2>>) {
+    let (count, others) = (images.dims()[0], outliers.dims()[0]);
+    let mut embedding = network.forward(Tensor::cat(vec![images, outliers], 0));
+    let of_outliers = embedding.logits.clone().map(|logits| logits.narrow(0, count, others));
+    embedding.features = embedding.features.narrow(0, 0, count);
+    embedding.projections = embedding.projections.narrow(0, 0, count);
+    embedding.logits = embedding.logits.map(|logits| logits.narrow(0, 0, count));
+    (embedding, of_outliers)
 }
 
 /// Refuses a loss of which the total or a part is not of shape [1].

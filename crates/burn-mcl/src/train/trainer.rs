@@ -8,6 +8,7 @@ use mcl_data::ImageSet;
 use mcl_data::batch::eval_batches;
 use mcl_model::{MclModel, Network};
 
+use super::fingerprint::Fingerprint;
 use super::start::{GivenNetwork, Start, shapes};
 use super::validation::Watch;
 use super::{StepReport, TrainConfig, TrainError, TrainingLoss, Validation};
@@ -42,6 +43,7 @@ pub struct Trainer<'a, N: Network = MclModel> {
     /// Fits the network to the training images, before the first step of a new run.
     pub(super) prepare: Prepare<N>,
     pub(super) loss: Box<dyn TrainingLoss + 'a>,
+    pub(super) outliers: Option<ImageSet>,
     pub(super) run_dir: Option<PathBuf>,
     pub(super) progress: Progress,
     pub(super) observer: Observer<'a>,
@@ -128,7 +130,7 @@ impl<'a, N: Network> Trainer<'a, N> {
         config.validate()?;
         let device = device.clone().autodiff();
         let network = on_device(network, &device);
-        let start = Start { network: Some(GivenNetwork::of(&network)), loss: None };
+        let start = Start { network: Some(GivenNetwork::of(&network)), ..Start::default() };
         Self::build(config, network, start, &device)
     }
 
@@ -141,6 +143,7 @@ impl<'a, N: Network> Trainer<'a, N> {
             network,
             start,
             prepare: as_it_is,
+            outliers: None,
             run_dir: None,
             progress: Progress::Hidden,
             observer: Box::new(|_| ControlFlow::Continue(())),
@@ -155,6 +158,16 @@ impl<'a, N: Network> Trainer<'a, N> {
     pub fn loss(mut self, name: impl Into<String>, loss: impl TrainingLoss + 'a) -> Self {
         self.start.loss = Some(name.into());
         self.loss = Box::new(loss);
+        self
+    }
+
+    /// Gives auxiliary images that are not normal, for [`Objective::OutlierExposure`](super::Objective::OutlierExposure) or a loss
+    /// that [needs outliers](TrainingLoss::needs_outliers); other losses leave them out. A step takes as many outliers as images, with
+    /// the same augmentation. Their labels do not matter. A run directory belongs to these images.
+    #[must_use]
+    pub fn outliers(mut self, images: &ImageSet) -> Self {
+        self.start.outliers = Some(Fingerprint::of(images));
+        self.outliers = Some(images.clone());
         self
     }
 
@@ -210,6 +223,7 @@ impl<'a, N: Network> Trainer<'a, N> {
     /// | [`TrainError::EmptyClass`] | a class has no images |
     /// | [`TrainError::Config`] | the warm-up is as long as the run, or a setting of the validation is out of range |
     /// | [`TrainError::NothingToTrain`] | all parameters are frozen, or the loss depends on none of the others |
+    /// | [`TrainError::NoOutliers`], [`TrainError::OutlierSize`] | the loss needs outliers and there are none, or they have another size |
     /// | [`TrainError::LossShape`] | the loss or a part of the loss is not of shape `[1]` |
     /// | [`TrainError::OtherRun`] | the run directory belongs to other settings, images, weights or frozen layers |
     /// | [`TrainError::InUse`] | another run is using the run directory |

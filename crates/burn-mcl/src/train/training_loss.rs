@@ -16,6 +16,9 @@ pub struct LossInput {
     /// Logits of the views, `[2 * samples, classes]`, in the order of the features. `None` for a network
     /// without a classifier.
     pub logits: Option<Tensor<2>>,
+    /// Logits of the views of the [outliers](super::Trainer::outliers), `[outlier views, classes]`. `None` when the loss asks for
+    /// no outliers ([`TrainingLoss::needs_outliers`]).
+    pub outlier_logits: Option<Tensor<2>>,
     /// Class of each sample, `[samples]`.
     pub class: Tensor<1, Int>,
     /// Auxiliary label of each sample, `[samples]`: its rotation in quarter turns.
@@ -123,6 +126,11 @@ pub trait TrainingLoss {
     fn shapes_projections(&self) -> bool {
         true
     }
+
+    /// Whether the loss reads the logits of outliers. Then each step shows the network as many outliers as images. Default: false
+    fn needs_outliers(&self) -> bool {
+        false
+    }
 }
 
 impl<F: Fn(&LossInput) -> LossValue> TrainingLoss for F {
@@ -164,6 +172,7 @@ mod tests {
             features: Tensor::zeros([6, 2], &device),
             projections: Tensor::zeros([3, 2, 2], &device),
             logits: None,
+            outlier_logits: None,
             class: Tensor::from_ints([0, 2, 1], &device),
             aux: Tensor::from_ints([3, 0, 1], &device),
             aux_classes: 4,
