@@ -55,6 +55,24 @@ impl Evaluation {
     pub fn row(&self, views: TestTimeViews, aggregation: Aggregation) -> Option<&EvaluationRow> {
         self.rows.iter().find(|row| row.views == views && row.aggregation.is_none_or(|a| a == aggregation))
     }
+
+    /// Adds a column: the mean over some of the sets, each counting the same ([`OodMetrics::mean`]). Names of sets that were not
+    /// evaluated are passed over; without any of them the table stays as it is.
+    #[must_use]
+    pub fn with_mean(mut self, name: &str, sets: &[&str]) -> Self {
+        for row in &mut self.rows {
+            let of: Vec<_> = row
+                .ood
+                .iter()
+                .filter(|result| sets.contains(&&*result.set))
+                .map(|result| result.metrics)
+                .collect();
+            if let Some(metrics) = OodMetrics::mean(&of) {
+                row.ood.push(OodResult { set: name.to_string(), metrics });
+            }
+        }
+        self
+    }
 }
 
 /// Evaluates a trained network and a scorer on a test set and on sets from elsewhere. `class_names` are those of the

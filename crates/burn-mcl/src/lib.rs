@@ -11,6 +11,8 @@
 //! | [`report`] | [`Report`](report::Report): figures, tables and pictures in one HTML file |
 //! | [`embed`] | projections, features and logits of every view of a set of images |
 //! | [`scored`] | scores of every view of a set of images, to be judged in any way later |
+//! | [`odin`] | the detector ODIN, which needs the gradient of the network |
+//! | [`systems`] | the baselines, ablations and systems of the paper's tables, each trained and scored by one call |
 //! | [`data`] | the crate `mcl-data`: images, batches, augmentations |
 //! | [`model`] | the crate `mcl-model`: networks and their weights |
 //! | [`loss`] | the crate `mcl-loss`: MCL, NT-Xent, SupCon |
@@ -26,10 +28,12 @@ pub mod device;
 pub mod embed;
 pub mod evaluation;
 mod files;
+pub mod odin;
 mod part;
 mod progress;
 pub mod report;
 pub mod scored;
+pub mod systems;
 pub mod train;
 
 pub use artifact::ArtifactError;
