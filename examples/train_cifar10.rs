@@ -10,11 +10,13 @@
 mod interrupt;
 #[path = "shared/output.rs"]
 mod output;
+#[path = "shared/sets.rs"]
+mod sets;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::{env, error::Error, io, io::Write, process::ExitCode, sync::atomic::Ordering::Relaxed};
 
-use burn_mcl::data::{self, ImageSet, Split, augment::SimClrAugmentConfig, cifar10, shapes::ShapesSplit};
+use burn_mcl::data::{self, ImageSet, augment::SimClrAugmentConfig, shapes::ShapesSplit};
 use burn_mcl::detector::{Detector, DetectorConfig};
 use burn_mcl::infer::{MahalanobisConfig, Scorer, Shrinkage, SoftmaxScorer, TestTimeViews};
 use burn_mcl::loss::{MclLossConfig, NtXentLossConfig, SupConLossConfig};
@@ -27,6 +29,7 @@ use burn_mcl::{
     Progress::Terminal, comparison::Comparison, embed::embed, evaluation::Evaluation, scored::ScoredSet,
 };
 use clap::{Parser, ValueEnum};
+use sets::{Sets, cifar10_sets, validation_sets, with_openood};
 
 #[derive(Parser)]
 #[command(version, about = "Trains on CIFAR-10 and prints the paper's table", args_override_self = true)]
@@ -51,6 +54,9 @@ struct Settings {
     /// out, and 20 classes of CIFAR-100 (docs/recipe.md)
     #[arg(long)]
     validate: bool,
+    /// Report the test images and the near and far sets that OpenOOD's lists name: DIR holds benchmark_imglist/ and images_classic/
+    #[arg(long, value_name = "DIR", conflicts_with = "validate")]
+    openood: Option<PathBuf>,
     /// Judge the network every N steps by 1,000 of the validation images and 1,000 of the anomalous ones, for the curves in
     /// RUN/report; needs --validate and a loss with a classifier
     #[arg(long, value_name = "N", requires = "validate")]
@@ -131,14 +137,6 @@ enum Loss {
     MclCrossEntropy,
 }
 
-struct Sets {
-    train: ImageSet,
-    /// Training images that set the threshold.
-    held_out: ImageSet,
-    test: ImageSet,
-    ood: Vec<(&'static str, ImageSet)>,
-}
-
 fn main() -> ExitCode {
     output::end(run())
 }
@@ -151,6 +149,9 @@ fn run() -> Result<(), Box<dyn Error>> {
         Some(root) => cifar10_sets(&root, settings.hold_out)?,
         None => shapes_sets(&mut settings),
     };
+    if let Some(root) = &settings.openood {
+        sets = with_openood(sets, root)?;
+    }
     sets.train = sets.train.take(settings.images.unwrap_or(usize::MAX));
 
     let config = train_config(&settings, sets.train.class_names().len())?;
@@ -205,6 +206,8 @@ fn run() -> Result<(), Box<dyn Error>> {
         let ood: Vec<_> = ood.iter_mut().map(|parts| parts.remove(way)).collect();
         let test = test.remove(way);
         let evaluation = Evaluation::new(&test, &ood, names)?;
+        let evaluation =
+            sets.means.iter().fold(evaluation, |table, (name, sets)| table.with_mean(name, sets));
         if way > 0 {
             writeln!(io::stdout(), "By {name}:\n{evaluation}\n")?;
             continue;
@@ -312,69 +315,6 @@ fn find_cifar10(given: Option<&PathBuf>) -> Option<PathBuf> {
     there.then_some(root)
 }
 
-fn cifar10_sets(root: &Path, hold_out: usize) -> Result<Sets, Box<dyn Error>> {
-    let candidates = [
-        ("SVHN", data::svhn::load(root, Split::Test)),
-        ("LSUN-Fix", data::lsun_fix::load(root)),
-        ("ImageNet-Fix", data::imagenet_fix::load(root)),
-        ("CIFAR-100", data::cifar100::load(root, Split::Test)),
-    ];
-    let present = candidates.into_iter().filter_map(|(name, set)| {
-        Some((name, set.inspect_err(|error| eprintln!("without {name}: {error}")).ok()?))
-    });
-    let mut ood: Vec<_> = present.collect();
-    if let Some(("CIFAR-100", all)) = ood.last() {
-        let others = of_classes(all, |name| !VALIDATION_CLASSES.contains(&name))?;
-        ood.push(("its other 80 classes", others));
-    }
-    let load = |split| cifar10::load(root, split);
-    let (all, test) = (load(Split::Train)?, load(Split::Test)?);
-    let trained = all.len().saturating_sub(hold_out);
-    let held_out = all.subset(&(trained..all.len()).collect::<Vec<_>>())?;
-    Ok(Sets { train: all.take(trained), held_out, test, ood })
-}
-
-/// Classes of CIFAR-100 by which settings are chosen: of each superclass the first.
-const VALIDATION_CLASSES: [&str; 20] = [
-    "apple",
-    "aquarium_fish",
-    "baby",
-    "bear",
-    "beaver",
-    "bed",
-    "bee",
-    "bicycle",
-    "bottle",
-    "bridge",
-    "camel",
-    "clock",
-    "cloud",
-    "crab",
-    "crocodile",
-    "fox",
-    "hamster",
-    "lawn_mower",
-    "maple_tree",
-    "orchid",
-];
-
-fn validation_sets(root: &Path, hold_out: usize) -> Result<Sets, Box<dyn Error>> {
-    let all = cifar10::load(root, Split::Train)?;
-    let trained = all.len().saturating_sub(hold_out + 5_000);
-    let held_out = all.subset(&(all.len().saturating_sub(hold_out)..all.len()).collect::<Vec<_>>())?;
-    let test = all.subset(&(trained..all.len().saturating_sub(hold_out)).collect::<Vec<_>>())?;
-    let others = data::cifar100::load(root, Split::Test)?;
-    let ood = of_classes(&others, |name| VALIDATION_CLASSES.contains(&name))?;
-    Ok(Sets { train: all.take(trained), held_out, test, ood: vec![("20 of CIFAR-100", ood)] })
-}
-
-/// The images of the classes whose names are wanted.
-fn of_classes(set: &ImageSet, wanted: impl Fn(&str) -> bool) -> Result<ImageSet, data::DataError> {
-    let wanted: Vec<bool> = set.class_names().iter().map(|name| wanted(name)).collect();
-    let (labels, all) = (set.labels(), 0..set.len());
-    set.subset(&all.filter(|&image| wanted[labels[image]]).collect::<Vec<_>>())
-}
-
 /// The embedded set, and settings small enough for it.
 fn shapes_sets(settings: &mut Settings) -> Sets {
     eprintln!(
@@ -388,5 +328,6 @@ fn shapes_sets(settings: &mut Settings) -> Sets {
     let generate = |split, per_class| data::shapes::generate(split, per_class, 0);
     let (train, test) = (generate(ShapesSplit::Train, 200), generate(ShapesSplit::Test, 50));
     let held_out = data::shapes::generate(ShapesSplit::Train, 50, 1); // other images of the same shapes
-    Sets { train, held_out, test, ood: ood.map(|(name, split)| (name, generate(split, 50))).into() }
+    let ood = ood.map(|(name, split)| (name, generate(split, 50))).into();
+    Sets { train, held_out, test, ood, means: Vec::new() }
 }

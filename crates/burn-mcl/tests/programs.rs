@@ -218,12 +218,44 @@ fn a_manifest_that_is_a_pipe_is_not_waited_for() {
 }
 
 #[test]
+fn a_table_is_written_and_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = || {
+        let arguments = ["--table", "3", "--scale", "tiny", "--steps", "3", "--seeds", "2", "--runs", "runs"];
+        let output = Command::new(example("paper_tables"))
+            .args(arguments)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        output
+    };
+    let trains = |output: &Output| text(&output.stderr).matches("step(s) of training").count();
+    let first = run();
+    assert_eq!(trains(&first), 8, "4 systems, 2 seeds: {first:?}");
+    let read = |name: &str| fs::read_to_string(folder.path().join("runs").join(name)).unwrap();
+    let (table, lines) = (read("tables.md"), read("tables.csv"));
+    assert!(text(&first.stdout).starts_with(&table), "{table}");
+    for system in
+        ["MCL", "MCL without SPA", "MCL without the auxiliary task", "MCL with rotations as augmentation"]
+    {
+        assert_eq!(table.matches(&format!("\n| {system} | ")).count(), 1, "{table}");
+        // Two runs, two sets.
+        assert_eq!(lines.matches(&format!("\n3,\"{system}\",")).count(), 4, "{lines}");
+    }
+    assert!(read("tables.html").contains("<td>MCL without SPA</td>"));
+
+    let second = run();
+    assert_eq!((trains(&second), second.stdout), (0, first.stdout));
+}
+
+#[test]
 fn help_and_version_are_printed() {
     let folder = tempfile::tempdir().unwrap();
     let run = |name: &str, argument: &str| {
         Command::new(example(name)).arg(argument).current_dir(folder.path()).output().unwrap()
     };
-    for name in ["detect", "own_images", "train_cifar10"] {
+    for name in ["detect", "own_images", "paper_tables", "train_cifar10"] {
         let output = run(name, "--version");
         assert!(text(&output.stdout).contains(env!("CARGO_PKG_VERSION")), "{output:?}");
     }
