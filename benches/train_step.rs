@@ -1,6 +1,7 @@
 //! Training step (forward and backward) and inference of ResNet-18 with the CIFAR stem on the CPU.
 //!
-//! `burn-nn` is the same network put together from burn-nn's layers.
+//! `here` computes in f32, `here, bf16` has products of convolutions in bf16, and `burn-nn` is the same network put together
+//! from burn-nn's layers, in f32.
 //!
 //! ```text
 //! [WIDTH=64] [BATCH=64] cargo bench --workspace --bench train_step
@@ -11,9 +12,11 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Distribution, Tensor};
-use burn_mcl::model::{MclModelConfig, ResNetConfig, ResNetDepth};
+use burn_mcl::model::{MclModelConfig, Precision, ResNetConfig, ResNetDepth};
 use burn_mcl_benches::{Bench, HERE};
 use criterion::Throughput;
+
+const BF16: &str = "here, bf16";
 
 #[derive(Module, Debug)]
 struct Layer {
@@ -81,12 +84,14 @@ fn main() {
     let mut bench = Bench::from_args();
     let number = |name, otherwise| std::env::var(name).map_or(otherwise, |value| value.parse().expect(name));
     let (width, batch) = (number("WIDTH", 64), number("BATCH", 64));
-    println!("ResNet-18, CIFAR stem, width {width}, batch {batch}, f32");
+    println!("ResNet-18, CIFAR stem, width {width}, batch {batch}");
     let device = Device::flex().autodiff();
     let images = Tensor::<4>::random([batch, 3, 32, 32], Distribution::Uniform(0.0, 1.0), &Device::flex());
 
     let resnet = ResNetConfig::new(ResNetDepth::ResNet18).with_width(width);
-    let ours = MclModelConfig::new(resnet).with_hidden(8).with_projection_dim(8).init_seeded(0, &device);
+    let config = MclModelConfig::new(resnet).with_hidden(8).with_projection_dim(8);
+    let ours = config.init_seeded(0, &device);
+    let in_bf16 = config.with_precision(Precision::Bf16).init_seeded(0, &device);
     let theirs = BurnResNet::new(width, &device);
     let train = |forward: &dyn Fn(Tensor<4>) -> Tensor<2>| {
         let features = forward(Tensor::from_inner(images.clone()));
@@ -95,13 +100,15 @@ fn main() {
     let mut group = bench.group("train_step");
     group.throughput(Throughput::Elements(batch as u64));
     group.bench_function(HERE, |b| b.iter(|| train(&|x| ours.forward(x).features)));
+    group.bench_function(BF16, |b| b.iter(|| train(&|x| in_bf16.forward(x).features)));
     group.bench_function("burn-nn", |b| b.iter(|| train(&|x| theirs.forward(x))));
     group.finish();
 
-    let (ours, theirs) = (ours.valid(), theirs.valid());
+    let (ours, in_bf16, theirs) = (ours.valid(), in_bf16.valid(), theirs.valid());
     let mut group = bench.group("inference");
     group.throughput(Throughput::Elements(batch as u64));
     group.bench_function(HERE, |b| b.iter(|| ours.forward(images.clone()).features));
+    group.bench_function(BF16, |b| b.iter(|| in_bf16.forward(images.clone()).features));
     group.bench_function("burn-nn", |b| b.iter(|| theirs.forward(images.clone())));
     group.finish();
     bench.finish();

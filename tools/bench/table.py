@@ -55,8 +55,12 @@ ROWS = [
         for views, targets in [(512, (None, None)), (2048, (5, 2)), (8192, (None, None))]
         for side, target in zip(["released", "vectorised"], targets)
     ),
-    ("training step, ResNet-18", "train_step", "train_step/here", "train_step, PyTorch channels last", 1),
-    ("inference, ResNet-18", "train_step", "inference/here", "inference, PyTorch channels last", 1),
+    *(
+        (f"{what}, ResNet-18{precision}", "train_step", f"{step}/here{precision}", f"{step}, PyTorch {layout}{precision}", 1)
+        for what, step in [("training step", "train_step"), ("inference", "inference")]
+        for precision in ["", ", bf16"]
+        for layout in ["channels last", "contiguous"]
+    ),
 ]
 # Seconds of one run to seconds of what the row is about.
 SCALE = {"augment/here": 1 / VIEWS, "augment/2-threads": 1 / VIEWS}

@@ -1,4 +1,4 @@
-"""The Python side of benches/train_step.rs: the same network, batch (WIDTH, BATCH) and loss."""
+"""The Python side of benches/train_step.rs: the same network, batch (WIDTH, BATCH) and loss, in f32 and by autocast in bf16."""
 
 import os
 
@@ -27,19 +27,26 @@ def resnet18(width):
 
 torch.set_num_threads(THREADS)
 results = {}
-for name, layout in [("channels last", torch.channels_last), ("contiguous", torch.contiguous_format)]:
-    model = resnet18(WIDTH).to(memory_format=layout)
-    images = torch.rand(BATCH, 3, 32, 32).contiguous(memory_format=layout)
+for layout_name, layout in [("channels last", torch.channels_last), ("contiguous", torch.contiguous_format)]:
+    for precision, bf16 in [("", False), (", bf16", True)]:
+        model = resnet18(WIDTH).to(memory_format=layout)
+        images = torch.rand(BATCH, 3, 32, 32).contiguous(memory_format=layout)
 
-    def train():
-        model.zero_grad(set_to_none=True)
-        features = model.train()(images)
-        (features * features).mean().backward()
+        def features():
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                return model(images).float()
 
-    def infer():
-        with torch.no_grad():
-            model.eval()(images)
+        def train():
+            model.zero_grad(set_to_none=True)
+            model.train()
+            x = features()
+            (x * x).mean().backward()
 
-    results[f"train_step, PyTorch {name}"] = measure(train, seconds=4)
-    results[f"inference, PyTorch {name}"] = measure(infer)
+        def infer():
+            model.eval()
+            with torch.no_grad():
+                features()
+
+        results[f"train_step, PyTorch {layout_name}{precision}"] = measure(train, seconds=4)
+        results[f"inference, PyTorch {layout_name}{precision}"] = measure(infer)
 report(results)
