@@ -82,7 +82,8 @@ fn decode_upright(cursor: &mut Cursor<&[u8]>) -> Result<DynamicImage, ImageError
     Ok(image)
 }
 
-fn flatten(image: DynamicImage) -> RgbImage {
+/// 8-bit RGB: transparency laid over white, grey repeated three times, 16 bits scaled to 8.
+pub(crate) fn flatten(image: DynamicImage) -> RgbImage {
     if !image.color().has_alpha() {
         return image.into_rgb8();
     }

@@ -13,6 +13,10 @@ use std::path::{Path, PathBuf};
 pub use cache::CacheUse;
 pub use config::ImageFolderConfig;
 
+use image::error::{DecodingError, ImageFormatHint};
+use image::{DynamicImage, ImageError};
+
+use crate::files::decode;
 use crate::sets::folder::{self, Fit};
 use crate::{DataError, ImageSet};
 use listing::Listing;
@@ -71,10 +75,39 @@ pub fn load(root: &Path, size: (usize, usize)) -> Result<ImageSet, DataError> {
     folder::load(&files, class_names, size, Fit::Stretch)
 }
 
+/// A set of one picture that is decoded already, stretched to `size` (height, width). Transparency, grey and 16 bits become what
+/// [`load`] makes of them.
+///
+/// # Errors
+/// [`DataError::Undecodable`] for a picture without pixels, [`DataError::Setting`] (a zero size)
+///
+/// ```
+/// use image::{DynamicImage, Rgb, RgbImage};
+///
+/// let red = DynamicImage::from(RgbImage::from_pixel(60, 40, Rgb([255, 0, 0])));
+/// let set = mcl_data::image_folder::from_picture(&red, (32, 32))?;
+/// assert_eq!((set.len(), set.size(), set.pixels(0)[0]), (1, (32, 32), 255));
+/// # Ok::<(), mcl_data::DataError>(())
+/// ```
+pub fn from_picture(picture: &DynamicImage, size: (usize, usize)) -> Result<ImageSet, DataError> {
+    let name = Path::new("the picture");
+    if picture.width() == 0 || picture.height() == 0 {
+        let source = DecodingError::new(ImageFormatHint::Unknown, "a picture without pixels");
+        return Err(DataError::Undecodable {
+            path: name.into(),
+            offset: 0,
+            source: ImageError::Decoding(source),
+        });
+    }
+    let (mut pixels, _) = folder::room(1, size)?;
+    folder::place(name, &decode::flatten(picture.clone()), size, Fit::Stretch, &mut pixels)?;
+    ImageSet::new(pixels, size, vec![0], vec!["picture".into()])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::{GrayImage, Luma, Rgb, RgbImage};
+    use image::{GrayImage, Luma, Rgb, RgbImage, Rgba, RgbaImage};
 
     fn picture(value: u8) -> RgbImage {
         RgbImage::from_pixel(6, 4, Rgb([value, 0, 255]))
@@ -102,6 +135,36 @@ mod tests {
         assert_eq!(set.size(), (2, 3));
         assert_eq!(set.pixels(0), [50; 18]);
         assert_eq!([set.pixels(1)[0], set.pixels(2)[0]], [10, 2]); // "10.png" < "2.png"
+    }
+
+    #[test]
+    fn a_decoded_picture_is_the_picture_of_its_file() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a.png");
+        let mixed = RgbaImage::from_fn(7, 5, |x, y| Rgba([30 * x as u8, 40 * y as u8, 9, 50 * y as u8]));
+        mixed.save(&path).unwrap();
+        let found = from_picture(&mixed.into(), (4, 6)).unwrap();
+        assert_eq!(found.pixels(0), load(&path, (4, 6)).unwrap().pixels(0));
+        let error = from_picture(&RgbImage::new(0, 5).into(), (4, 6)).unwrap_err();
+        assert!(error.to_string().contains("without pixels"), "{error}");
+        assert!(matches!(from_picture(&picture(1).into(), (0, 6)), Err(DataError::Setting { .. })));
+    }
+
+    #[test]
+    fn lists_of_files_keep_their_order_and_name_what_cannot_be_read() {
+        let root = example();
+        let at = |name: &str| root.path().join(name);
+        let files = ["zebra/10.png", "zebra/notes.txt", "ant/a.PNG", "nowhere.png"].map(at);
+        let config = ImageFolderConfig::new((2, 3)).with_unreadable(0.5);
+        let found = config.load_files(&files, &|_, _| {}).unwrap();
+        assert_eq!(found.files, [&files[0], &files[2]].map(PathBuf::clone));
+        assert_eq!((found.images.len(), found.images.pixels(0)[0], found.images.pixels(1)[0]), (2, 10, 50));
+        let unreadable: Vec<_> = found.unreadable.iter().map(|file| &file.path).collect();
+        assert_eq!(unreadable, [&files[1], &files[3]]);
+        let error = config.with_unreadable(0.4).load_files(&files, &|_, _| {}).unwrap_err();
+        assert!(matches!(error, DataError::TooManyUnreadable { unreadable: 2, pictures: 4, .. }), "{error}");
+        let none = ImageFolderConfig::new((2, 3)).with_empty_classes(true).load_files(&[], &|_, _| {});
+        assert!(none.unwrap().images.is_empty());
     }
 
     #[test]

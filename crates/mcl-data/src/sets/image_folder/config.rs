@@ -74,20 +74,7 @@ impl ImageFolderConfig {
         root: &Path,
         observer: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<ImageFolder, DataError> {
-        check_size("size", self.size)?;
-        if !(0.0..=1.0).contains(&self.unreadable) {
-            let (value, requirement) = (self.unreadable.to_string(), "must be a share from 0 to 1");
-            return Err(DataError::Setting { name: "unreadable", value, requirement });
-        }
-        let fit = match self.centre_crop {
-            None => Fit::Stretch,
-            Some(short_side) if short_side >= self.size.0.max(self.size.1) => Fit::CentreCrop { short_side },
-            Some(short_side) => {
-                let (value, requirement) =
-                    (short_side.to_string(), "must be at least as long as both sides of size");
-                return Err(DataError::Setting { name: "centre_crop", value, requirement });
-            }
-        };
+        let fit = self.checked_fit()?;
         let listing = Listing::read(root, self.empty_classes)?;
         let Some(folder) = &self.cache else {
             let (decoded, _) = decode_all(&listing, self.size, fit, observer)?;
@@ -114,6 +101,44 @@ impl ImageFolderConfig {
             Err(reason) => CacheUse::NotWritten { path, reason },
         };
         self.finish(listing, decoded, cache)
+    }
+
+    /// Decodes the pictures of a list of files, in its order, as one class. No cache is read or written.
+    ///
+    /// # Errors
+    /// - [`DataError::TooManyUnreadable`] if more of them cannot be read than [`unreadable`](Self::unreadable) allows; a file that is
+    ///   not there is one that cannot be read
+    /// - [`DataError::UnreadableClass`] if not one can be read and [`empty_classes`](Self::empty_classes) is off
+    /// - [`DataError::OutOfMemory`], [`DataError::Setting`]
+    pub fn load_files(
+        &self,
+        files: &[PathBuf],
+        observer: &(dyn Fn(usize, usize) + Sync),
+    ) -> Result<ImageFolder, DataError> {
+        let fit = self.checked_fit()?;
+        let listing = Listing::of_files(files);
+        let (decoded, _) = decode_all(&listing, self.size, fit, observer)?;
+        self.finish(listing, decoded, CacheUse::Off)
+    }
+
+    /// How pictures get their size, once the settings are in range.
+    fn checked_fit(&self) -> Result<Fit, DataError> {
+        check_size("size", self.size)?;
+        if !(0.0..=1.0).contains(&self.unreadable) {
+            let (value, requirement) = (self.unreadable.to_string(), "must be a share from 0 to 1");
+            return Err(DataError::Setting { name: "unreadable", value, requirement });
+        }
+        match self.centre_crop {
+            None => Ok(Fit::Stretch),
+            Some(short_side) if short_side >= self.size.0.max(self.size.1) => {
+                Ok(Fit::CentreCrop { short_side })
+            }
+            Some(short_side) => {
+                let (value, requirement) =
+                    (short_side.to_string(), "must be at least as long as both sides of size");
+                Err(DataError::Setting { name: "centre_crop", value, requirement })
+            }
+        }
     }
 
     /// Holds the limit, and puts files, labels and pixels together.

@@ -21,18 +21,27 @@ pub(super) struct Listing {
 }
 
 impl Listing {
+    /// Files wherever they are, as one class. The first one stands for the folder in errors.
+    pub(super) fn of_files(files: &[PathBuf]) -> Self {
+        let root = files.first().cloned().unwrap_or_default();
+        Self {
+            folders: vec![PathBuf::new()],
+            root,
+            class_names: vec!["pictures".into()],
+            files: files.iter().map(|path| (path.clone(), 0)).collect(),
+            other_formats: Vec::new(),
+        }
+    }
+
     /// Lists `root`: one class for each sub-folder, or one class if there are pictures only, or if `root` is a picture.
     /// A class without pictures is an error, unless `empty_classes` are wanted.
     pub(super) fn read(root: &Path, empty_classes: bool) -> Result<Self, DataError> {
         if root.is_file() {
-            let (root, name) = (root.to_path_buf(), folder::name(root));
-            let files = vec![(root.clone(), 0)];
+            let one = Self::of_files(std::slice::from_ref(&root.to_path_buf()));
             return Ok(Self {
-                folders: vec![root.clone()],
-                root,
-                class_names: vec![name],
-                files,
-                other_formats: vec![],
+                class_names: vec![folder::name(root)],
+                folders: vec![root.to_path_buf()],
+                ..one
             });
         }
         let other_formats = folder::other_formats_below(root)?;
