@@ -4,7 +4,7 @@ mod common;
 
 use burn::tensor::{Device, Tensor};
 use burn_mcl::Progress;
-use burn_mcl::data::ImageSet;
+use burn_mcl::data::{ImageSet, image_folder};
 use burn_mcl::detector::{Detector, DetectorConfig, DetectorError};
 use burn_mcl::evaluation::evaluate;
 use burn_mcl::infer::{Aggregation, Calibration, Covariance, InferError, MahalanobisConfig, TestTimeViews};
@@ -55,6 +55,46 @@ fn an_image_is_its_own_nearest_neighbour() {
     }
     let large = ImageSet::new(vec![0; 3 * 81], (9, 9), vec![0], vec!["only".into()]).unwrap();
     assert!(matches!(detector.neighbours(&index, &large, 3), Err(DetectorError::ImageShape { .. })));
+}
+
+#[test]
+fn pictures_and_files_are_judged_as_sets_are() {
+    let (detector, folder) = (detector(config()), tempfile::tempdir().unwrap());
+    let set = corners(2, 9);
+    set.write_folders(folder.path()).unwrap();
+    let mut expected = Vec::new();
+    let mut files = Vec::new();
+    for class in ["right", "left"] {
+        for number in 0..2 {
+            files.push(folder.path().join(class).join(format!("0000{number}.png")));
+            let read = image_folder::load(files.last().unwrap(), (8, 8)).unwrap();
+            let found = detector.detect_set(&read).unwrap()[0];
+            let picture = image::open(files.last().unwrap()).unwrap();
+            assert_eq!(detector.detect_image(&picture).unwrap(), found);
+            expected.push(found);
+        }
+    }
+    // A picture of another size is stretched.
+    let large = image::open(&files[0]).unwrap().resize_exact(20, 9, image::imageops::FilterType::Triangle);
+    assert!(detector.detect_image(&large).unwrap().score.is_finite());
+    assert!(matches!(
+        detector.detect_image(&image::DynamicImage::new_rgb8(0, 8)),
+        Err(DetectorError::Data(_))
+    ));
+
+    files.insert(1, folder.path().join("nowhere.png"));
+    let found = detector.detect_files(&files).unwrap();
+    assert!(found[1].as_ref().unwrap_err().reason.contains("nowhere.png"));
+    let verdicts: Vec<_> = found.into_iter().filter_map(Result::ok).collect();
+    assert_eq!(verdicts.len(), 4);
+    for (found, expected) in verdicts.iter().zip(&expected) {
+        // Sums in batches of other sizes may differ in their last bits.
+        assert!(
+            (found.score - expected.score).abs() <= 1e-4 * expected.score.abs(),
+            "{found:?} {expected:?}"
+        );
+    }
+    assert!(detector.detect_files(&[]).unwrap().is_empty());
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod arrays;
 mod config;
 mod error;
 mod fit;
+mod pictures;
 mod saved;
 mod scorers;
 
