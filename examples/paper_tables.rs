@@ -9,9 +9,9 @@
 //! Each training run has a directory of its own below `--runs`, which tables and systems share. Ctrl-C saves a checkpoint; the same
 //! command goes on. The tables are `tables.md`, `tables.csv` and `tables.html` beside the runs.
 
-#[path = "shared/interrupt.rs"]
+#[path = "../crates/mcl-cli/src/interrupt.rs"]
 mod interrupt;
-#[path = "shared/output.rs"]
+#[path = "../crates/mcl-cli/src/output.rs"]
 mod output;
 #[path = "paper_tables/page.rs"]
 mod page;

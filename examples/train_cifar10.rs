@@ -6,9 +6,9 @@
 //! the same command goes on. The detector in `RUN/detector` lets 95% of the held-out training images pass; PyTorch reads its
 //! `model.safetensors`.
 
-#[path = "shared/interrupt.rs"]
+#[path = "../crates/mcl-cli/src/interrupt.rs"]
 mod interrupt;
-#[path = "shared/output.rs"]
+#[path = "../crates/mcl-cli/src/output.rs"]
 mod output;
 #[path = "shared/sets.rs"]
 mod sets;

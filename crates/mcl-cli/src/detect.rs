@@ -1,31 +1,19 @@
-//! Looks at new pictures with a saved detector, and says which of them look otherwise than those it learned
-//! from.
-//!
-//! ```text
-//! cargo run --release --example detect -- runs/own/detector PICTURES_DIR --train TRAIN_DIR
-//! ```
-//!
-//! Prints the flagged pictures, the most anomalous first, each with the class whose Gaussian is nearest to
-//! it; with `--train` also the single training pictures whose projections are nearest, which may be of
-//! another class. `--json` prints one line of JSON a picture instead, flagged or not, readable or not. A name
-//! that is not UTF-8 is given with `\xE4` for a byte, and to the letter in `file_hex`, the bytes of the name
-//! in hexadecimal.
-
-#[path = "shared/output.rs"]
-mod output;
+//! `mcl detect`: looks at new pictures with a saved detector, and says which of them look otherwise than those it learned from.
 
 use std::error::Error;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
-use burn::tensor::Device;
+use burn_mcl::Progress;
+use burn_mcl::burn::tensor::Device;
 use burn_mcl::data::image_folder::{ImageFolder, ImageFolderConfig};
-use burn_mcl::data::{printable, utf8_name};
+use burn_mcl::data::{DataError, printable, utf8_name};
 use burn_mcl::detector::{Detection, Detector};
-use burn_mcl::{Progress, device};
-use clap::Parser;
+use clap::Args;
 use serde_json::{Value, json};
+
+use crate::inspect::place;
+use crate::output;
 
 /// Training pictures named beside a flagged one.
 const RESEMBLED: usize = 3;
@@ -33,16 +21,23 @@ const RESEMBLED: usize = 3;
 /// Why a picture of another format is not judged.
 const OTHER_FORMAT: &str = "this format cannot be read: convert it to JPEG or PNG";
 
-/// What can be said on the command line.
-#[derive(Parser)]
-#[command(version, about = "Says which pictures look otherwise than those a detector learned from")]
-pub(crate) struct Settings {
+/// The arguments of `mcl detect`.
+///
+/// Without `--json` the flagged pictures are printed, the most anomalous first, each with the class whose Gaussian is nearest to it;
+/// with `--train` also the single training pictures whose projections are nearest, which may be of another class.
+///
+/// `--json` prints one line of JSON for each picture instead, flagged or not, readable or not. A name that is not UTF-8 is given with
+/// `\xE4` for a byte, and to the letter in `file_hex`, the bytes of the name in hexadecimal.
+#[derive(Debug, Args)]
+pub struct Settings {
     /// The saved detector, a folder, or the run folder that it is in
     detector: PathBuf,
-    /// The pictures to look at: one folder a class, pictures only, or a single picture
-    pictures: PathBuf,
-    /// The training pictures, to name those that a flagged picture resembles most; they may be of another
-    /// class than the nearest one, which is nearest as a whole
+    /// The pictures to look at: files, folders of pictures, folders with one folder a class, or - for a list of files, one a line,
+    /// from standard input
+    #[arg(required = true)]
+    pictures: Vec<PathBuf>,
+    /// The training pictures, to name those that a flagged picture resembles most; they may be of another class than the nearest
+    /// one, which is nearest as a whole
     #[arg(long)]
     train: Option<PathBuf>,
     /// Share of normal pictures that are to pass, if another than the detector was saved with
@@ -51,76 +46,153 @@ pub(crate) struct Settings {
     /// One line of JSON for each picture
     #[arg(long)]
     json: bool,
+    /// Exit with code 3 when a picture is flagged
+    #[arg(long)]
+    pub(crate) fail: bool,
 }
 
-fn main() -> ExitCode {
-    let all = || run(&Settings::parse(), &device::from_env()?, &mut io::stdout().lock());
-    output::end(all())
+/// What became of the pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// Pictures that could be read.
+    pub pictures: usize,
+    /// Those that look otherwise.
+    pub flagged: usize,
 }
 
 /// Judges the pictures and writes to `out` what was found.
-pub(crate) fn run(settings: &Settings, device: &Device, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
-    let inside = settings.detector.join("detector");
-    let is_run = !settings.detector.join("manifest.json").exists() && inside.is_dir();
-    let path = if is_run { &inside } else { &settings.detector };
-    let mut detector = Detector::load(path, device)?.with_progress(Progress::Terminal);
+///
+/// # Errors
+///
+/// When the detector cannot be loaded, when a folder cannot be listed, or when `out` does not take the text. A picture that cannot be
+/// read is no error.
+pub fn run(
+    settings: &Settings,
+    device: &Device,
+    progress: Progress,
+    out: &mut impl Write,
+) -> Result<Found, Box<dyn Error>> {
+    let mut detector = Detector::load(place(&settings.detector), device)?.with_progress(progress);
     if let Some(tpr) = settings.tpr {
         detector = detector.with_tpr(tpr)?;
     }
     // All pictures may be unreadable: they are reported like the others.
-    let load = |path: &PathBuf| {
-        let config =
-            ImageFolderConfig::new(detector.image_size()).with_unreadable(1.0).with_empty_classes(true);
-        config.load(path, &Progress::Terminal.observer("decoding"))
+    let reading = ImageFolderConfig::new(detector.image_size()).with_unreadable(1.0).with_empty_classes(true);
+    let mut looked_at = Vec::new();
+    for folder in load(&settings.pictures, &reading, progress)? {
+        let found = detector.detect_set(&folder.images)?;
+        looked_at.push(LookedAt { resembled: vec![Vec::new(); found.len()], folder, found });
+    }
+    let flagged = |looked: &LookedAt| -> Vec<usize> {
+        (0..looked.found.len()).filter(|&i| looked.found[i].is_anomaly).collect()
     };
-    let folder = load(&settings.pictures)?;
-    let found = detector.detect_set(&folder.images)?;
-    let mut flagged: Vec<usize> = (0..found.len()).filter(|&i| found[i].is_anomaly).collect();
-    flagged.sort_by(|&a, &b| found[a].score.total_cmp(&found[b].score));
-
-    let mut resembled = vec![Vec::new(); found.len()];
-    if let (Some(path), false) = (&settings.train, flagged.is_empty()) {
-        let train = load(path)?;
+    let found = Found {
+        pictures: looked_at.iter().map(|looked| looked.found.len()).sum(),
+        flagged: looked_at.iter().map(|looked| flagged(looked).len()).sum(),
+    };
+    if let (Some(path), 1..) = (&settings.train, found.flagged) {
+        let train = reading.load(path, &progress.observer("decoding"))?;
         let index = detector.index(&train.images)?;
-        let neighbours = detector.neighbours(&index, &folder.images.subset(&flagged)?, RESEMBLED)?;
-        for (&i, neighbours) in flagged.iter().zip(neighbours) {
-            resembled[i] = neighbours.iter().map(|near| utf8_name(&train.files[near.index])).collect();
+        for looked in &mut looked_at {
+            let flagged = flagged(looked);
+            let neighbours =
+                detector.neighbours(&index, &looked.folder.images.subset(&flagged)?, RESEMBLED)?;
+            for (i, neighbours) in flagged.into_iter().zip(neighbours) {
+                let files = neighbours.iter().map(|near| utf8_name(&train.files[near.index]));
+                looked.resembled[i] = files.collect();
+            }
         }
     }
     if settings.json {
-        write_json(&detector, &folder, &found, &resembled, out)?;
+        looked_at.iter().try_for_each(|looked| write_json(&detector, looked, out))?;
     } else {
+        write_text(&detector, &looked_at, found, out)?;
+    }
+    Ok(found)
+}
+
+/// Pictures of one argument, or of neighbouring arguments that are files.
+struct LookedAt {
+    folder: ImageFolder,
+    found: Vec<Detection>,
+    /// The training pictures that each picture resembles.
+    resembled: Vec<Vec<String>>,
+}
+
+/// Reads the pictures of all arguments, in their order.
+fn load(
+    pictures: &[PathBuf],
+    reading: &ImageFolderConfig,
+    progress: Progress,
+) -> Result<Vec<ImageFolder>, Box<dyn Error>> {
+    let observer = progress.observer("decoding");
+    let mut files: Vec<PathBuf> = Vec::new();
+    let mut loaded = Vec::new();
+    let flush = |files: &mut Vec<PathBuf>, loaded: &mut Vec<ImageFolder>| -> Result<(), DataError> {
+        if !files.is_empty() {
+            loaded.push(reading.load_files(&std::mem::take(files), &observer)?);
+        }
+        Ok(())
+    };
+    for path in pictures {
+        if path.as_os_str() == "-" {
+            let lines = io::stdin().lines().collect::<Result<Vec<_>, _>>();
+            let lines = lines.map_err(|error| format!("cannot read the list of files: {error}"))?;
+            files.extend(lines.into_iter().filter(|line| !line.is_empty()).map(PathBuf::from));
+        } else if path.is_dir() {
+            flush(&mut files, &mut loaded)?;
+            loaded.push(reading.load(path, &observer)?);
+        } else if path.exists() {
+            files.push(path.clone());
+        } else {
+            return Err(format!("there is no file or folder {}", printable(path)).into());
+        }
+    }
+    flush(&mut files, &mut loaded)?;
+    Ok(loaded)
+}
+
+fn write_text(
+    detector: &Detector,
+    looked_at: &[LookedAt],
+    found: Found,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    for LookedAt { folder, .. } in looked_at {
         for file in &folder.unreadable {
             output::say(&format!("skipped: {}", file.reason));
         }
         for path in &folder.other_formats {
             output::say(&format!("skipped: {}: {OTHER_FORMAT}", printable(path)));
         }
-        for &i in &flagged {
-            let Detection { label, score, p_value, .. } = found[i];
-            let (file, class) = (printable(&folder.files[i]), printable(&detector.class_names()[label]));
-            writeln!(out, "p-value {p_value:.4}  score {score:9.1}  nearest to {class}  {file}")?;
-            for file in &resembled[i] {
-                writeln!(out, "    resembles {}", printable(file))?;
-            }
-        }
-        let (flagged, all) = (flagged.len(), found.len());
-        let expected = (1.0 - detector.config().tpr) * all as f64;
-        writeln!(
-            out,
-            "{flagged} of {all} pictures flagged; if all were normal, {expected:.1} would be on average"
-        )?;
     }
-    Ok(())
+    let all = looked_at.iter().flat_map(|looked| {
+        looked
+            .found
+            .iter()
+            .zip(&looked.folder.files)
+            .zip(&looked.resembled)
+            .filter(|((found, _), _)| found.is_anomaly)
+    });
+    let mut flagged: Vec<_> = all.collect();
+    flagged.sort_by(|((a, _), _), ((b, _), _)| a.score.total_cmp(&b.score));
+    for ((Detection { label, score, p_value, .. }, file), resembled) in flagged {
+        let (file, class) = (printable(file), printable(&detector.class_names()[*label]));
+        writeln!(out, "p-value {p_value:.4}  score {score:9.1}  nearest to {class}  {file}")?;
+        for file in resembled {
+            writeln!(out, "    resembles {}", printable(file))?;
+        }
+    }
+    let Found { pictures, flagged } = found;
+    let expected = (1.0 - detector.config().tpr) * pictures as f64;
+    writeln!(
+        out,
+        "{flagged} of {pictures} pictures flagged; if all were normal, {expected:.1} would be on average"
+    )
 }
 
-fn write_json(
-    detector: &Detector,
-    folder: &ImageFolder,
-    found: &[Detection],
-    resembled: &[Vec<String>],
-    out: &mut impl Write,
-) -> io::Result<()> {
+fn write_json(detector: &Detector, looked: &LookedAt, out: &mut impl Write) -> io::Result<()> {
+    let LookedAt { folder, found, resembled } = looked;
     for ((file, found), resembled) in folder.files.iter().zip(found).zip(resembled) {
         let class = &detector.class_names()[found.label];
         let line = json!({

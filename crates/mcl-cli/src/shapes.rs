@@ -1,33 +1,33 @@
-//! Writes the embedded shapes as folders of pictures, to try `own_images` without pictures of one's own.
-//!
-//! ```text
-//! cargo run --release --example shapes_folders -- pictures
-//! ```
-//!
-//! `pictures/train` and `pictures/normal` hold the same ten signs, one folder a class; `pictures/near` holds
-//! signs that are none of the ten, `pictures/far` textures without a sign. A second argument is the number of
-//! training pictures of a class (100).
+//! `mcl shapes`: drawn pictures to try the program with.
 
-use std::io::{self, Write};
+use std::error::Error;
+use std::io::Write;
 use std::path::PathBuf;
 
-use mcl_data::shapes::{self, ShapesSplit};
+use burn_mcl::data::printable;
+use burn_mcl::data::shapes::{self, ShapesSplit};
+use clap::Args;
 
-const USAGE: &str = "usage: shapes_folders FOLDER [TRAINING_PICTURES_OF_A_CLASS]";
+/// The arguments of `mcl shapes`.
+///
+/// `FOLDER/train` and `FOLDER/normal` hold the same ten signs, one folder a class. `FOLDER/near` holds signs that are none of the
+/// ten, and `FOLDER/far` textures without a sign.
+#[derive(Debug, Args)]
+pub struct Settings {
+    /// Where the pictures go
+    folder: PathBuf,
+    /// Training pictures of each class; the other folders have a quarter of them
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(4..))]
+    per_class: u32,
+}
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
-        return Ok(writeln!(io::stdout(), "Writes the embedded shapes as folders of pictures.\n\n{USAGE}")?);
-    }
-    let (root, train) = match &arguments[..] {
-        [root, ..] if root.as_encoded_bytes().starts_with(b"-") => {
-            return Err(format!("there is no option {root:?}; {USAGE}").into());
-        }
-        [root] => (PathBuf::from(root), 100),
-        [root, train] => (PathBuf::from(root), train.to_string_lossy().parse().map_err(|_| USAGE)?),
-        _ => return Err(USAGE.into()),
-    };
+/// Writes the pictures, and says to `out` what was written.
+///
+/// # Errors
+///
+/// When a file cannot be written.
+pub fn run(settings: &Settings, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+    let train = settings.per_class as usize;
     let parts = [
         ("train", ShapesSplit::Train, train),
         ("normal", ShapesSplit::Test, train / 4),
@@ -36,9 +36,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     ];
     for (name, split, images_per_class) in parts {
         let set = shapes::generate(split, images_per_class, 0);
-        set.write_folders(&root.join(name))?;
-        let (path, classes) = (root.join(name), set.class_names().join(", "));
-        writeln!(io::stdout(), "{}: {} pictures of {classes}", mcl_data::printable(&path), set.len())?;
+        let path = settings.folder.join(name);
+        set.write_folders(&path)?;
+        let classes = set.class_names().join(", ");
+        writeln!(out, "{}: {} pictures of {classes}", printable(&path), set.len())?;
     }
     Ok(())
 }

@@ -1,27 +1,21 @@
-//! The examples `own_images`, from folders to report, and `detect`, at the smallest size.
-#![allow(clippy::duplicate_mod)] // both examples have examples/shared/output.rs
-
-#[path = "../../../examples/detect.rs"]
-#[allow(dead_code)] // its `main`
-mod detect;
-#[path = "../../../examples/own_images.rs"]
-#[allow(dead_code)] // its `main`
-mod own_images;
+//! `mcl train`, from folders to report, and `mcl detect`, at the smallest size.
 
 use std::error::Error;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{fs, io};
 
-use burn::tensor::Device;
+use burn_mcl::Progress::Hidden;
+use burn_mcl::burn::tensor::Device;
 use burn_mcl::data::ImageSet;
 use burn_mcl::data::image_folder;
 use burn_mcl::data::shapes::{self, ShapesSplit};
 use burn_mcl::detector::Detector;
 use burn_mcl::report::Summary;
-use clap::Parser;
-use own_images::{Settings, run};
+use clap::{Args, Command};
+use mcl_cli::train::{Settings, run};
+use mcl_cli::{detect, inspect};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -39,21 +33,33 @@ fn folders() -> TempDir {
     folder
 }
 
+/// The arguments of a command as the program reads them.
+fn parsed<S: Args>(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> S {
+    let matches = S::augment_args(Command::new("mcl")).get_matches_from(arguments);
+    S::from_arg_matches(&matches).unwrap()
+}
+
 fn settings(root: &Path, train: &str, more: &str) -> Settings {
     let at = |name: &str| root.join(name).display().to_string();
-    let mut arguments = vec!["own_images".to_string(), at(train), "--normal".into(), at("normal")];
+    let mut arguments = vec!["mcl".to_string(), at(train), "--normal".into(), at("normal")];
     arguments.extend(["--anomalous".into(), at("blobs")]);
+    normal_only(root, &mut arguments, more)
+}
+
+/// With the smallest network, and what else the arguments say.
+fn normal_only(root: &Path, arguments: &mut Vec<String>, more: &str) -> Settings {
+    let at = |name: &str| root.join(name).display().to_string();
     if !more.contains("--run") {
         arguments.extend(["--run".into(), at("run")]);
     }
     let tiny = ["--steps=3", "--batch=8", "--width=2", "--hold-out=0.4", "--tpr=0.9"];
     let tiny = tiny.into_iter().filter(|flag| !more.contains(flag.split('=').next().unwrap()));
     arguments.extend(tiny.chain(more.split_whitespace()).map(String::from));
-    Settings::parse_from(arguments)
+    parsed(&*arguments)
 }
 
 fn uninterrupted(settings: &Settings) -> Result<Summary, Box<dyn Error>> {
-    run(settings, &Device::flex(), &AtomicBool::new(false), || (), &mut io::sink())
+    run(settings, &Device::flex(), Hidden, &AtomicBool::new(false), || (), &mut io::sink())
 }
 
 #[test]
@@ -93,7 +99,7 @@ fn a_saved_detector_looks_at_new_pictures() {
         let mut out = Vec::new();
         let places = ["detect".as_ref(), artifact.as_os_str(), blobs.as_os_str(), "--train".as_ref()];
         let arguments = places.into_iter().chain([train.as_os_str()]).chain(more.iter().map(OsStr::new));
-        detect::run(&detect::Settings::parse_from(arguments), &device, &mut out).unwrap();
+        detect::run(&parsed(arguments), &device, Hidden, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     };
 
@@ -151,7 +157,7 @@ fn an_interrupted_run_keeps_a_checkpoint_and_goes_on() {
             assert_eq!(fs::read_dir(root.join("run/cache")).unwrap().count(), 3, "all is decoded");
             stop.store(true, Ordering::Relaxed);
         };
-        run(settings, &Device::flex(), &stop, press, &mut io::sink()).unwrap_err().to_string()
+        run(settings, &Device::flex(), Hidden, &stop, press, &mut io::sink()).unwrap_err().to_string()
     };
     let same = settings(root, "train", "");
     let error = interrupted(&same);
@@ -304,11 +310,75 @@ fn results(root: &Path) -> Value {
 }
 
 #[test]
-fn folders_of_one_name_are_told_apart_by_those_above() {
-    let folder = tempfile::tempdir().unwrap();
-    let paths = ["good/test", "bad/test", "other", "more/bad/test"].map(|path| folder.path().join(path));
-    paths.iter().for_each(|path| fs::create_dir_all(path).unwrap());
-    let names = own_images::checks::names(&paths.each_ref()).unwrap();
-    let top = folder.path().file_name().unwrap().to_str().unwrap();
-    assert_eq!(names, ["good/test", &format!("{top}/bad/test"), "other", "more/bad/test"]);
+fn normal_pictures_alone_are_enough() {
+    let folder = folders();
+    let root = folder.path();
+    let only = |more: &str| {
+        normal_only(root, &mut vec!["mcl".into(), root.join("train").display().to_string()], more)
+    };
+    let summary = uninterrupted(&only("")).unwrap();
+    assert_eq!((summary.normal.as_str(), summary.images, summary.anomalous.len()), ("held out", 20, 0));
+    let results = results(root);
+    assert!(results["notes"].to_string().contains("--normal"), "{results:#}");
+    assert!(fs::read_to_string(root.join("run/report/scores.csv")).unwrap().contains("train/arrow/000"));
+
+    let mut out = Vec::new();
+    inspect::run(&parsed(["mcl".as_ref(), root.join("run").as_os_str()]), &Device::flex(), &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    for line in
+        ["classes           2: arrow, ell", "pictures          32 x 32 pixels", "20 held-out pictures"]
+    {
+        assert!(text.contains(line), "{text}");
+    }
+}
+
+#[test]
+fn the_steps_follow_the_number_of_pictures() {
+    let folder = folders();
+    let root = folder.path();
+    let mut arguments = vec!["mcl".to_string(), root.join("train").display().to_string()];
+    let run_dir = root.join("run").display().to_string();
+    arguments.extend(
+        ["--run", &run_dir, "--batch=1", "--width=2", "--hold-out=0.4", "--tpr=0.9"].map(String::from),
+    );
+    let stop = AtomicBool::new(false);
+    let press = || stop.store(true, Ordering::Relaxed);
+    run(&parsed(arguments), &Device::flex(), Hidden, &stop, press, &mut io::sink()).unwrap_err();
+    let config: Value = serde_json::from_slice(&fs::read(root.join("run/config.json")).unwrap()).unwrap();
+    assert_eq!(config["steps"], 300, "28 pictures ten times are fewer");
+}
+
+#[test]
+fn upright_pictures_need_several_classes() {
+    let folder = folders();
+    let root = folder.path();
+    uninterrupted(&settings(root, "train", "--rotations=none")).unwrap();
+    let config = fs::read_to_string(root.join("run/detector/detector.json")).unwrap();
+    assert!(config.contains("FlipsAndShifts") || config.contains("Flips"), "{config}");
+    let error = uninterrupted(&settings(root, "train/arrow", "--rotations=none --run other")).unwrap_err();
+    assert!(error.to_string().contains("--rotations none"), "{error}");
+}
+
+#[test]
+fn files_folders_and_lists_are_looked_at_in_their_order() {
+    let folder = folders();
+    let root = folder.path();
+    uninterrupted(&settings(root, "train", "")).unwrap();
+    let at = |name: &str| root.join(name).into_os_string();
+    let names = ["run", "blobs/00003.png", "blobs/00001.png", "normal/ell", "blobs/00000.png"].map(at);
+    let mut out = Vec::new();
+    let arguments =
+        [OsString::from("mcl")].into_iter().chain(names.clone()).chain([OsString::from("--json")]);
+    let found = detect::run(&parsed(arguments), &Device::flex(), Hidden, &mut out).unwrap();
+    assert_eq!(found.pictures, 9);
+    let text = String::from_utf8(out).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let files: Vec<_> = lines.iter().map(|line| line["file"].as_str().unwrap()).collect();
+    assert_eq!(
+        [files[0], files[1], files[8]],
+        [&names[1], &names[2], &names[4]].map(|path| path.to_str().unwrap())
+    );
+    assert!(files[2..8].iter().all(|file| file.contains("normal/ell")), "{files:?}");
+    let flagged = lines.iter().filter(|line| line["is_anomaly"] == true).count();
+    assert_eq!(found.flagged, flagged);
 }

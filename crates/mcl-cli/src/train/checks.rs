@@ -11,7 +11,16 @@ use burn_mcl::infer::InferError;
 use burn_mcl::train::TrainError;
 use serde_json::{Value, json};
 
-use super::Settings;
+use super::settings::Settings;
+
+/// Pictures that the detector is tried on.
+pub(super) struct Tested {
+    pub(super) name: String,
+    pub(super) images: ImageSet,
+    pub(super) files: Vec<PathBuf>,
+    /// Their folder, where they have one of their own.
+    pub(super) place: Option<PathBuf>,
+}
 
 /// What sets of pictures are called: by the names of their folders, with those above as far as it takes to
 /// tell them apart.
@@ -36,10 +45,9 @@ pub(crate) fn names(paths: &[&PathBuf]) -> Result<Vec<String>, String> {
 /// or a cache in one of them, which would be a class the next time.
 pub(crate) fn places(settings: &Settings) -> Result<(), String> {
     let tested = settings.anomalous.iter().map(|path| ("--anomalous", path));
-    let folders: Vec<_> = [("the training folder", &settings.train), ("--normal", &settings.normal)]
-        .into_iter()
-        .chain(tested)
-        .collect();
+    let normal = settings.normal.iter().map(|path| ("--normal", path));
+    let folders: Vec<_> =
+        [("the training folder", &settings.train)].into_iter().chain(normal).chain(tested).collect();
     for (i, &(role, folder)) in folders.iter().enumerate() {
         for &(other_role, other) in &folders[i + 1..] {
             if place(folder) == place(other) {
@@ -112,13 +120,17 @@ pub(crate) fn by_flag(error: TrainError) -> Box<dyn Error> {
     }
 }
 
-/// The settings that decide what a run trains, by the names of their flags.
+/// The settings that decide what a run trains, by the names of their flags. Without `--steps` the trainer compares their number.
 fn command(settings: &Settings) -> Value {
-    json!({
-        "size": settings.size, "hold-out": settings.hold_out, "steps": settings.steps, "batch": settings.batch,
-        "depth": settings.depth, "width": settings.width, "learning-rate": settings.learning_rate,
-        "min-crop": settings.min_crop, "seed": settings.seed,
-    })
+    let mut command = json!({
+        "size": settings.size, "hold-out": settings.hold_out, "batch": settings.batch, "depth": settings.depth,
+        "width": settings.width, "learning-rate": settings.learning_rate, "min-crop": settings.min_crop,
+        "rotations": format!("{:?}", settings.rotations).to_lowercase(), "seed": settings.seed,
+    });
+    if let Some(steps) = settings.steps {
+        command["steps"] = steps.into();
+    }
+    command
 }
 
 /// Refuses settings other than those of the run in the directory, if something was trained there.
@@ -192,9 +204,9 @@ pub(crate) fn numbers(
     }
 }
 
-/// What to say about copies of pictures, which make results look better or worse than they are. `tested`
-/// holds the normal set, then the anomalous ones.
-pub(crate) fn copies(all: &ImageSet, tested: &[(&String, &ImageSet)]) -> Vec<String> {
+/// What to say about copies of pictures, which make results look better or worse than they are. Of `tested` the first is the normal
+/// set, if `with_normal`; the others are anomalous.
+pub(crate) fn copies(all: &ImageSet, tested: &[Tested], with_normal: bool) -> Vec<String> {
     let mut said = Vec::new();
     let copies = all.copies();
     if copies > 0 {
@@ -204,24 +216,26 @@ pub(crate) fn copies(all: &ImageSet, tested: &[(&String, &ImageSet)]) -> Vec<Str
             all.len()
         ));
     }
-    let mut between = |(name, set): (&str, &ImageSet), other: &str, known: &ImageSet, result: &str| {
-        let copies = set.copies_of(known);
+    let mut between = |Tested { name, images, .. }: &Tested, other: &str, known: &ImageSet, result: &str| {
+        let copies = images.copies_of(known);
         if copies > 0 {
-            let len = set.len();
+            let len = images.len();
             said.push(format!(
                 "{copies} of {len} pictures of {name} are copies of pictures of {other}: {result}"
             ));
         }
     };
-    for (i, &(name, set)) in tested.iter().enumerate() {
-        let result = match i {
-            0 => "the false alarms of these say nothing about new pictures",
-            _ => "the network has learned that these are normal",
-        };
-        between((name, set), "the training folder", all, result);
+    let (normal, anomalous) = tested.split_at(usize::from(with_normal));
+    for set in normal {
+        between(set, "the training folder", all, "the false alarms of these say nothing about new pictures");
     }
-    for (name, set) in tested.iter().skip(1) {
-        between((name, set), tested[0].0, tested[0].1, "they count as normal and as anomalies");
+    for set in anomalous {
+        between(set, "the training folder", all, "the network has learned that these are normal");
+    }
+    for normal in normal {
+        for set in anomalous {
+            between(set, &normal.name, &normal.images, "they count as normal and as anomalies");
+        }
     }
     said
 }
@@ -244,6 +258,16 @@ pub(crate) fn foreign_classes(training: &[String], name: &str, normal: &ImageSet
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn folders_of_one_name_are_told_apart_by_those_above() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = ["good/test", "bad/test", "other", "more/bad/test"].map(|path| folder.path().join(path));
+        paths.iter().for_each(|path| fs::create_dir_all(path).unwrap());
+        let found = names(&paths.each_ref()).unwrap();
+        let top = folder.path().file_name().unwrap().to_str().unwrap();
+        assert_eq!(found, ["good/test", &format!("{top}/bad/test"), "other", "more/bad/test"]);
+    }
 
     #[test]
     fn hidden_folders_are_not_inside() {

@@ -1,0 +1,57 @@
+//! `mcl inspect`: what a saved detector is.
+
+use std::error::Error;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use burn_mcl::burn::module::Module;
+use burn_mcl::burn::tensor::Device;
+use burn_mcl::data::printable;
+use burn_mcl::detector::Detector;
+use clap::Args;
+
+/// The arguments of `mcl inspect`.
+#[derive(Debug, Args)]
+pub struct Settings {
+    /// The saved detector, a folder, or the run folder that it is in
+    detector: PathBuf,
+}
+
+/// The folder of a detector, given it or its run folder.
+pub(crate) fn place(path: &Path) -> PathBuf {
+    let inside = path.join("detector");
+    let is_run = !path.join("manifest.json").exists() && inside.is_dir();
+    if is_run { inside } else { path.to_path_buf() }
+}
+
+/// Writes what the detector is to `out`.
+///
+/// # Errors
+///
+/// When there is no detector, when a file of it is damaged, or when `out` does not take the text.
+pub fn run(settings: &Settings, device: &Device, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+    let detector = Detector::load(place(&settings.detector), device)?;
+    let config = detector.config();
+    let classes: Vec<_> = detector.class_names().iter().map(|name| printable(name).to_string()).collect();
+    let (height, width) = detector.image_size();
+    let calibration = detector.calibration();
+    let mut line = |name: &str, value: String| writeln!(out, "{name:<18}{value}");
+    line("classes", format!("{}: {}", classes.len(), classes.join(", ")))?;
+    line("pictures", format!("{height} x {width} pixels"))?;
+    line(
+        "threshold",
+        format!("{:.4}: {} of 100 normal pictures pass", detector.threshold(), 100.0 * config.tpr),
+    )?;
+    line("set by", format!("{} held-out pictures", calibration.scores().len()))?;
+    line("score", format!("{:?}", config.score))?;
+    line("views", format!("{} ({:?}), {:?}", config.views.aux().len(), config.views, config.aggregation))?;
+    line(
+        "network",
+        format!("{} numbers, {:?}", detector.model().num_params(), detector.model_config().encoder),
+    )?;
+    match detector.train_config() {
+        Some(train) => line("training", format!("{:?}, seed {}", train.objective, train.seed))?,
+        None => line("training", "not kept".into())?,
+    }
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! The program `mcl`: learns what pictures look like, and finds those that look otherwise. The library
+//! [`burn_mcl`] does the work.
+//!
+//! | command | what it does | module |
+//! |---|---|---|
+//! | `mcl train` | learns normal pictures, and keeps a detector and a report | [`train`] |
+//! | `mcl detect` | says which pictures look otherwise | [`detect`] |
+//! | `mcl inspect` | says what a saved detector is | [`inspect`] |
+//! | `mcl shapes` | writes drawn pictures to try the program with | [`shapes`] |
+//! | `mcl completions` | prints a script that completes the commands in a shell | |
+#![forbid(unsafe_code)]
+
+pub mod detect;
+pub mod inspect;
+mod interrupt;
+mod output;
+pub mod shapes;
+pub mod train;
+
+use std::error::Error;
+use std::io;
+use std::process::ExitCode;
+
+use burn_mcl::{Progress, device};
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// The exit code of `mcl detect --fail` when a picture was flagged.
+const FLAGGED: u8 = 3;
+
+/// Learns what your pictures look like, and finds those that look otherwise
+#[derive(Parser)]
+#[command(name = "mcl", version, after_help = EXAMPLES)]
+struct Program {
+    #[command(subcommand)]
+    command: Command,
+    /// Show no progress
+    #[arg(short, long, global = true)]
+    quiet: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  mcl shapes pictures                                   write pictures to try this with
+  mcl train pictures/train                              learn from normal pictures
+  mcl train pictures/train --normal pictures/normal --anomalous pictures/near
+                                                        the same, and see how well it works
+  mcl detect runs/own pictures/near                     look at new pictures
+  mcl inspect runs/own                                  what the detector is
+";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Learn what normal pictures look like, and keep a detector and a report
+    Train(Box<train::Settings>),
+    /// Say which pictures look otherwise than those a detector learned from
+    Detect(detect::Settings),
+    /// Say what a saved detector is: classes, size of pictures, threshold, network
+    Inspect(inspect::Settings),
+    /// Write drawn pictures to try the program with
+    Shapes(shapes::Settings),
+    /// Print a script that completes the commands in a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// The program from its arguments to its exit code.
+pub fn main() -> ExitCode {
+    let Program { command, quiet } = Program::parse();
+    let progress = if quiet { Progress::Hidden } else { Progress::Terminal };
+    match run(command, progress) {
+        Ok(code) => code,
+        Err(error) => output::end(Err(error)),
+    }
+}
+
+fn run(command: Command, progress: Progress) -> Result<ExitCode, Box<dyn Error>> {
+    let out = &mut io::stdout();
+    match command {
+        Command::Train(settings) => {
+            let (device, stop) = (device::from_env()?, &interrupt::STOP);
+            train::run(&settings, &device, progress, stop, interrupt::stop_on_signals, out)?;
+        }
+        Command::Detect(settings) => {
+            let found = detect::run(&settings, &device::from_env()?, progress, out)?;
+            if settings.fail && found.flagged > 0 {
+                return Ok(ExitCode::from(FLAGGED));
+            }
+        }
+        Command::Inspect(settings) => inspect::run(&settings, &device::from_env()?, out)?,
+        Command::Shapes(settings) => shapes::run(&settings, out)?,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Program::command(), "mcl", out);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_fit_together() {
+        Program::command().debug_assert();
+    }
+}

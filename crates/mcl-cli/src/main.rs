@@ -1,0 +1,5 @@
+//! The program `mcl`: see the library of this crate.
+
+fn main() -> std::process::ExitCode {
+    mcl_cli::main()
+}

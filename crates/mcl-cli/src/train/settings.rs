@@ -1,0 +1,130 @@
+//! The arguments of `mcl train`, and the settings of training and detector that they stand for.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use burn_mcl::data::augment::SimClrAugmentConfig;
+use burn_mcl::data::batch::Rotations;
+use burn_mcl::detector::{DetectorConfig, DetectorError};
+use burn_mcl::infer::MahalanobisConfig;
+use burn_mcl::model::{MclModelConfig, ResNetConfig, ResNetDepth, Stem};
+use burn_mcl::train::TrainConfig;
+use clap::{Args, ValueEnum};
+
+/// Steps of a run on few pictures.
+pub(super) const LEAST_STEPS: usize = 300;
+
+/// The arguments of `mcl train`.
+///
+/// Each folder holds one folder a class, or pictures only, which are then one class. Some of the pictures to learn from are held out
+/// to place the threshold. Other normal pictures and anomalous ones are for the report alone: they say how well the detector works.
+#[derive(Debug, Args)]
+pub struct Settings {
+    /// Normal pictures to learn from
+    pub(super) train: PathBuf,
+    /// Other normal pictures, to count false alarms [default: the pictures held out]
+    #[arg(long)]
+    pub(super) normal: Option<PathBuf>,
+    /// Anomalous pictures, to count those found; may be given several times
+    #[arg(long)]
+    pub(super) anomalous: Vec<PathBuf>,
+    /// Folder for checkpoints, detector and report; the same command resumes the run, other settings need
+    /// another
+    #[arg(long, default_value = "runs/own")]
+    pub(super) run: PathBuf,
+    /// Folder for the decoded pictures [default: RUN/cache]
+    #[arg(long)]
+    pub(super) cache: Option<PathBuf>,
+    /// Pixels a side that pictures are resized to; a multiple of 32
+    #[arg(long, default_value_t = 32)]
+    pub(super) size: usize,
+    /// Share of the pictures of a folder that may be unreadable, and are skipped; rounded down to whole
+    /// pictures
+    #[arg(long, default_value_t = 0.05)]
+    pub(super) unreadable: f64,
+    /// Share of the training pictures held out to place the threshold
+    #[arg(long, default_value_t = 0.2)]
+    pub(super) hold_out: f64,
+    /// Share of normal pictures that are to pass as normal
+    #[arg(long, default_value_t = 0.95)]
+    pub(super) tpr: f64,
+    /// Training steps: more take longer and find more [default: as many as show each picture ten times, at least 300]
+    #[arg(long)]
+    pub(super) steps: Option<usize>,
+    /// Pictures in a batch; fewer if there are fewer
+    #[arg(long, default_value_t = 32)]
+    pub(super) batch: usize,
+    /// ResNet-18, -34 or -50
+    #[arg(long, default_value_t = 18)]
+    pub(super) depth: u32,
+    /// Channels of the network's first stage
+    #[arg(long, default_value_t = 16)]
+    pub(super) width: usize,
+    #[arg(long, default_value_t = 0.1)]
+    pub(super) learning_rate: f64,
+    /// Smallest crop, as a share of the picture
+    #[arg(long, default_value_t = 0.5)]
+    pub(super) min_crop: f64,
+    /// Where few pictures leave the spread of a class open, how much is assumed
+    #[arg(long, default_value_t = 1e-3)]
+    pub(super) ridge: f64,
+    /// Which rotations of a picture are learned, each as a class of its own; none suits pictures without an up
+    #[arg(long, value_enum, default_value_t = Turns::All)]
+    pub(super) rotations: Turns,
+    /// Number that decides what is drawn at random
+    #[arg(long, default_value_t = 0)]
+    pub(super) seed: u64,
+}
+
+/// Which rotations of a picture are learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Turns {
+    /// All four
+    All,
+    /// Pictures as they are
+    None,
+}
+
+/// The settings of the training, but for what the pictures decide: objective, batch and number of steps.
+pub(super) fn train_config(settings: &Settings) -> Result<TrainConfig, Box<dyn Error>> {
+    if settings.size == 0 || !settings.size.is_multiple_of(32) {
+        return Err(format!("--size is {}, but must be a multiple of 32", settings.size).into());
+    }
+    for (flag, share) in [("hold-out", settings.hold_out), ("unreadable", settings.unreadable)] {
+        if !(0.0..=1.0).contains(&share) {
+            return Err(format!("--{flag} is {share}, but must be a share from 0 to 1").into());
+        }
+    }
+    let depth = ResNetDepth::from_layers(settings.depth).ok_or("--depth must be 18, 34 or 50")?;
+    // The stem for small pictures keeps every pixel; the one for large pictures makes them a fourth as wide
+    // first.
+    let stem = if settings.size < 96 { Stem::Cifar } else { Stem::ImageNet };
+    let resnet = ResNetConfig::new(depth).with_width(settings.width).with_stem(stem);
+    let config = TrainConfig::new()
+        .with_model(MclModelConfig::new(resnet).with_hidden(16 * settings.width))
+        .with_augment(SimClrAugmentConfig::new().with_crop_scale((settings.min_crop, 1.0)))
+        .with_images_per_batch(settings.batch)
+        .with_steps(Some(settings.steps.unwrap_or(LEAST_STEPS)))
+        .with_rotations(match settings.rotations {
+            Turns::All => Rotations::All,
+            Turns::None => Rotations::None,
+        })
+        .with_learning_rate(Some(settings.learning_rate))
+        .with_checkpoint_every(50)
+        .with_seed(settings.seed);
+    Ok(config)
+}
+
+/// The settings of the detector.
+pub(super) fn detector_config(settings: &Settings, training: &TrainConfig) -> Result<DetectorConfig, String> {
+    let config = DetectorConfig::suited_to(training)
+        .with_gaussians(MahalanobisConfig::new().with_ridge(settings.ridge))
+        .with_tpr(settings.tpr);
+    config.validate().map(|()| config).map_err(|error| match error {
+        // These settings have the names of their flags.
+        DetectorError::Config { setting, value, expected } => {
+            format!("--{setting} is {value}, but must be {expected}")
+        }
+        error => error.to_string(),
+    })
+}
