@@ -355,7 +355,8 @@ fn upright_pictures_need_several_classes() {
     uninterrupted(&settings(root, "train", "--rotations=none")).unwrap();
     let config = fs::read_to_string(root.join("run/detector/detector.json")).unwrap();
     assert!(config.contains("FlipsAndShifts") || config.contains("Flips"), "{config}");
-    let error = uninterrupted(&settings(root, "train/arrow", "--rotations=none --run other")).unwrap_err();
+    let other = format!("--rotations=none --run {}", root.join("other").display());
+    let error = uninterrupted(&settings(root, "train/arrow", &other)).unwrap_err();
     assert!(error.to_string().contains("--rotations none"), "{error}");
 }
 
