@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::amx::{Aligned, Amx};
 use super::bf16::{Bf16, pair_neighbors, pair_rows};
 use super::context::Context;
 use super::correlate::Correlate;
@@ -16,6 +17,7 @@ use super::geometry::{Geometry, Padded, Plan, data_gradient_plans, forward_plan}
 use super::lanes::{Strip, lanes, strips};
 use super::max_pool::MaxPool;
 use super::packed::{Packed, Packing};
+use super::pixel_tiles::{PixelTiles, pack_tiles, pairs_of};
 use super::rows::{InMemory, Rows};
 use super::tiling::{self, Tiling};
 use super::transform::transform_weights;
@@ -24,6 +26,8 @@ use super::winograd::{CorrelateTiles, TileScratch};
 
 /// Values of a group of images, source and target together: a good part of a second-level cache.
 pub(super) const GROUP_VALUES: usize = 96 * 1024;
+/// The same where products are of tiles: weights that are used up fast come back from memory for each group.
+const GROUP_VALUES_OF_TILES: usize = 4 * GROUP_VALUES;
 
 /// A correlation of images with weights, ready to run: a convolution, or the gradient of its input.
 struct Correlation<'a> {
@@ -54,6 +58,7 @@ struct Scratch {
     planes: Vec<f32>,
     /// The same in pairs.
     pairs: Vec<u32>,
+    aligned: Aligned,
     tiles: TileScratch,
 }
 
@@ -62,19 +67,39 @@ fn bf16_of(context: &Context, channels: usize) -> Option<Bf16> {
     context.bf16.filter(|_| channels.is_multiple_of(2))
 }
 
+/// Whether these products are of tiles.
+fn amx_of(context: &Context, channels: usize) -> Option<Amx> {
+    context.amx.filter(|_| bf16_of(context, channels).is_some())
+}
+
+/// Of plans over values.
+fn of_tiles(amx: Amx, plans: impl IntoIterator<Item = (Plan, Arc<Packed>)>, channels: usize) -> Method {
+    let in_tiles = plans.into_iter().map(|(plan, packed)| {
+        let plan = plan.of_filled_pairs(channels, pairs_of(channels));
+        let tiles = PixelTiles::new(&plan);
+        (plan, tiles, packed)
+    });
+    Method::Amx(amx, in_tiles.collect())
+}
+
 enum Method {
     /// Plans for a group of images, with their packed weights: tiles may span images.
     Direct(Vec<(Plan, Arc<Packed>)>),
     Winograd(Tiling, Arc<Packed>),
     /// Plans over pairs.
     Bf16(Bf16, Vec<(Plan, Arc<Packed>)>),
+    /// Plans over pairs, and where the tiles of a whole group lie.
+    Amx(Amx, Vec<(Plan, PixelTiles, Arc<Packed>)>),
 }
 
 impl<'a> Correlation<'a> {
     /// `packed` is from [`pack`], for the same sizes of the weights.
     fn forward(context: &'a Context, g: &Geometry, packed: Arc<Packed>) -> Self {
         let strips = strips(g.channels_out, lanes(context.arch));
-        let (padded, method) = if let Some(bf16) = bf16_of(context, g.channels_in) {
+        let (padded, method) = if let Some(amx) = amx_of(context, g.channels_in) {
+            let (padded, plan) = forward_plan(g);
+            (padded, of_tiles(amx, [(plan, packed)], g.channels_in))
+        } else if let Some(bf16) = bf16_of(context, g.channels_in) {
             let (padded, plan) = forward_plan(g);
             (padded, Method::Bf16(bf16, vec![(plan.of_pairs(), packed)]))
         } else if tiling::applies(g) {
@@ -98,7 +123,14 @@ impl<'a> Correlation<'a> {
                 (plan, packed)
             })
             .collect();
-        let (padded, method) = if let Some(bf16) = bf16_of(context, g.channels_out) {
+        let (padded, method) = if let Some(amx) = amx_of(context, g.channels_out) {
+            let in_tiles = packed.into_iter().map(|(plan, packed)| {
+                let widths = strips.iter().map(|strip| strip.width(lanes));
+                let packed = pack_tiles(&packed, widths, plan.rows(), g.channels_out);
+                (plan, Arc::new(Packed::Tiles(packed)))
+            });
+            (padded, of_tiles(amx, in_tiles, g.channels_out))
+        } else if let Some(bf16) = bf16_of(context, g.channels_out) {
             let in_pairs = packed.into_iter().map(|(plan, packed)| {
                 let widths = strips.iter().map(|strip| strip.width(lanes));
                 let packed = Packed::Bf16(pair_rows(&packed, widths, plan.rows()));
@@ -139,6 +171,19 @@ impl<'a> Correlation<'a> {
                     bf16.correlate(self.correlate(&scratch.pairs, plan, weights, target));
                 }
             }
+            Method::Amx(amx, plans) => {
+                self.clear(target);
+                let loops = (self.context.arch, *amx);
+                let source = (planes, self.padded.channels());
+                for (plan, tiles, weights) in plans {
+                    let Packed::Tiles(weights) = &**weights else { unreachable!("packed by the method") };
+                    let tiles = match self.of_group(plan, target) {
+                        Cow::Borrowed(_) => Cow::Borrowed(tiles),
+                        Cow::Owned(plan) => Cow::Owned(PixelTiles::new(&plan)),
+                    };
+                    tiles.correlate(loops, source, &self.strips, weights, target, &mut scratch.aligned);
+                }
+            }
             Method::Winograd(tiling, weights) => {
                 let Packed::F32(weights) = &**weights else { unreachable!("packed by the method") };
                 let scratch = &mut scratch.tiles;
@@ -165,6 +210,15 @@ impl<'a> Correlation<'a> {
         self.method = match self.method {
             Method::Direct(plans) => Method::Direct(of_images(plans, group, source, target)),
             Method::Bf16(bf16, plans) => Method::Bf16(bf16, of_images(plans, group, source / 2, target)),
+            Method::Amx(amx, plans) => {
+                let source = source / self.padded.channels() * pairs_of(self.padded.channels());
+                let of_images = |(plan, _, packed): (Plan, PixelTiles, Arc<Packed>)| {
+                    let plan = plan.of_images(group, source, target);
+                    let tiles = PixelTiles::new(&plan);
+                    (plan, tiles, packed)
+                };
+                Method::Amx(amx, plans.into_iter().map(of_images).collect())
+            }
             method @ Method::Winograd(..) => method,
         };
         self
@@ -246,7 +300,11 @@ impl<'a> Correlation<'a> {
 
     /// Images that are in cache together.
     fn group(&self) -> usize {
-        (GROUP_VALUES / (self.padded.len() + self.target_image)).clamp(1, 64)
+        let values = match self.method {
+            Method::Amx(..) => GROUP_VALUES_OF_TILES,
+            _ => GROUP_VALUES,
+        };
+        (values / (self.padded.len() + self.target_image)).clamp(1, 64)
     }
 
     /// Memory of a thread: the padded images of a group, and the tiles.
@@ -273,17 +331,21 @@ impl<'a> Correlation<'a> {
 /// How the weights of a convolution are packed.
 pub(super) fn packing(context: &Context, g: &Geometry) -> Packing {
     let bf16 = bf16_of(context, g.channels_in).is_some();
-    Packing { lanes: lanes(context.arch), winograd: !bf16 && tiling::applies(g), bf16 }
+    let amx = amx_of(context, g.channels_in).is_some();
+    Packing { lanes: lanes(context.arch), winograd: !bf16 && tiling::applies(g), bf16, amx }
 }
 
 /// Returns the weights in the order in which the loop of [`forward`] reads them.
 pub(super) fn pack(context: &Context, g: &Geometry, weight: &[f32]) -> Packed {
-    let Packing { lanes, winograd, bf16 } = packing(context, g);
+    let Packing { lanes, winograd, bf16, amx } = packing(context, g);
     let strips = strips(g.channels_out, lanes);
     let (_, plan) = forward_plan(g);
     let packed = pack_forward(g, &plan, &strips, lanes, weight);
-    if bf16 {
-        Packed::Bf16(pair_rows(&packed, strips.iter().map(|strip| strip.width(lanes)), plan.rows()))
+    let widths = strips.iter().map(|strip| strip.width(lanes));
+    if amx {
+        Packed::Tiles(pack_tiles(&packed, widths, plan.rows(), g.channels_in))
+    } else if bf16 {
+        Packed::Bf16(pair_rows(&packed, widths, plan.rows()))
     } else if winograd {
         Packed::F32(transform_weights(context.arch, &strips, g.channels_in, &packed))
     } else {

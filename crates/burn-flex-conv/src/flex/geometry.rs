@@ -83,6 +83,10 @@ impl Padded {
         self.plane[0] * self.plane[1] * self.channels
     }
 
+    pub(super) fn channels(&self) -> usize {
+        self.channels
+    }
+
     /// Offset of a pixel, counted from the first pixel of the border.
     pub(super) fn offset(&self, y: usize, x: usize) -> usize {
         (y * self.plane[1] + x) * self.channels
@@ -145,6 +149,14 @@ impl Plan {
     pub(super) fn of_pairs(mut self) -> Self {
         self.source.iter_mut().chain(&mut self.runs).for_each(|offset| *offset /= 2);
         self.run_len /= 2;
+        self
+    }
+
+    /// The same plan over pairs of neighbouring source values, where each pixel of `channels` is filled up to `pairs` with zeros.
+    pub(super) fn of_filled_pairs(mut self, channels: usize, pairs: usize) -> Self {
+        let in_pairs = |offset: &mut usize| *offset = *offset / channels * pairs;
+        self.source.iter_mut().chain(&mut self.runs).for_each(in_pairs);
+        in_pairs(&mut self.run_len);
         self
     }
 

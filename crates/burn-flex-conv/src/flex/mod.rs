@@ -12,6 +12,8 @@
 //! | `correlate.rs`, `accumulate.rs` | the loops that do all the multiplications: convolution and input gradient, weight gradient |
 //! | `products.rs`, `bf16.rs` | what these loops multiply: values in f32, or pairs of values in bf16 |
 //! | `blocks.rs` | weight gradients in bf16, over blocks of channels |
+//! | `amx.rs` | products of tiles in bf16, on CPUs with AMX |
+//! | `pixel_tiles.rs`, `tile_gradient.rs` | the loops over these products: convolution and input gradient, weight gradient |
 //! | `weights.rs` | weights in the order in which these loops read them |
 //! | `packed.rs` | weights packed once for evaluation |
 //! | `tiling.rs`, `transform.rs`, `winograd.rs` | 3x3 convolutions with fewer multiplications |
@@ -29,6 +31,7 @@
 
 mod accumulate;
 mod activation;
+mod amx;
 mod bf16;
 mod blocks;
 mod context;
@@ -44,6 +47,7 @@ mod normalize_gradient;
 mod normalized;
 mod ops;
 mod packed;
+mod pixel_tiles;
 mod pool;
 mod products;
 mod rows;
@@ -51,6 +55,7 @@ mod statistics;
 mod tensors;
 #[cfg(test)]
 mod tests;
+mod tile_gradient;
 mod tiling;
 mod transform;
 mod weight_gradient;

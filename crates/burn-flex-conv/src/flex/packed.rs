@@ -7,6 +7,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::amx::Aligned;
 use super::tensors::FlexTensor;
 
 /// Weights in the order in which the loops read them.
@@ -15,6 +16,8 @@ pub(super) enum Packed {
     F32(Vec<f32>),
     /// Pairs of rows.
     Bf16(Vec<u32>),
+    /// Pairs of rows, for tiles.
+    Tiles(Aligned),
 }
 
 static CACHE: Cache = Cache(Mutex::new(Vec::new()));
@@ -28,6 +31,7 @@ pub(super) struct Packing {
     pub(super) lanes: usize,
     pub(super) winograd: bool,
     pub(super) bf16: bool,
+    pub(super) amx: bool,
 }
 
 struct Entry {
@@ -97,7 +101,7 @@ mod tests {
     use super::*;
     use burn::tensor::TensorData;
 
-    const PACKING: Packing = Packing { lanes: 8, winograd: false, bf16: false };
+    const PACKING: Packing = Packing { lanes: 8, winograd: false, bf16: false, amx: false };
 
     fn weight(value: f32) -> FlexTensor {
         FlexTensor::from_data(TensorData::new(vec![value; 4], [4]))

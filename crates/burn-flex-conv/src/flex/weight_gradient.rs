@@ -9,6 +9,7 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use super::accumulate::Accumulate;
+use super::amx::Amx;
 use super::bf16::{Bf16, pair_images};
 use super::blocks::{BlockScratch, Blocks};
 use super::context::Context;
@@ -16,6 +17,7 @@ use super::correlation::GROUP_VALUES;
 use super::geometry::{Geometry, Padded, Plan, forward_plan};
 use super::lanes::{Strip, lanes, strips};
 use super::rows::{InMemory, Rows};
+use super::tile_gradient::{TileGradient, TileGradientScratch};
 use super::tiling::{self, Tiling};
 use super::transform::gradient_of_weights;
 use super::weights::{packed_len, unpack};
@@ -46,6 +48,8 @@ struct WeightGradient<'a> {
     bf16: Option<Bf16>,
     /// Where it is done in bf16 and over blocks.
     blocks: Option<Blocks>,
+    /// Where it is done in tiles.
+    tiles: Option<(Amx, TileGradient)>,
     lanes: usize,
     g: &'a Geometry,
     padded: Padded,
@@ -61,15 +65,20 @@ struct WeightGradient<'a> {
 
 impl<'a> WeightGradient<'a> {
     fn new(context: &Context, g: &'a Geometry) -> Self {
-        let Context { arch, bf16, .. } = *context;
+        let Context { arch, bf16, amx, .. } = *context;
         let lanes = lanes(arch);
         let strips = strips(g.channels_out, lanes);
         let (padded, plan) = forward_plan(g);
-        let blocks = bf16.and_then(|_| Blocks::new(g, &padded, &plan, lanes));
+        let tiles = amx.map(|amx| (amx, TileGradient::new(g, &padded, &plan)));
+        let blocks = bf16.filter(|_| tiles.is_none()).and_then(|_| Blocks::new(g, &padded, &plan, lanes));
         let tiling = (bf16.is_none() && tiling::applies(g)).then(|| Tiling::forward(g));
         let padded = tiling.map_or(padded, |tiling| tiling.source);
         let group = GROUP_VALUES / (padded.len() + g.image_out());
-        let group = group.max(GROUP_PIXELS.div_ceil(plan.target.len())).clamp(1, g.images.max(1));
+        let group = match &tiles {
+            Some((_, tiles)) => group.max(tiles.group()),
+            None => group.max(GROUP_PIXELS.div_ceil(plan.target.len())),
+        };
+        let group = group.clamp(1, g.images.max(1));
         // Pairs are of two images.
         let group = if bf16.is_some() { group.next_multiple_of(2) } else { group };
         let part = g
@@ -80,7 +89,21 @@ impl<'a> WeightGradient<'a> {
             .next_multiple_of(group);
         let parts = g.images.div_ceil(part).max(1);
         let strips_of_task = strips.len().div_ceil(TASKS.div_ceil(parts));
-        Self { arch, bf16, blocks, lanes, g, padded, plan, tiling, strips, group, part, strips_of_task }
+        Self {
+            arch,
+            bf16,
+            blocks,
+            tiles,
+            lanes,
+            g,
+            padded,
+            plan,
+            tiling,
+            strips,
+            group,
+            part,
+            strips_of_task,
+        }
     }
 
     fn run(&self, input: &[f32], d_output: &impl Rows) -> Vec<f32> {
@@ -129,6 +152,7 @@ impl<'a> WeightGradient<'a> {
 struct Scratch {
     tiles: TileScratch,
     blocks: BlockScratch,
+    of_tiles: TileGradientScratch,
     /// In pairs.
     planes: Vec<u32>,
     d_target: Vec<u32>,
@@ -154,9 +178,10 @@ struct PartialGradient<'a> {
 
 impl<'a> PartialGradient<'a> {
     fn new(of: &'a WeightGradient<'a>, strips: &'a [Strip]) -> Self {
-        let len = match of.tiling {
-            Some(_) => transformed_len(strips, of.g.channels_in, of.lanes),
-            None => packed_len(&of.plan, strips, of.lanes),
+        let len = match (&of.tiles, of.tiling) {
+            (Some((_, tiles)), _) => tiles.len(strips.len()),
+            (None, Some(_)) => transformed_len(strips, of.g.channels_in, of.lanes),
+            (None, None) => packed_len(&of.plan, strips, of.lanes),
         };
         Self { of, strips, sum: vec![0.0; len] }
     }
@@ -165,7 +190,10 @@ impl<'a> PartialGradient<'a> {
         let Self { of, strips, sum: gradient } = self;
         let (source_image, d_target_image) = (of.padded.len(), of.g.image_out());
         let plan = &of.plan;
-        if let (Some(bf16), Some(blocks)) = (of.bf16, &of.blocks) {
+        if let Some((amx, tiles)) = &of.tiles {
+            let loops = (of.arch, *amx);
+            tiles.accumulate(loops, strips, [planes, d_target], gradient, &mut scratch.of_tiles);
+        } else if let (Some(bf16), Some(blocks)) = (of.bf16, &of.blocks) {
             let scratch = &mut scratch.blocks;
             blocks.accumulate(of.arch, bf16, strips, [planes, d_target], gradient, scratch);
         } else if let Some(bf16) = of.bf16 {
@@ -193,9 +221,12 @@ impl<'a> PartialGradient<'a> {
 
     /// As the weights are packed.
     fn packed(self) -> Vec<f32> {
-        match self.of.tiling {
-            Some(_) => gradient_of_weights(self.of.arch, self.strips, self.of.g.channels_in, &self.sum),
-            None => self.sum,
+        match (&self.of.tiles, self.of.tiling) {
+            (Some((_, tiles)), _) => tiles.packed(self.strips, self.of.lanes, &self.sum),
+            (None, Some(_)) => {
+                gradient_of_weights(self.of.arch, self.strips, self.of.g.channels_in, &self.sum)
+            }
+            (None, None) => self.sum,
         }
     }
 }

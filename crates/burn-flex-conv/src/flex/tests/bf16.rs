@@ -9,9 +9,12 @@ use super::pooled::{pooled_cases, run_pooled};
 use super::*;
 use crate::{FeatureMap, Precision, conv_norm_gelu};
 
-/// `None` on a CPU without products in bf16.
-fn in_bf16() -> Option<Context> {
-    Some(Context::training().with_bf16()).filter(|context| context.bf16.is_some())
+/// Products of vectors, and of tiles: those that this CPU has.
+fn in_bf16() -> Vec<Context> {
+    let widest = Context::training().with_bf16();
+    let of_vectors = Context { amx: None, ..widest.clone() };
+    let of_tiles = widest.amx.map(|_| widest);
+    [of_vectors].into_iter().filter(|context| context.bf16.is_some()).chain(of_tiles).collect()
 }
 
 /// Output and gradients of input and weight.
@@ -34,26 +37,45 @@ fn of_rounded_operands(case: &Case) -> Vec<TensorData> {
 
 #[test]
 fn products_in_bf16_are_those_of_rounded_operands() {
-    let Some(context) = in_bf16() else { return };
     let even = |case: &Case| case.input[1].is_multiple_of(2) && case.channels_out.is_multiple_of(2);
     let cases = cases().into_iter().chain(pooled_cases()).filter(even);
     // With many images, the last one without a partner.
     for case in cases.chain([case([67, 24, 7, 7], 40, 3, 1), case([3, 4, 9, 8], 24, 2, 1)]) {
-        let (found, expected) = (convolved(&case, &context), of_rounded_operands(&case));
-        assert_close(&found, &expected, TOLERANCE, case);
-        let in_f32 = convolved(&case, &Context::training());
-        assert_ne!(found, in_f32, "{case:?}: bf16 has been used");
-        assert_close(&found, &in_f32, 2e-2, case);
+        for context in in_bf16() {
+            let (found, expected) = (convolved(&case, &context), of_rounded_operands(&case));
+            assert_close(&found, &expected, TOLERANCE, (case, context.amx));
+            let in_f32 = convolved(&case, &Context::training());
+            assert_ne!(found, in_f32, "{case:?}: bf16 has been used");
+            assert_close(&found, &in_f32, 2e-2, case);
+        }
     }
 }
 
 #[test]
 fn odd_channels_run_in_f32() {
-    let Some(context) = in_bf16() else { return };
     let case = case([4, 3, 9, 9], 5, 3, 1);
-    let (found, in_f32) = (convolved(&case, &context), convolved(&case, &Context::training()));
-    assert_eq!(found[..2], in_f32[..2], "output and gradient of the input");
-    assert_close(&found, &in_f32, 2e-2, case);
+    for context in in_bf16() {
+        let (found, in_f32) = (convolved(&case, &context), convolved(&case, &Context::training()));
+        assert_eq!(found[..2], in_f32[..2], "output and gradient of the input");
+        assert_close(&found, &in_f32, 2e-2, case);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn products_in_bf16_are_those_of_rounded_operands_for_any_shape(
+        n in 1usize..8, channels in 1usize..40, h in 1usize..13, w in 1usize..13, channels_out in 1usize..40,
+        kernel in 1usize..5, stride in 1usize..4, padding in 0usize..3,
+    ) {
+        prop_assume!(h + 2 * padding >= kernel && w + 2 * padding >= kernel);
+        let params = ConvParams { stride, padding };
+        let case = Case { input: [n, 2 * channels, h, w], channels_out: 2 * channels_out, kernel, params };
+        for context in in_bf16() {
+            assert_close(&convolved(&case, &context), &of_rounded_operands(&case), TOLERANCE, (case, context.amx));
+        }
+    }
 }
 
 #[test]
@@ -64,7 +86,7 @@ fn other_instruction_sets_run_in_f32() {
         let widest = super::super::lanes::lanes(context.arch) == 16;
         let context = context.with_bf16();
         if !widest {
-            assert!(context.bf16.is_none());
+            assert!(context.bf16.is_none() && context.amx.is_none());
             assert_eq!(convolved(&case, &context), in_f32);
         }
     }
@@ -72,17 +94,18 @@ fn other_instruction_sets_run_in_f32() {
 
 #[test]
 fn threads_do_not_change_a_bit_in_bf16() {
-    let context = Context::training().with_bf16();
-    for case in [case([70, 16, 17, 16], 16, 3, 1), case([301, 32, 5, 4], 32, 3, 1)] {
-        let on = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| {
-                run_pooled(&case, &batch_norm(case.channels_out, &device()), Gelu, Some(&context))
-            })
-        };
-        let one = on(1);
-        assert_eq!(one, on(2));
-        assert_eq!(one, on(5));
+    for context in in_bf16() {
+        for case in [case([70, 16, 17, 16], 16, 3, 1), case([301, 32, 5, 4], 32, 3, 1)] {
+            let on = |threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| {
+                    run_pooled(&case, &batch_norm(case.channels_out, &device()), Gelu, Some(&context))
+                })
+            };
+            let one = on(1);
+            assert_eq!(one, on(2));
+            assert_eq!(one, on(5));
+        }
     }
 }
 
