@@ -2,7 +2,7 @@
 //! instruction, sums in f32.
 //!
 //! ```text
-//! C[32, 32] += A[32, pairs] B[pairs, 32],   a pair holds two neighbours of the sum
+//! C[32, 32] = sum over runs of A[32, pairs] B[pairs, 32],   a pair holds two neighbours of the sum
 //! ```
 
 use std::marker::PhantomData;
@@ -125,7 +125,7 @@ mod instructions {
             None
         }
 
-        pub(in super::super) fn multiply_add(self, _: &super::Runs, _: &mut super::Sums) {
+        pub(in super::super) fn multiply(self, _: &super::Runs, _: &mut super::Sums) {
             match self {}
         }
     }
@@ -172,24 +172,22 @@ mod instructions {
             FOUND.get_or_init(|| has_amx() && is_permitted()).then_some(Self(()))
         }
 
-        /// Adds the products of the runs to the sums.
-        pub(in super::super) fn multiply_add(self, runs: &Runs, sums: &mut Sums) {
+        /// Writes the sums of the products of all runs, of which there is at least one.
+        pub(in super::super) fn multiply(self, runs: &Runs, sums: &mut Sums) {
             const { assert!(SIDE == 2 * TILE) };
             let Shape { row, step, steps } = runs.shape;
-            if runs.runs.is_empty() {
-                return;
-            }
+            assert!(!runs.runs.is_empty(), "products of at least one run");
             // Safety: `self` exists only where the CPU has the instructions and the kernel saves the tiles. `Runs::push` has
-            // checked that the rows which are read lie within slices that are borrowed for as long as `runs`, and there is at
-            // least one step. Rows of `B` and of the sums are 128 bytes, and the sums are 32 of them. All tiles are
-            // configured, loaded, stored and released within the block.
+            // checked that the rows which are read lie within slices that are borrowed for as long as `runs`, and that there is
+            // at least one step. Rows of `B` and of the sums are 128 bytes, and the sums are 32 of them. All tiles are
+            // configured, filled, stored and released within the block.
             unsafe {
                 asm!(
                     "ldtilecfg [{n}]",
-                    "tileloadd tmm0, [{sums} + {wide}]",
-                    "tileloadd tmm1, [{sums} + {wide} + 64]",
-                    "tileloadd tmm2, [{sums} + {wide} + 2048]",
-                    "tileloadd tmm3, [{sums} + {wide} + 2112]",
+                    "tilezero tmm0",
+                    "tilezero tmm1",
+                    "tilezero tmm2",
+                    "tilezero tmm3",
                     "2:",
                     "mov {a0}, [{runs}]",
                     "mov {a1}, [{runs} + 8]",
@@ -274,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn products_are_added_to_the_sums() {
+    fn sums_are_of_the_products_of_all_runs() {
         let Some(amx) = Amx::try_new() else {
             eprintln!("skipped: this CPU has no AMX");
             return;
@@ -294,12 +292,11 @@ mod tests {
         for (run, start) in starts.iter().enumerate() {
             runs.push(start.map(|start| &a[start..]), &b[run * 3 * STEP_OF_B..]);
         }
-        let mut sums = Sums::ZERO;
-        sums.0.iter_mut().enumerate().for_each(|(i, sum)| *sum = i as f32);
-        amx.multiply_add(&runs, &mut sums);
+        let mut sums = Sums([f32::NAN; SIDE * SIDE]);
+        amx.multiply(&runs, &mut sums);
         for (i, &found) in sums.0.iter().enumerate() {
             let (row, column) = (i / SIDE, i % SIDE);
-            let mut expected = i as f64;
+            let mut expected = 0.0;
             for (run, start) in starts.iter().enumerate() {
                 for k in 0..3 * TILE {
                     let at = start[row / TILE] + row % TILE * 5 + k / TILE * 40 + k % TILE;

@@ -97,8 +97,7 @@ impl PixelTiles {
                 for (&run, weights) in self.runs.iter().zip(weights.chunks_exact(self.steps * TILE * SIDE)) {
                     products.push([&source[first.start + run..], &source[last.start + run..]], weights);
                 }
-                sums.0.fill(0.0);
-                amx.multiply_add(&products, &mut sums);
+                amx.multiply(&products, &mut sums);
                 for (tile, sums) in tiles.iter().zip(sums.0.chunks_exact(TILE * SIDE)) {
                     for &(row, start) in pixels.by_ref().take(tile.count) {
                         let values = &sums[row * SIDE..][..strip.len];

@@ -103,9 +103,8 @@ impl TileGradient {
                     }
                     let start = (tap * self.blocks() + block) * SIDE * SIDE;
                     let gradient = &mut gradient[start..][..SIDE * SIDE];
-                    sums.0.copy_from_slice(gradient);
-                    amx.multiply_add(&products, &mut sums);
-                    gradient.copy_from_slice(&sums.0);
+                    amx.multiply(&products, &mut sums);
+                    gradient.iter_mut().zip(&sums.0).for_each(|(to, &sum)| *to += sum);
                 }
             }
         }

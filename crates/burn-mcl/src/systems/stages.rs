@@ -76,8 +76,8 @@ impl SystemTraining {
             System::MclUpright => ("mcl-upright", mcl(), upright),
             System::MclAugmented => ("mcl-augmented", mcl(), Rotations::Augmentation),
             System::MclCrossEntropy => {
-                let terms = vec![Term::new(1.0, mcl()), Term::new(1.0, cross_entropy.clone())];
-                ("mcl-cross-entropy", Objective::Sum(terms), upright)
+                let (mcl, cross_entropy) = (MclLossConfig::new(), CrossEntropyConfig::new());
+                ("mcl-cross-entropy", Objective::MclCrossEntropy { mcl, cross_entropy, weight: 1.0 }, upright)
             }
         };
         let aux_classes = rotations.aux_classes();

@@ -39,12 +39,8 @@ impl ClassAndRotationConfig {
     }
 
     pub(super) fn try_init(&self) -> Result<ClassAndRotation, TrainError> {
-        let Self { cross_entropy, weight } = self;
-        if !(weight.is_finite() && *weight > 0.0) {
-            let (setting, value) = ("objective.ClassAndRotation.weight", weight.to_string());
-            return Err(TrainError::Config { setting, value, expected: "a positive number" });
-        }
-        Ok(ClassAndRotation { cross_entropy: cross_entropy.try_init()?, weight: *weight })
+        let weight = TrainError::unless_positive("objective.ClassAndRotation.weight", self.weight)?;
+        Ok(ClassAndRotation { cross_entropy: self.cross_entropy.try_init()?, weight })
     }
 }
 

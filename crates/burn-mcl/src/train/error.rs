@@ -201,6 +201,14 @@ impl TrainError {
     pub fn validation(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Validation { source: source.into() }
     }
+
+    /// Returns a factor that must be above 0 and finite.
+    pub(super) fn unless_positive(setting: &'static str, value: f64) -> Result<f64, Self> {
+        if value.is_finite() && value > 0.0 {
+            return Ok(value);
+        }
+        Err(Self::Config { setting, value: value.to_string(), expected: "a positive number" })
+    }
 }
 
 impl From<FileError> for TrainError {

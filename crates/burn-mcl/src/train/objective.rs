@@ -124,12 +124,9 @@ impl Objective {
             Self::SupCon(config) => Box::new(config.try_init()?),
             Self::CrossEntropy(config) => Box::new(config.try_init()?),
             Self::MclCrossEntropy { mcl, cross_entropy, weight } => {
-                if !(weight.is_finite() && *weight > 0.0) {
-                    let (setting, value) = ("objective.weight", weight.to_string());
-                    return Err(TrainError::Config { setting, value, expected: "a positive number" });
-                }
+                let weight = TrainError::unless_positive("objective.weight", *weight)?;
                 let (contrastive, cross_entropy) = (mcl.try_init()?, cross_entropy.try_init()?);
-                Box::new(WithCrossEntropy { contrastive, cross_entropy, weight: *weight })
+                Box::new(WithCrossEntropy { contrastive, cross_entropy, weight })
             }
             Self::ClassAndRotation(config) => Box::new(config.try_init()?),
             Self::OutlierExposure(config) => Box::new(config.try_init()?),

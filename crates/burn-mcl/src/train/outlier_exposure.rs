@@ -40,12 +40,8 @@ impl OutlierExposureConfig {
     }
 
     pub(super) fn try_init(&self) -> Result<OutlierExposure, TrainError> {
-        let Self { cross_entropy, weight } = self;
-        if !(weight.is_finite() && *weight > 0.0) {
-            let (setting, value) = ("objective.OutlierExposure.weight", weight.to_string());
-            return Err(TrainError::Config { setting, value, expected: "a positive number" });
-        }
-        Ok(OutlierExposure { cross_entropy: cross_entropy.try_init()?, weight: *weight })
+        let weight = TrainError::unless_positive("objective.OutlierExposure.weight", self.weight)?;
+        Ok(OutlierExposure { cross_entropy: self.cross_entropy.try_init()?, weight })
     }
 }
 
