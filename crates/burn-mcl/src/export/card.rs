@@ -87,11 +87,11 @@ fn training(detector: &Detector<MclModel>) -> String {
     let rate = config.peak_learning_rate();
     let rows = [
         ("network", network),
-        ("objective", format!("{objective:?}")),
+        ("objective", kind(objective)),
         ("rotations", format!("{rotations:?}")),
         ("length", length),
         ("images a batch", images_per_batch.to_string()),
-        ("optimizer", format!("{optimizer:?}")),
+        ("optimizer", kind(optimizer)),
         ("learning rate", rate.to_string()),
         ("seed", seed.to_string()),
     ];
@@ -100,6 +100,12 @@ fn training(detector: &Detector<MclModel>) -> String {
         let _ = writeln!(table, "| {name} | {value} |");
     }
     table + "\nAll settings are in `config.json`, under `training`."
+}
+
+/// The name of a variant, without its settings.
+fn kind(variant: &impl std::fmt::Debug) -> String {
+    let text = format!("{variant:?}");
+    text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().into()
 }
 
 fn threshold(detector: &Detector<MclModel>) -> String {
@@ -145,4 +151,15 @@ fn loading(detector: &Detector<MclModel>) -> String {
          On the command line, with the whole directory: `mcl detect DIRECTORY PICTURES...`. `model.safetensors` holds the \
          network's weights under PyTorch's names."
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_a_variant_are_left_out() {
+        assert_eq!(kind(&Some(3)), "Some");
+        assert_eq!(kind(&Score::Entropy), "Entropy");
+    }
 }
