@@ -53,3 +53,8 @@ pub use progress::Progress;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/own-images.md")]
 struct OwnImagesGuide;
+
+/// The program in the guide to exports compiles.
+#[cfg(all(doctest, feature = "onnx"))]
+#[doc = include_str!("../docs/export.md")]
+struct ExportGuide;

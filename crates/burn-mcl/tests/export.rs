@@ -8,9 +8,11 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use burn_mcl::Progress;
+use burn_mcl::data::ImageSet;
 use burn_mcl::detector::{Detector, DetectorConfig};
 use burn_mcl::export::{Existing, ExportError, save_hugging_face, save_onnx, to_onnx};
 use burn_mcl::infer::{InferError, MahalanobisConfig};
+use burn_mcl::model::{FastNetConfig, MclModelConfig};
 use common::{bits, corners, seal, tiny_run};
 use serde_json::{Value, json};
 
@@ -21,9 +23,9 @@ fn load(path: impl AsRef<Path>) -> Detector {
 }
 
 /// A copy of a saved detector with other settings.
-fn edited(edit: impl FnOnce(&mut Value)) -> Detector {
+fn edited(detector: &Path, edit: impl FnOnce(&mut Value)) -> Detector {
     let folder = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(KEPT).unwrap() {
+    for entry in fs::read_dir(detector).unwrap() {
         let path = entry.unwrap().path();
         fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
     }
@@ -124,10 +126,34 @@ fn a_place_that_is_not_there_is_named() {
 
 #[test]
 fn a_score_that_needs_a_classifier_needs_one() {
-    let detector = edited(|settings| {
+    let detector = edited(KEPT.as_ref(), |settings| {
         settings["detector"]["score"] = json!("Entropy");
         settings["detector"]["aggregation"] = json!("Mean");
     });
     let error = to_onnx(&detector).unwrap_err();
     assert!(matches!(error, ExportError::Infer(InferError::NoLogits)), "{error}");
+}
+
+#[test]
+fn images_that_are_too_small_for_the_network_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let images = |per_class: usize| {
+        let labels = [0, 1].repeat(per_class);
+        let pixels = (0..labels.len() * 3 * 144).map(|i| (i * i % 251) as u8).collect();
+        ImageSet::new(pixels, (12, 12), labels, vec!["left".into(), "right".into()]).unwrap()
+    };
+    let network = MclModelConfig::new(FastNetConfig::new().with_widths([2, 2, 2]))
+        .with_hidden(4)
+        .with_projection_dim(2);
+    let model = network.init_seeded(0, &Device::flex());
+    let config =
+        DetectorConfig::upright().with_gaussians(MahalanobisConfig::new().with_ridge(1e-3)).with_tpr(0.8);
+    let fitted = Detector::fit(&model, network, &images(20), &images(10), config, Progress::Hidden).unwrap();
+    let place = folder.path().join("detector");
+    fitted.save(&place).unwrap();
+    assert!(to_onnx(&load(&place)).is_ok());
+
+    let small = edited(&place, |settings| settings["images"]["height"] = json!(8));
+    let error = to_onnx(&small).unwrap_err();
+    assert!(matches!(error, ExportError::ImageSize { height: 8, width: 12, least: 9 }), "{error}");
 }

@@ -32,7 +32,8 @@ const LARGEST: usize = i32::MAX as usize;
 /// | output | `p_value` | float32 `[n]` | [`Detection::p_value`](crate::detector::Detection::p_value) |
 /// | output | `is_anomaly` | bool `[n]` | [`Detection::is_anomaly`](crate::detector::Detection::is_anomaly) |
 ///
-/// `n` is at least 1. The graph holds the views of the images, the network in f32, the Gaussians (in f64) or the probabilities of
+/// `n` is at least 1. The graph holds the views of the images, the network in f32 (whatever its
+/// [precision](mcl_model::Precision)), the Gaussians (in f64) or the probabilities of
 /// the classifier, the aggregation, the threshold and the calibration scores. Scores are those of [`Detector::detect`] up to the
 /// rounding of f32. An image with a value that is not finite has the score NaN, the lowest p-value, and is an anomaly, where
 /// [`Detector::detect`] returns an error.
@@ -149,5 +150,4 @@ fn metadata(detector: &Detector<MclModel>) -> Vec<StringStringEntryProto> {
 }
 
 #[cfg(test)]
-#[path = "onnx_tests.rs"]
 mod tests;
