@@ -52,7 +52,7 @@ fn used_aux(aux_classes: usize, view_aux: &[usize]) -> Result<usize, ExportError
         return Err(InferError::ViewAuxOutOfRange { view, aux: view_aux[view], aux_classes }.into());
     }
     let over_again = view_aux.iter().enumerate().all(|(view, &aux)| aux == view % used);
-    if over_again && view_aux.len() % used == 0 {
+    if over_again && view_aux.len().is_multiple_of(used) {
         return Ok(used);
     }
     Err(ExportError::Unsupported {
