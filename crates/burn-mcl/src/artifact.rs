@@ -21,10 +21,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::files::{self, FileError};
 
-const MANIFEST: &str = "manifest.json";
+pub(crate) const MANIFEST: &str = "manifest.json";
 
 /// Files that a person may put beside those of an artifact: a hub asks for them. They are kept when it is saved again.
-const BESIDE: [&str; 2] = ["README.md", "LICENSE"];
+pub(crate) const BESIDE: [&str; 2] = ["README.md", "LICENSE"];
 
 /// Bytes of the largest manifest and settings that are read.
 const LARGEST_JSON: u64 = 16 << 20;

@@ -8,6 +8,7 @@
 //! | [`detector`] | [`Detector`](detector::Detector): a network, its Gaussians and a threshold; fitted, asked, saved, loaded |
 //! | [`device`] | the device that `BURN_DEVICE` names, without a panic |
 //! | [`evaluation`] | the paper's tables: accuracy and AUROC for each way of scoring |
+//! | `export` | a detector as an ONNX graph and for the Hugging Face Hub (feature `onnx`) |
 //! | [`report`] | [`Report`](report::Report): figures, tables and pictures in one HTML file |
 //! | [`embed`] | projections, features and logits of every view of a set of images |
 //! | [`scored`] | scores of every view of a set of images, to be judged in any way later |
@@ -27,6 +28,8 @@ pub mod detector;
 pub mod device;
 pub mod embed;
 pub mod evaluation;
+#[cfg(feature = "onnx")]
+pub mod export;
 mod files;
 pub mod odin;
 mod part;
@@ -50,3 +53,8 @@ pub use progress::Progress;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/own-images.md")]
 struct OwnImagesGuide;
+
+/// The program in the guide to exports compiles.
+#[cfg(all(doctest, feature = "onnx"))]
+#[doc = include_str!("../docs/export.md")]
+struct ExportGuide;

@@ -6,11 +6,13 @@
 //! | `mcl train` | learns normal pictures, and keeps a detector and a report | [`train`] |
 //! | `mcl detect` | says which pictures look otherwise | [`detect`] |
 //! | `mcl inspect` | says what a saved detector is | [`inspect`] |
+//! | `mcl export` | writes a detector as an ONNX graph, or for the Hugging Face Hub | [`export`] |
 //! | `mcl shapes` | writes drawn pictures to try the program with | [`shapes`] |
 //! | `mcl completions` | prints a script that completes the commands in a shell | |
 #![forbid(unsafe_code)]
 
 pub mod detect;
+pub mod export;
 pub mod inspect;
 mod interrupt;
 mod output;
@@ -46,6 +48,7 @@ Examples:
                                                         the same, and see how well it works
   mcl detect runs/own pictures/near                     look at new pictures
   mcl inspect runs/own                                  what the detector is
+  mcl export runs/own --onnx detector.onnx              the detector for onnxruntime and others
 ";
 
 #[derive(Subcommand)]
@@ -56,6 +59,8 @@ enum Command {
     Detect(detect::Settings),
     /// Say what a saved detector is: classes, size of pictures, threshold, network
     Inspect(inspect::Settings),
+    /// Write a saved detector for other programs: as an ONNX graph, or for the Hugging Face Hub
+    Export(export::Settings),
     /// Write drawn pictures to try the program with
     Shapes(shapes::Settings),
     /// Print a script that completes the commands in a shell
@@ -89,6 +94,7 @@ fn run(command: Command, progress: Progress) -> Result<ExitCode, Box<dyn Error>>
             }
         }
         Command::Inspect(settings) => inspect::run(&settings, &device::from_env()?, out)?,
+        Command::Export(settings) => export::run(&settings, &device::from_env()?, out)?,
         Command::Shapes(settings) => shapes::run(&settings, out)?,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Program::command(), "mcl", out);

@@ -268,6 +268,44 @@ fn shapes_are_written_learned_and_told_from_others() {
 }
 
 #[test]
+fn a_detector_is_exported_and_nothing_is_overwritten_unasked() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, hub) = (folder.path().join("detector.onnx"), folder.path().join("hub"));
+    let export = |more: &[&OsStr]| mcl("export").arg(KEPT).args(more).output().unwrap();
+    let both: &[&OsStr] = &["--onnx".as_ref(), file.as_os_str(), "--hugging-face".as_ref(), hub.as_os_str()];
+    let output = export(both);
+    assert!(output.status.success() && text(&output.stdout).lines().count() == 2, "{output:?}");
+    assert_eq!(fs::read(&file).unwrap(), fs::read(hub.join("model.onnx")).unwrap());
+
+    let again = export(both);
+    assert_eq!(again.status.code(), Some(1), "{again:?}");
+    assert!(text(&again.stderr).contains("--force"), "{again:?}");
+    assert!(export(&[both, &["--force".as_ref()]].concat()).status.success());
+    assert_eq!(export(&[]).status.code(), Some(2), "what to write must be said");
+
+    // The directory is a detector: its verdicts are those of the one that was exported.
+    pictures(folder.path(), &[b"pictures/1.png", b"pictures/2.png"]);
+    let looked_at = folder.path().join("pictures");
+    let [exported, kept] =
+        [hub.as_os_str(), KEPT.as_ref()].map(|place| detect(place, &looked_at, &["--json"]));
+    assert!(exported.status.success() && exported.stdout == kept.stdout, "{exported:?} {kept:?}");
+}
+
+#[test]
+fn the_threshold_of_an_export_can_be_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = |tpr: &str| -> Value {
+        let hub = folder.path().join(tpr);
+        let output = mcl("export").arg(KEPT).arg("--hugging-face").arg(&hub).args(["--tpr", tpr]).output();
+        assert!(output.as_ref().unwrap().status.success(), "{output:?}");
+        serde_json::from_slice(&fs::read(hub.join("config.json")).unwrap()).unwrap()
+    };
+    let (lenient, strict) = (config("0.75"), config("0.25"));
+    assert_eq!(strict["detector"]["tpr"], 0.25);
+    assert!(strict["threshold"].as_f64() > lenient["threshold"].as_f64(), "{strict} {lenient}");
+}
+
+#[test]
 fn help_version_and_completions_are_printed() {
     let folder = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| {
@@ -281,7 +319,7 @@ fn help_version_and_completions_are_printed() {
     };
     assert!(run(&["--version"]).contains(env!("CARGO_PKG_VERSION")));
     assert!(run(&["--help"]).contains("mcl train pictures/train"));
-    for command in ["train", "detect", "inspect", "shapes", "completions"] {
+    for command in ["train", "detect", "inspect", "export", "shapes", "completions"] {
         assert!(run(&[command, "--help"]).contains(&format!("Usage: mcl {command}")));
     }
     assert!(run(&["completions", "bash"]).contains("_mcl()"));

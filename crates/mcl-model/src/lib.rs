@@ -17,6 +17,7 @@
 //! | [`ProjectionHead`], [`ProjectionHeadConfig`] | the two layers of the head |
 //! | [`MclModel`], [`MclModelConfig`], [`Embedding`] | both together; initial weights that depend on nothing but a seed |
 //! | [`MclModel::load_safetensors`], [`MclModel::save_safetensors`], `MclModel::load_pytorch` | weights from PyTorch, and to it |
+//! | [`MclModel::pytorch_weights`], [`PytorchWeight`] | the same weights as plain numbers |
 //! | [`ResNet::load_safetensors`], `ResNet::load_pytorch` | an encoder with torchvision's ImageNet weights |
 //! | [`Precision`] | products of convolutions in bf16 on CPUs that have them |
 //! | [`MclModel::whiten`] | the stem of a [`FastNet`] made to fit the training images |
@@ -76,4 +77,4 @@ pub use network::Network;
 pub use precision::Precision;
 pub use resnet::{ResNet, ResNetConfig};
 pub use variant::{ResNetDepth, Stem};
-pub use weights::{WeightProblem, WeightsError};
+pub use weights::{PytorchWeight, WeightProblem, WeightsError};

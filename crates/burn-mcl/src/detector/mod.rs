@@ -10,6 +10,8 @@ mod scorers;
 
 pub use config::{DetectorConfig, Score};
 pub use error::DetectorError;
+#[cfg(feature = "onnx")]
+pub(crate) use saved::FILES;
 pub use scorers::{fit_gaussians, update_estimators};
 
 use burn::tensor::Tensor;
@@ -95,7 +97,12 @@ impl Detector<MclModel> {
     ///
     /// For a detector of [`fit_network`](Self::fit_network) or [`load_network`](Self::load_network), which do not know it.
     pub fn model_config(&self) -> &MclModelConfig {
-        self.model_config.as_ref().expect("a detector of Detector::fit or Detector::load")
+        self.known_config().expect("a detector of Detector::fit or Detector::load")
+    }
+
+    /// [`model_config`](Self::model_config), if it is known.
+    pub(crate) fn known_config(&self) -> Option<&MclModelConfig> {
+        self.model_config.as_ref()
     }
 }
 

@@ -22,6 +22,7 @@ use super::arrays::{CALIBRATION, GAUSSIANS, load_calibration, load_gaussians, to
 use super::{Detector, DetectorConfig, DetectorError};
 use crate::artifact::{Artifact, ArtifactError, ArtifactWriter, Kind, may_replace};
 use crate::defaults;
+use crate::files::write_synced;
 use crate::progress::Progress;
 use crate::train::{TrainConfig, bare, completed, kind};
 
@@ -29,6 +30,10 @@ const KIND: Kind = Kind { name: "burn-mcl detector", format: 1 };
 
 const SETTINGS: &str = "detector.json";
 const WEIGHTS: &str = "model.safetensors";
+
+/// The files of a saved detector, without the manifest.
+#[cfg(feature = "onnx")]
+pub(crate) const FILES: [&str; 4] = [SETTINGS, WEIGHTS, GAUSSIANS, CALIBRATION];
 
 /// The file `detector.json`. Settings are read as plain JSON first, so that an earlier version may have had fewer.
 #[derive(Serialize, Deserialize)]
@@ -78,7 +83,17 @@ impl<N: Network> Detector<N> {
     /// [`DetectorError::Artifact`] or [`DetectorError::Weights`] when a file cannot be written, or when there is
     /// something at `path` that is no detector; what was there before is still there.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), DetectorError> {
-        let path = path.as_ref();
+        self.save_with(path.as_ref(), &[], &[])
+    }
+
+    /// [`save`](Self::save) with other files in the directory: `listed` in the manifest, or `beside` the detector, to be edited
+    /// by hand.
+    pub(crate) fn save_with(
+        &self,
+        path: &Path,
+        listed: &[(&str, &[u8])],
+        beside: &[(&str, &[u8])],
+    ) -> Result<(), DetectorError> {
         let settings = Settings {
             class_names: self.class_names.clone(),
             images: Images::of_size(self.image_size),
@@ -108,7 +123,9 @@ impl<N: Network> Detector<N> {
             writer.write(GAUSSIANS, &to_bytes(&gaussians))?;
             writer.write(CALIBRATION, &to_bytes(&[("scores", vec![scores.len()], scores)]))?;
             let json = serde_json::to_vec_pretty(&settings).expect("settings are plain data");
-            writer.write(SETTINGS, &json)
+            writer.write(SETTINGS, &json)?;
+            listed.iter().try_for_each(|(name, bytes)| writer.write(name, bytes))?;
+            beside.iter().try_for_each(|(name, bytes)| write_synced(&writer.path(name), bytes))
         };
         write().and_then(|()| writer.commit()).map_err(ArtifactError::from)?;
         tracing::info!(path = %path.display(), "detector saved");

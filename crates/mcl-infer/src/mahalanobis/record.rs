@@ -37,8 +37,12 @@ pub struct MahalanobisRecord {
 }
 
 impl MahalanobisRecord {
-    /// The mean of a cluster, `[dim]`.
-    pub(crate) fn mean(&self, class: usize, aux: usize) -> &[f64] {
+    /// Returns the mean of a (class, auxiliary class), `[dim]`.
+    ///
+    /// # Panics
+    ///
+    /// When the record has no such class or auxiliary class.
+    pub fn mean(&self, class: usize, aux: usize) -> &[f64] {
         &self.means[(class * self.aux_classes + aux) * self.dim..][..self.dim]
     }
 
@@ -49,7 +53,7 @@ impl MahalanobisRecord {
     }
 
     /// Whether the classes share a covariance, which is stored once for each auxiliary class.
-    pub(crate) fn is_shared(&self) -> bool {
+    pub fn is_shared(&self) -> bool {
         self.config.covariance == Covariance::Tied
             && self.covariances.len() == self.aux_classes * self.dim * self.dim
     }

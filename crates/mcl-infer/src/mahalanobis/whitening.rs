@@ -23,6 +23,22 @@ pub(crate) const FAR: f32 = 1e18;
 /// around each Gaussian, and is whitened without overflow.
 const LARGEST: f64 = 1e15;
 
+impl MahalanobisRecord {
+    /// Returns the whitening matrix W of a (class, auxiliary class), `[dim, dim]` row by row, lower triangular: the squared
+    /// distance of x is `|W (x - mean)|²`. Where the classes [share](Self::is_shared) a covariance, each has the same W.
+    ///
+    /// # Errors
+    ///
+    /// [`InferError::NotPositiveDefinite`] or [`InferError::ScaleOutOfRange`] when the covariance is not one.
+    ///
+    /// # Panics
+    ///
+    /// When the record has no such class or auxiliary class.
+    pub fn whitening(&self, class: usize, aux: usize) -> Result<Vec<f64>, InferError> {
+        Ok(whitening_of(self, class, aux)?.transpose().as_slice().to_vec()) // columns of the transpose are rows
+    }
+}
+
 /// W of the covariance of a cluster.
 pub(crate) fn whitening_of(
     record: &MahalanobisRecord,
@@ -74,6 +90,7 @@ fn whitening(covariance: &DMatrix<f64>) -> Option<DMatrix<f64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mahalanobis::MahalanobisConfig;
 
     #[test]
     fn whitens() {
@@ -81,6 +98,16 @@ mod tests {
         let whitening = whitening(&covariance).unwrap();
         let identity = &whitening * &covariance * whitening.transpose();
         assert!((identity - DMatrix::identity(3, 3)).amax() < 1e-14);
+    }
+
+    #[test]
+    fn rows_of_the_matrix_follow_each_other() {
+        let covariances = vec![4.0, 2.0, 2.0, 2.0];
+        let config = MahalanobisConfig::new();
+        let means = vec![0.0; 2];
+        let record = MahalanobisRecord { config, classes: 1, aux_classes: 1, dim: 2, means, covariances };
+        // The Cholesky factor is [[2, 0], [1, 1]].
+        assert_eq!(record.whitening(0, 0).unwrap(), [0.5, 0.0, -0.5, 1.0]);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! one error before the first weight is replaced.
 
 mod error;
+mod named;
 #[cfg(feature = "pytorch")]
 mod pytorch;
 mod safetensors;
@@ -24,6 +25,7 @@ use crate::resnet::ResNet;
 pub(crate) use self::safetensors::{read_limited, replace_file};
 
 pub use self::error::{WeightProblem, WeightsError};
+pub use self::named::PytorchWeight;
 
 impl MclModel {
     /// Takes the weights of a checkpoint written by `torch.save`.
@@ -73,6 +75,20 @@ impl MclModel {
     /// [`WeightsError::Write`] when the file cannot be written.
     pub fn save_safetensors(&self, path: impl AsRef<Path>) -> Result<(), WeightsError> {
         safetensors::write(self, path.as_ref())
+    }
+
+    /// Returns the weights that [`save_safetensors`](Self::save_safetensors) writes, in the order of PyTorch's
+    /// `state_dict` and without `num_batches_tracked`.
+    ///
+    /// ```
+    /// # use burn::tensor::Device;
+    /// # use mcl_model::{MclModelConfig, ResNetConfig, ResNetDepth};
+    /// let resnet = ResNetConfig::new(ResNetDepth::ResNet18).with_width(4);
+    /// let weights = MclModelConfig::new(resnet).init_seeded(0, &Device::flex()).pytorch_weights();
+    /// assert_eq!((weights[0].name.as_str(), &weights[0].shape[..]), ("enc.conv1.weight", &[4, 3, 3, 3][..]));
+    /// ```
+    pub fn pytorch_weights(&self) -> Vec<PytorchWeight> {
+        named::pytorch_weights(self)
     }
 }
 

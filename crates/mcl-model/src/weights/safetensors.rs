@@ -6,15 +6,15 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use burn::module::{Module, Param};
-use burn::tensor::{DType, Tensor};
+use burn::tensor::DType;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype as StoredType, SafeTensors};
 
 use super::error::WeightsError;
-use super::state_dict::{StateDict, Stored, transpose};
+use super::named::{PytorchWeight, pytorch_weights};
+use super::state_dict::{StateDict, Stored};
 use crate::model::MclModel;
-use crate::parameters::{Named, Weight, named_weights};
+use crate::parameters::Named;
 
 const FORMAT: &str = "safetensors";
 
@@ -65,25 +65,14 @@ impl<'a> StateDict<'a> {
 }
 
 pub(super) fn write(model: &MclModel, path: &Path) -> Result<(), WeightsError> {
-    // A snapshot: it folds in the last update of the running statistics, which otherwise lag one step behind.
-    let mut snapshot = model.valid();
     let mut tensors: Vec<(String, StoredType, Vec<usize>, Vec<u8>)> = Vec::new();
-    for named in named_weights(&mut snapshot) {
-        let shape = named.weight.pytorch_shape();
-        let values = match named.weight {
-            Weight::Conv { filters, .. } => values(filters),
-            Weight::Linear(param) => transpose(&values(param), shape[1], shape[0]),
-            Weight::ConvBias(param) | Weight::LinearBias { bias: param, .. } | Weight::Norm(param) => {
-                values(param)
-            }
-            Weight::Running(state) => state.value().into_data().iter().collect(),
-        };
+    for PytorchWeight { name, shape, values } in pytorch_weights(model) {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        if let Some(norm) = named.name.strip_suffix(".running_var") {
+        if let Some(norm) = name.strip_suffix(".running_var") {
             let counter = format!("{norm}.num_batches_tracked");
             tensors.push((counter, StoredType::I64, Vec::new(), 0_i64.to_le_bytes().to_vec()));
         }
-        tensors.push((named.name, StoredType::F32, shape, bytes));
+        tensors.push((name, StoredType::F32, shape, bytes));
     }
     let in_file = |source: io::Error| WeightsError::Write { path: path.into(), source };
     let views = tensors
@@ -96,10 +85,6 @@ pub(super) fn write(model: &MclModel, path: &Path) -> Result<(), WeightsError> {
     let content =
         safetensors::serialize(views, Some(metadata)).map_err(|error| in_file(io::Error::other(error)))?;
     replace_file(path, &content).map_err(in_file)
-}
-
-fn values<const D: usize>(param: &Param<Tensor<D>>) -> Vec<f32> {
-    param.val().into_data().iter().collect()
 }
 
 /// Writes beside the file, makes sure the bytes are on disk, then renames.
