@@ -1,5 +1,5 @@
-//! Products in bf16 against f64 products of operands that are rounded by Burn. On a CPU without these products
-//! the tests compare f32 with itself where they can, and are skipped otherwise.
+//! Products in bf16, of vectors and of tiles, against f64 products of operands that are rounded by Burn. On a CPU without these
+//! products the tests compare f32 with itself where they can, and are skipped otherwise.
 
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2dConfig;
