@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | `mcl train` | learns normal pictures, and keeps a detector and a report | [`train`] |
 //! | `mcl detect` | says which pictures look otherwise | [`detect`] |
+//! | `mcl evaluate` | counts false alarms and anomalies found | [`evaluate`] |
 //! | `mcl inspect` | says what a saved detector is | [`inspect`] |
 //! | `mcl export` | writes a detector as an ONNX graph, or for the Hugging Face Hub | [`export`] |
 //! | `mcl shapes` | writes drawn pictures to try the program with | [`shapes`] |
@@ -12,7 +13,9 @@
 #![forbid(unsafe_code)]
 
 pub mod detect;
+pub mod evaluate;
 pub mod export;
+mod folder;
 pub mod inspect;
 mod interrupt;
 mod output;
@@ -47,6 +50,8 @@ Examples:
   mcl train pictures/train --normal pictures/normal --anomalous pictures/near
                                                         the same, and see how well it works
   mcl detect runs/own pictures/near                     look at new pictures
+  mcl evaluate runs/own --normal pictures/normal --anomalous pictures/near
+                                                        how well a detector works
   mcl inspect runs/own                                  what the detector is
   mcl export runs/own --onnx detector.onnx              the detector for onnxruntime and others
 ";
@@ -57,6 +62,8 @@ enum Command {
     Train(Box<train::Settings>),
     /// Say which pictures look otherwise than those a detector learned from
     Detect(detect::Settings),
+    /// Say how well a saved detector tells anomalous pictures from normal ones
+    Evaluate(evaluate::Settings),
     /// Say what a saved detector is: classes, size of pictures, threshold, network
     Inspect(inspect::Settings),
     /// Write a saved detector for other programs: as an ONNX graph, or for the Hugging Face Hub
@@ -92,6 +99,9 @@ fn run(command: Command, progress: Progress) -> Result<ExitCode, Box<dyn Error>>
             if settings.fail && found.flagged > 0 {
                 return Ok(ExitCode::from(FLAGGED));
             }
+        }
+        Command::Evaluate(settings) => {
+            evaluate::run(&settings, &device::from_env()?, progress, out)?;
         }
         Command::Inspect(settings) => inspect::run(&settings, &device::from_env()?, out)?,
         Command::Export(settings) => export::run(&settings, &device::from_env()?, out)?,

@@ -1,27 +1,26 @@
 //! `mcl train`: from folders of pictures to a detector and a report.
 
-mod checks;
+pub(crate) mod checks;
 mod settings;
 
 pub use settings::Settings;
 
-use std::collections::BTreeSet;
 use std::error::Error;
 use std::io::Write;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use burn_mcl::Progress;
 use burn_mcl::burn::tensor::Device;
 use burn_mcl::data::image_folder::{ImageFolder, ImageFolderConfig};
-use burn_mcl::data::{DataError, printable};
+use burn_mcl::data::printable;
 use burn_mcl::detector::Detector;
 use burn_mcl::embed::embed;
 use burn_mcl::infer::TestTimeViews;
 use burn_mcl::report::{Part, Report, Summary};
 use burn_mcl::train::{Objective, TrainError, Trainer, read_history};
 
+use crate::folder;
 use crate::interrupt;
 use crate::output::say;
 use checks::Tested;
@@ -57,7 +56,11 @@ pub fn run(
     let artifact = settings.run.join("detector");
     Detector::may_save(&artifact)?;
 
-    let ImageFolder { images: all, files, .. } = load(settings, &settings.train, progress, out)?;
+    let cache = settings.cache.clone().unwrap_or_else(|| settings.run.join("cache"));
+    let reading = ImageFolderConfig::new((settings.size, settings.size))
+        .with_unreadable(settings.unreadable)
+        .with_cache(Some(cache));
+    let ImageFolder { images: all, files, .. } = folder::load(&reading, &settings.train, progress, out)?;
     let (kept, held_out) = all.hold_out(settings.hold_out, settings.seed)?;
     let held_out_files = held_out.iter().map(|&image| files[image].clone()).collect();
     let (train, held_out) = (all.subset(&kept)?, all.subset(&held_out)?);
@@ -66,7 +69,7 @@ pub fn run(
         .into_iter()
         .zip(tested)
         .map(|(name, path)| {
-            let ImageFolder { images, files, .. } = load(settings, path, progress, out)?;
+            let ImageFolder { images, files, .. } = folder::load(&reading, path, progress, out)?;
             Ok(Tested { name, images, files, place: Some(path.clone()) })
         })
         .collect::<Result<Vec<_>, Box<dyn Error>>>()?;
@@ -155,39 +158,4 @@ pub fn run(
     }
     writeln!(out, "\ndetector: {}\nreport:   {}", printable(&artifact), printable(&page))?;
     Ok(summary)
-}
-
-/// Reads one folder, and says what was skipped and where the cache lies.
-fn load(
-    settings: &Settings,
-    path: &Path,
-    progress: Progress,
-    out: &mut impl Write,
-) -> Result<ImageFolder, Box<dyn Error>> {
-    let cache = settings.cache.clone().unwrap_or_else(|| settings.run.join("cache"));
-    let config = ImageFolderConfig::new((settings.size, settings.size))
-        .with_unreadable(settings.unreadable)
-        .with_cache(Some(cache));
-    let folder = config.load(path, &progress.observer("decoding")).map_err(|error| match error {
-        DataError::TooManyUnreadable { .. } => {
-            format!("{error} (--unreadable {})", settings.unreadable).into()
-        }
-        error => Box::<dyn Error>::from(error),
-    })?;
-    for file in &folder.unreadable {
-        say(&format!("skipped: {}", file.reason));
-    }
-    if !folder.other_formats.is_empty() {
-        let formats: BTreeSet<_> =
-            folder.other_formats.iter().filter_map(|path| path.extension()).map(printable).collect();
-        say(&format!(
-            "skipped: {} files in {} of formats that cannot be read ({}): convert them to JPEG or PNG",
-            folder.other_formats.len(),
-            printable(path),
-            formats.into_iter().collect::<Vec<_>>().join(", ")
-        ));
-    }
-    let (pictures, classes) = (folder.images.len(), folder.images.class_names().len());
-    writeln!(out, "{}: {pictures} pictures in {classes} classes, {}", printable(path), folder.cache)?;
-    Ok(folder)
 }

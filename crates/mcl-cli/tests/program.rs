@@ -325,3 +325,47 @@ fn help_version_and_completions_are_printed() {
     assert!(run(&["completions", "bash"]).contains("_mcl()"));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "no folder was made");
 }
+
+/// The figures of `mcl evaluate` are those that the scores of `mcl detect` give.
+#[test]
+fn figures_are_those_of_the_scores() {
+    let folder = tempfile::tempdir().unwrap();
+    let [pictures, report] = ["pictures", "report"].map(|name| folder.path().join(name));
+    assert!(mcl("shapes").arg(&pictures).output().unwrap().status.success());
+    let [normal, far] = ["normal", "far"].map(|name| pictures.join(name));
+    let judged = |set: &Path| -> Vec<(f64, bool)> {
+        let lines = json_lines(&detect(KEPT, set, &["--json"]));
+        lines.iter().map(|line| (line["score"].as_f64().unwrap(), line["is_anomaly"] == true)).collect()
+    };
+    let (of_normal, of_far) = (judged(&normal), judged(&far));
+    let flagged = |set: &[(f64, bool)]| set.iter().filter(|image| image.1).count() as f64 / set.len() as f64;
+    let pairs = of_normal.iter().flat_map(|normal| of_far.iter().map(move |far| normal.0.total_cmp(&far.0)));
+    let won: f64 = pairs.map(|order| f64::from(order as i8 + 1) / 2.0).sum();
+    let auroc = won / (of_normal.len() * of_far.len()) as f64;
+
+    let evaluate = |more: &[&OsStr]| {
+        let mut program = mcl("evaluate");
+        program.arg(KEPT).arg("--normal").arg(&normal).arg("--anomalous").arg(&far).args(more);
+        program.output().unwrap()
+    };
+    let arguments =
+        ["--json".as_ref(), "--train".as_ref(), normal.as_os_str(), "--report".as_ref(), report.as_os_str()];
+    let output = evaluate(&arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let figures: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let close = |found: &Value, expected: f64| {
+        assert!((found.as_f64().unwrap() - expected).abs() < 1e-9, "{found}, not {expected}");
+    };
+    close(&figures["false_alarms"], flagged(&of_normal));
+    close(&figures["anomalous"][0]["found"], flagged(&of_far));
+    close(&figures["anomalous"][0]["auroc"], auroc);
+    assert_eq!((&figures["images"], &figures["normal"]), (&of_normal.len().into(), &"normal".into()));
+    assert!(report.join("index.html").exists());
+    let printed = evaluate(&[]);
+    assert!(text(&printed.stdout).contains(&format!("{:.1}%", 100.0 * auroc)), "{}", text(&printed.stdout));
+
+    let twice = evaluate(&["--anomalous".as_ref(), normal.as_os_str()]);
+    assert!(text(&twice.stderr).contains("is given twice"), "{}", text(&twice.stderr));
+    let lonely = evaluate(&["--report".as_ref(), report.as_os_str()]);
+    assert_eq!(lonely.status.code(), Some(2), "{}", text(&lonely.stderr));
+}

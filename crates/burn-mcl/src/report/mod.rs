@@ -266,11 +266,8 @@ impl<'a> Report<'a> {
             return Err(ReportError::Empty { set: "train".into() });
         }
         let parts = self.parts();
-        for (i, part) in parts.iter().enumerate() {
-            if parts[..i].iter().any(|earlier| earlier.name == part.name) {
-                return Err(ReportError::SameName { set: part.name.clone() });
-            }
-            validate(part, self.train.class_names().len())?;
+        validate_all(&parts, self.train.class_names().len())?;
+        for part in parts {
             let (own, dim) = (part.scored().dim(), self.projections.dim);
             if own != dim {
                 return Err(ReportError::Dimension { set: part.name.clone(), found: own, expected: dim });
@@ -283,6 +280,17 @@ impl<'a> Report<'a> {
             _ => Ok(()),
         }
     }
+}
+
+/// Checks each set, and that no two have one name.
+fn validate_all(parts: &[&Part], classes: usize) -> Result<(), ReportError> {
+    for (i, part) in parts.iter().enumerate() {
+        if parts[..i].iter().any(|earlier| earlier.name == part.name) {
+            return Err(ReportError::SameName { set: part.name.clone() });
+        }
+        validate(part, classes)?;
+    }
+    Ok(())
 }
 
 /// Checks that there is one of everything for each image of a set, all finite.

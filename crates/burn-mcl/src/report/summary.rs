@@ -6,7 +6,10 @@ use mcl_data::printable;
 use mcl_infer::metrics::{OodMetrics, accuracy};
 use serde::{Deserialize, Serialize};
 
-use super::{Part, ReportError};
+use mcl_model::Network;
+
+use super::{Part, ReportError, validate_all};
+use crate::detector::Detector;
 
 /// What a report says in numbers. `Display` prints it as a table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,6 +53,23 @@ pub struct SummaryRow {
 }
 
 impl Summary {
+    /// The figures of a detector on sets of images that the detector judged ([`Part::of`]): normal ones, and sets of anomalies.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Empty`] when a set has no images, [`ReportError::SameName`] when two sets have one name, and
+    /// [`ReportError::Class`] or [`ReportError::NonFinite`] when a set was judged by another detector.
+    pub fn of<N: Network>(
+        detector: &Detector<N>,
+        normal: &Part,
+        anomalous: &[Part],
+    ) -> Result<Self, ReportError> {
+        let (classes, threshold) = (detector.class_names(), detector.threshold());
+        validate_all(&[normal].into_iter().chain(anomalous).collect::<Vec<_>>(), classes.len())?;
+        let guarantee = detector.calibration().p_value(threshold.next_down());
+        Self::new(normal, anomalous, classes, Some(threshold), Some(guarantee))
+    }
+
     pub(super) fn new(
         normal: &Part,
         anomalous: &[Part],

@@ -206,7 +206,7 @@ pub(crate) fn numbers(
 
 /// What to say about copies of pictures, which make results look better or worse than they are. Of `tested` the first is the normal
 /// set, if `with_normal`; the others are anomalous.
-pub(crate) fn copies(all: &ImageSet, tested: &[Tested], with_normal: bool) -> Vec<String> {
+pub(super) fn copies(all: &ImageSet, tested: &[Tested], with_normal: bool) -> Vec<String> {
     let mut said = Vec::new();
     let copies = all.copies();
     if copies > 0 {

@@ -11,6 +11,8 @@ use burn_mcl::model::{MclModelConfig, ResNetConfig, ResNetDepth, Stem};
 use burn_mcl::train::TrainConfig;
 use clap::{Args, ValueEnum};
 
+use crate::folder::UNREADABLE;
+
 /// Steps of a run on few pictures.
 pub(super) const LEAST_STEPS: usize = 300;
 
@@ -40,7 +42,7 @@ pub struct Settings {
     pub(super) size: usize,
     /// Share of the pictures of a folder that may be unreadable, and are skipped; rounded down to whole
     /// pictures
-    #[arg(long, default_value_t = 0.05)]
+    #[arg(long, default_value_t = UNREADABLE)]
     pub(super) unreadable: f64,
     /// Share of the training pictures held out to place the threshold
     #[arg(long, default_value_t = 0.2)]
