@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use burn_mcl::Progress;
 use burn_mcl::burn::tensor::Device;
 use burn_mcl::data::image_folder::ImageFolderConfig;
-use burn_mcl::data::printable;
+use burn_mcl::data::{ImageSet, printable};
 use burn_mcl::detector::Detector;
 use burn_mcl::embed::embed;
 use burn_mcl::infer::TestTimeViews;
@@ -85,8 +85,14 @@ pub fn run(
     let mut anomalous = parts.collect::<Result<Vec<_>, _>>()?;
     let normal = anomalous.remove(0);
     let summary = Summary::of(&detector, &normal, &anomalous)?;
-    let warning = foreign_classes(detector.class_names(), &names[0], &folders[0].images);
-    warning.iter().for_each(|warning| say(&format!("warning: {warning}")));
+    let mut warnings: Vec<_> =
+        foreign_classes(detector.class_names(), &names[0], &folders[0].images).into_iter().collect();
+    let known = train.as_ref().map(|train| ("the training pictures", &train.images));
+    warnings.extend(known.and_then(|(other, images)| copies(&names[0], &folders[0].images, other, images)));
+    let others = names.iter().zip(&folders).skip(1);
+    warnings
+        .extend(others.filter_map(|(name, set)| copies(name, &set.images, &names[0], &folders[0].images)));
+    warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
     if settings.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&summary)?)?;
     } else {
@@ -107,7 +113,7 @@ pub fn run(
                 .calibration(detector.calibration())
                 .settings("Detector", detector.config())
                 .fact("detector", printable(&settings.detector));
-        if let Some(warning) = warning {
+        for warning in warnings {
             report = report.note(format!("Warning: {warning}."));
         }
         let page = report.write(place)?;
@@ -115,4 +121,13 @@ pub fn run(
         if settings.json { say(&line) } else { writeln!(out, "{line}")? }
     }
     Ok(summary)
+}
+
+/// The warning that pictures are on both sides, if some are.
+fn copies(name: &str, images: &ImageSet, other: &str, known: &ImageSet) -> Option<String> {
+    let copies = images.copies_of(known);
+    let of = images.len();
+    (copies > 0).then(|| {
+        format!("{copies} of {of} pictures of {name} are copies of pictures of {other}: the figures count them on both sides")
+    })
 }

@@ -364,6 +364,10 @@ fn figures_are_those_of_the_scores() {
     let printed = evaluate(&[]);
     assert!(text(&printed.stdout).contains(&format!("{:.1}%", 100.0 * auroc)), "{}", text(&printed.stdout));
 
+    let arrow = normal.join("arrow");
+    let on_both_sides = evaluate(&["--anomalous".as_ref(), arrow.as_os_str()]);
+    let warned = text(&on_both_sides.stderr);
+    assert!(warned.contains("25 of 25 pictures of arrow are copies of pictures of normal"), "{warned}");
     let twice = evaluate(&["--anomalous".as_ref(), normal.as_os_str()]);
     assert!(text(&twice.stderr).contains("is given twice"), "{}", text(&twice.stderr));
     let lonely = evaluate(&["--report".as_ref(), report.as_os_str()]);
