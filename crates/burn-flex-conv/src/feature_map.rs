@@ -59,7 +59,7 @@ impl FeatureMap {
     pub fn with_precision(self, precision: Precision) -> Self {
         let Layout::ChannelsLast(x, context) = self.0 else { return self };
         let context = match precision {
-            Precision::F32 => Context { bf16: None, amx: None, ..context },
+            Precision::F32 => Context { bf16: None, ..context },
             Precision::Bf16 => context.with_bf16(),
         };
         Self(Layout::ChannelsLast(x, context))

@@ -38,64 +38,6 @@ pub(super) fn pair(first: f32, second: f32) -> u32 {
     round(first) | round(second) << 16
 }
 
-/// Pairs of neighbours: `[a, b, c, d] -> [ab, cd]`.
-pub(super) fn pair_neighbors(arch: pulp::Arch, values: &[f32], to: &mut [u32]) {
-    arch.dispatch(PairNeighbors { values, to });
-}
-
-/// Pairs of the values of two images.
-pub(super) fn pair_images(arch: pulp::Arch, first: &[f32], second: &[f32], to: &mut [u32]) {
-    arch.dispatch(PairImages { first, second, to });
-}
-
-struct PairNeighbors<'a> {
-    values: &'a [f32],
-    to: &'a mut [u32],
-}
-
-impl pulp::WithSimd for PairNeighbors<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
-        for (to, values) in self.to.iter_mut().zip(self.values.chunks_exact(2)) {
-            *to = pair(values[0], values[1]);
-        }
-    }
-}
-
-struct PairImages<'a> {
-    first: &'a [f32],
-    second: &'a [f32],
-    to: &'a mut [u32],
-}
-
-impl pulp::WithSimd for PairImages<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
-        for ((to, &first), &second) in self.to.iter_mut().zip(self.first).zip(self.second) {
-            *to = pair(first, second);
-        }
-    }
-}
-
-/// Packed weights, per strip `[rows, width]`, as pairs of rows: `[rows / 2, width]`.
-pub(super) fn pair_rows(packed: &[f32], widths: impl Iterator<Item = usize>, rows: usize) -> Vec<u32> {
-    let mut to = Vec::with_capacity(packed.len() / 2);
-    let mut rest = packed;
-    for width in widths {
-        let (strip, after) = rest.split_at(rows * width);
-        rest = after;
-        for rows in strip.chunks_exact(2 * width) {
-            let (first, second) = rows.split_at(width);
-            to.extend(first.iter().zip(second).map(|(&first, &second)| pair(first, second)));
-        }
-    }
-    to
-}
-
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
     use core::arch::x86_64::{__m512, __m512bh, _mm512_dpbf16_ps};

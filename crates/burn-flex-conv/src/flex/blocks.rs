@@ -1,12 +1,13 @@
 //! Weight gradients in bf16: images two by two, in blocks of channels that lie together in memory. A block
 //! stays in a first-level cache; pixels of many channels would share few of that cache's sets.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::Arch;
 
 use super::accumulate::Accumulate;
-use super::bf16::{Bf16, pair};
+use super::bf16::Bf16;
 use super::geometry::{Geometry, Padded, Plan};
 use super::lanes::{ACROSS, Strip};
+use super::pairs::{ImagePairs, pair_blocks};
 
 /// Source channels of a block: the rows of a tile.
 const SOURCES: usize = 8;
@@ -69,11 +70,14 @@ impl Blocks {
     ) {
         let width = ACROSS * self.lanes;
         let BlockScratch { source, d_target: d_pairs } = scratch;
-        let pairs = (planes.len() / (self.padded * self.channels_in)).div_ceil(2);
-        let channels = [self.channels_in, self.channels_out];
-        pair_blocks(arch, planes, [self.padded, channels[0], SOURCES], source);
-        pair_blocks(arch, d_target, [self.pixels, channels[1], width], d_pairs);
         let (source_image, d_target_image) = (self.padded * SOURCES, self.pixels * width);
+        let images = ImagePairs::new(planes, self.padded * self.channels_in);
+        let pairs = images.count();
+        source.resize(self.channels_in / SOURCES * pairs * source_image, 0);
+        pair_blocks(arch, &images, [self.padded, self.channels_in, SOURCES], source);
+        let images = ImagePairs::new(d_target, self.pixels * self.channels_out);
+        d_pairs.resize(self.channels_out.div_ceil(width) * pairs * d_target_image, 0);
+        pair_blocks(arch, &images, [self.pixels, self.channels_out, width], d_pairs);
         let mut rest = gradient;
         for strip in strips {
             let row = strip.width(self.lanes);
@@ -93,47 +97,6 @@ impl Blocks {
                         gradient: &mut of_strip[start..][..SOURCES * row],
                     });
                 }
-            }
-        }
-    }
-}
-
-/// `[images, pixels, channels] -> [blocks, images / 2, pixels, width]`, each value a pair of two images. The
-/// last image may have zeros for its partner.
-fn pair_blocks(arch: Arch, images: &[f32], [pixels, channels, width]: [usize; 3], to: &mut Vec<u32>) {
-    let len = pixels * channels;
-    let pairs = (images.len() / len).div_ceil(2);
-    to.resize(channels.div_ceil(width) * pairs * pixels * width, 0);
-    let zeros = vec![0.0; if (images.len() / len).is_multiple_of(2) { 0 } else { len }];
-    for (block, to) in to.chunks_exact_mut(pairs * pixels * width).enumerate() {
-        for (images, to) in images.chunks(2 * len).zip(to.chunks_exact_mut(pixels * width)) {
-            let (first, second) = images.split_at(len);
-            let second = if second.is_empty() { &zeros } else { second };
-            arch.dispatch(PairBlock { first, second, channels, start: block * width, width, to });
-        }
-    }
-}
-
-struct PairBlock<'a> {
-    first: &'a [f32],
-    second: &'a [f32],
-    channels: usize,
-    start: usize,
-    width: usize,
-    to: &'a mut [u32],
-}
-
-impl WithSimd for PairBlock<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let Self { first, second, channels, start, width, to } = self;
-        let end = channels.min(start + width);
-        let pixels = first.chunks_exact(channels).zip(second.chunks_exact(channels));
-        for (to, (first, second)) in to.chunks_exact_mut(width).zip(pixels) {
-            for ((to, &first), &second) in to.iter_mut().zip(&first[start..end]).zip(&second[start..end]) {
-                *to = pair(first, second);
             }
         }
     }

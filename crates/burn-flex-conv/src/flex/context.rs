@@ -15,27 +15,33 @@ const LANES: usize = 16;
 pub(crate) struct Context {
     pub(crate) arch: Arch,
     /// Where the operands of products are rounded to bf16.
-    pub(crate) bf16: Option<Bf16>,
-    /// Where these products are of tiles.
-    pub(crate) amx: Option<Amx>,
+    pub(crate) bf16: Option<InBf16>,
     pub(crate) pool: Pool,
+}
+
+/// What multiplies in bf16.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum InBf16 {
+    Vectors(Bf16),
+    Tiles(Amx),
 }
 
 impl Context {
     /// For training: memory is kept from one step for the next, by the process.
     pub(crate) fn training() -> Self {
-        Self { arch: Arch::new(), bf16: None, amx: None, pool: Pool::of_training() }
+        Self { arch: Arch::new(), bf16: None, pool: Pool::of_training() }
     }
 
     /// For one call of a network in evaluation: memory is freed with the last of its activations.
     pub(crate) fn evaluation() -> Self {
-        Self { arch: Arch::new(), bf16: None, amx: None, pool: Pool::default() }
+        Self { arch: Arch::new(), bf16: None, pool: Pool::default() }
     }
 
     /// Products of operands in bf16, where the CPU has them and the vectors are its widest.
     pub(crate) fn with_bf16(self) -> Self {
         let is_widest = lanes(self.arch) == LANES;
-        let bf16 = Bf16::try_new().filter(|_| is_widest);
-        Self { bf16, amx: bf16.and_then(|_| Amx::try_new()), ..self }
+        let vectors = Bf16::try_new().filter(|_| is_widest);
+        let bf16 = vectors.map(|vectors| Amx::try_new().map_or(InBf16::Vectors(vectors), InBf16::Tiles));
+        Self { bf16, ..self }
     }
 }

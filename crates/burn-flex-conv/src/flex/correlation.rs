@@ -10,13 +10,14 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::amx::{Aligned, Amx};
-use super::bf16::{Bf16, pair_neighbors, pair_rows};
-use super::context::Context;
+use super::bf16::Bf16;
+use super::context::{Context, InBf16};
 use super::correlate::Correlate;
 use super::geometry::{Geometry, Padded, Plan, data_gradient_plans, forward_plan};
 use super::lanes::{Strip, lanes, strips};
 use super::max_pool::MaxPool;
-use super::packed::{Packed, Packing};
+use super::packed::{Order, Packed, Packing};
+use super::pairs::{pair_channels, pair_rows};
 use super::pixel_tiles::{PixelTiles, pack_tiles, pairs_of};
 use super::rows::{InMemory, Rows};
 use super::tiling::{self, Tiling};
@@ -38,17 +39,9 @@ struct Correlation<'a> {
     target_image: usize,
     /// Whether each target pixel gets a value.
     complete: bool,
+    /// Images that are in cache together.
+    group: usize,
     method: Method,
-}
-
-fn of_images(
-    plans: Vec<(Plan, Arc<Packed>)>,
-    images: usize,
-    source_image: usize,
-    target_image: usize,
-) -> Vec<(Plan, Arc<Packed>)> {
-    let of_images = |plan: Plan| plan.of_images(images, source_image, target_image);
-    plans.into_iter().map(|(plan, packed)| (of_images(plan), packed)).collect()
 }
 
 /// Memory of a thread.
@@ -62,24 +55,37 @@ struct Scratch {
     tiles: TileScratch,
 }
 
-/// Whether products with source values of so many channels are of operands in bf16: pairs lie within pixels.
-fn bf16_of(context: &Context, channels: usize) -> Option<Bf16> {
+/// What multiplies source values of so many channels in bf16, if anything: pairs lie within pixels.
+fn products(context: &Context, channels: usize) -> Option<InBf16> {
     context.bf16.filter(|_| channels.is_multiple_of(2))
 }
 
-/// Whether these products are of tiles.
-fn amx_of(context: &Context, channels: usize) -> Option<Amx> {
-    context.amx.filter(|_| bf16_of(context, channels).is_some())
+fn order(context: &Context, g: &Geometry, channels: usize) -> Order {
+    match products(context, channels) {
+        Some(InBf16::Tiles(_)) => Order::Tiles,
+        Some(InBf16::Vectors(_)) => Order::Pairs,
+        None if tiling::applies(g) => Order::Winograd,
+        None => Order::Direct,
+    }
 }
 
-/// Of plans over values.
-fn of_tiles(amx: Amx, plans: impl IntoIterator<Item = (Plan, Arc<Packed>)>, channels: usize) -> Method {
-    let in_tiles = plans.into_iter().map(|(plan, packed)| {
-        let plan = plan.of_filled_pairs(channels, pairs_of(channels));
-        let tiles = PixelTiles::new(&plan);
-        (plan, tiles, packed)
-    });
-    Method::Amx(amx, in_tiles.collect())
+/// Packed weights of a plan, as the loops of an order read them.
+fn ordered(
+    context: &Context,
+    order: Order,
+    plan: &Plan,
+    strips: &[Strip],
+    channels: usize,
+    packed: Vec<f32>,
+) -> Packed {
+    let lanes = lanes(context.arch);
+    let widths = strips.iter().map(|strip| strip.width(lanes));
+    match order {
+        Order::Direct => Packed::F32(packed),
+        Order::Winograd => Packed::F32(transform_weights(context.arch, strips, channels, &packed)),
+        Order::Pairs => Packed::Bf16(pair_rows(&packed, widths, plan.rows())),
+        Order::Tiles => Packed::Tiles(pack_tiles(&packed, widths, plan.rows(), channels)),
+    }
 }
 
 enum Method {
@@ -96,58 +102,70 @@ impl<'a> Correlation<'a> {
     /// `packed` is from [`pack`], for the same sizes of the weights.
     fn forward(context: &'a Context, g: &Geometry, packed: Arc<Packed>) -> Self {
         let strips = strips(g.channels_out, lanes(context.arch));
-        let (padded, method) = if let Some(amx) = amx_of(context, g.channels_in) {
-            let (padded, plan) = forward_plan(g);
-            (padded, of_tiles(amx, [(plan, packed)], g.channels_in))
-        } else if let Some(bf16) = bf16_of(context, g.channels_in) {
-            let (padded, plan) = forward_plan(g);
-            (padded, Method::Bf16(bf16, vec![(plan.of_pairs(), packed)]))
-        } else if tiling::applies(g) {
-            let tiling = Tiling::forward(g);
-            (tiling.source, Method::Winograd(tiling, packed))
-        } else {
-            let (padded, plan) = forward_plan(g);
-            (padded, Method::Direct(vec![(plan, packed)]))
-        };
-        Self { context, padded, strips, target_image: g.image_out(), complete: true, method }.grouped()
+        let (padded, plan) = forward_plan(g);
+        let tiling = (order(context, g, g.channels_in) == Order::Winograd).then(|| Tiling::forward(g));
+        Self::new(context, strips, padded, (g.image_out(), true), vec![(plan, packed)], tiling)
     }
 
     fn input_gradient(context: &'a Context, g: &Geometry, weight: &[f32]) -> Self {
         let lanes = lanes(context.arch);
         let strips = strips(g.channels_in, lanes);
+        let order = order(context, g, g.channels_out);
         let (padded, plans) = data_gradient_plans(g);
-        let mut packed: Vec<(Plan, Vec<f32>)> = plans
-            .into_iter()
-            .map(|plan| {
-                let packed = pack_transposed(g, &plan, &strips, lanes, weight);
-                (plan, packed)
-            })
-            .collect();
-        let (padded, method) = if let Some(amx) = amx_of(context, g.channels_out) {
-            let in_tiles = packed.into_iter().map(|(plan, packed)| {
-                let widths = strips.iter().map(|strip| strip.width(lanes));
-                let packed = pack_tiles(&packed, widths, plan.rows(), g.channels_out);
-                (plan, Arc::new(Packed::Tiles(packed)))
-            });
-            (padded, of_tiles(amx, in_tiles, g.channels_out))
-        } else if let Some(bf16) = bf16_of(context, g.channels_out) {
-            let in_pairs = packed.into_iter().map(|(plan, packed)| {
-                let widths = strips.iter().map(|strip| strip.width(lanes));
-                let packed = Packed::Bf16(pair_rows(&packed, widths, plan.rows()));
-                (plan.of_pairs(), Arc::new(packed))
-            });
-            (padded, Method::Bf16(bf16, in_pairs.collect()))
-        } else if tiling::applies(g) {
-            let tiling = Tiling::input_gradient(g);
-            let (_, packed) = packed.remove(0);
-            let transformed = transform_weights(context.arch, &strips, g.channels_out, &packed);
-            (tiling.source, Method::Winograd(tiling, Arc::new(Packed::F32(transformed))))
-        } else {
-            let packed = packed.into_iter().map(|(plan, packed)| (plan, Arc::new(Packed::F32(packed))));
-            (padded, Method::Direct(packed.collect()))
+        let packed = plans.into_iter().map(|plan| {
+            let packed = pack_transposed(g, &plan, &strips, lanes, weight);
+            let packed = ordered(context, order, &plan, &strips, g.channels_out, packed);
+            (plan, Arc::new(packed))
+        });
+        let packed = packed.collect();
+        let tiling = (order == Order::Winograd).then(|| Tiling::input_gradient(g));
+        Self::new(context, strips, padded, (g.image_in(), g.stride <= g.kernel), packed, tiling)
+    }
+
+    /// Of plans for one image with their weights; by Winograd's method, where there is a tiling.
+    fn new(
+        context: &'a Context,
+        strips: Vec<Strip>,
+        padded: Padded,
+        (target_image, complete): (usize, bool),
+        plans: Vec<(Plan, Arc<Packed>)>,
+        tiling: Option<Tiling>,
+    ) -> Self {
+        let padded = tiling.map_or(padded, |tiling| tiling.source);
+        let (source, channels) = (padded.len(), padded.channels());
+        let group = |values: usize| (values / (source + target_image)).clamp(1, 64);
+        let of_images = |group: usize, source: usize, plans: Vec<(Plan, Arc<Packed>)>| {
+            let plans = plans.into_iter();
+            plans.map(move |(plan, packed)| (plan.of_images(group, source, target_image), packed))
         };
-        let (target_image, complete) = (g.image_in(), g.stride <= g.kernel);
-        Self { context, padded, strips, target_image, complete, method }.grouped()
+        let in_pairs = |pairs: usize, plans: Vec<(Plan, Arc<Packed>)>| {
+            plans.into_iter().map(|(plan, packed)| (plan.of_pairs(channels, pairs), packed)).collect()
+        };
+        let (group, method) = match (tiling, products(context, channels)) {
+            (Some(tiling), _) => {
+                let (_, packed) = plans.into_iter().next().expect("one plan where the stride is 1");
+                (group(GROUP_VALUES), Method::Winograd(tiling, packed))
+            }
+            (None, None) => {
+                let group = group(GROUP_VALUES);
+                (group, Method::Direct(of_images(group, source, plans).collect()))
+            }
+            (None, Some(InBf16::Vectors(bf16))) => {
+                let (group, pairs) = (group(GROUP_VALUES), channels / 2);
+                let plans = of_images(group, source / channels * pairs, in_pairs(pairs, plans));
+                (group, Method::Bf16(bf16, plans.collect()))
+            }
+            (None, Some(InBf16::Tiles(amx))) => {
+                let (group, pairs) = (group(GROUP_VALUES_OF_TILES), pairs_of(channels));
+                let plans = of_images(group, source / channels * pairs, in_pairs(pairs, plans));
+                let plans = plans.map(|(plan, packed)| {
+                    let tiles = PixelTiles::new(&plan);
+                    (plan, tiles, packed)
+                });
+                (group, Method::Amx(amx, plans.collect()))
+            }
+        };
+        Self { context, padded, strips, target_image, complete, group, method }
     }
 
     /// Of a group of padded images.
@@ -163,8 +181,9 @@ impl<'a> Correlation<'a> {
             }
             Method::Bf16(bf16, plans) => {
                 self.clear(target);
+                let channels = self.padded.channels();
                 scratch.pairs.resize(planes.len() / 2, 0);
-                pair_neighbors(self.context.arch, planes, &mut scratch.pairs);
+                pair_channels(self.context.arch, planes, channels, &mut scratch.pairs, channels / 2);
                 for (plan, weights) in plans {
                     let plan = &self.of_group(plan, target);
                     let Packed::Bf16(weights) = &**weights else { unreachable!("packed by the method") };
@@ -195,33 +214,13 @@ impl<'a> Correlation<'a> {
 
     /// The plan for as many images as the target has: the last group may have fewer than the others.
     fn of_group<'b>(&self, plan: &'b Plan, target: &[f32]) -> Cow<'b, Plan> {
-        let (images, group) = (target.len() / self.target_image, self.group());
+        let (images, group) = (target.len() / self.target_image, self.group);
         if images == group {
             return Cow::Borrowed(plan);
         }
         let mut plan = plan.clone();
         plan.truncate(plan.source.len() / group * images);
         Cow::Owned(plan)
-    }
-
-    /// Of plans for one image.
-    fn grouped(mut self) -> Self {
-        let (group, source, target) = (self.group(), self.padded.len(), self.target_image);
-        self.method = match self.method {
-            Method::Direct(plans) => Method::Direct(of_images(plans, group, source, target)),
-            Method::Bf16(bf16, plans) => Method::Bf16(bf16, of_images(plans, group, source / 2, target)),
-            Method::Amx(amx, plans) => {
-                let source = source / self.padded.channels() * pairs_of(self.padded.channels());
-                let of_images = |(plan, _, packed): (Plan, PixelTiles, Arc<Packed>)| {
-                    let plan = plan.of_images(group, source, target);
-                    let tiles = PixelTiles::new(&plan);
-                    (plan, tiles, packed)
-                };
-                Method::Amx(amx, plans.into_iter().map(of_images).collect())
-            }
-            method @ Method::Winograd(..) => method,
-        };
-        self
     }
 
     /// With a stride larger than the kernel there are inputs that no output sees.
@@ -252,7 +251,7 @@ impl<'a> Correlation<'a> {
         finish: impl Fn(Range<usize>, &mut [f32]) -> R + Sync,
     ) -> (Vec<f32>, Vec<R>) {
         let mut target = self.context.pool.take(images * self.target_image);
-        let group = self.group();
+        let group = self.group;
         let finished = target
             .par_chunks_mut(group * self.target_image)
             .enumerate()
@@ -277,7 +276,7 @@ impl<'a> Correlation<'a> {
         maxima: &MaxPool,
         finish: impl Fn(Range<usize>, &mut [f32]) -> R + Sync,
     ) -> (Vec<f32>, Vec<u8>, Vec<R>) {
-        let (group, image) = (self.group(), maxima.image_out());
+        let (group, image) = (self.group, maxima.image_out());
         let mut output = self.context.pool.take(images * image);
         let mut positions = vec![0; output.len()];
         let finished = output
@@ -298,18 +297,9 @@ impl<'a> Correlation<'a> {
         (output, positions, finished)
     }
 
-    /// Images that are in cache together.
-    fn group(&self) -> usize {
-        let values = match self.method {
-            Method::Amx(..) => GROUP_VALUES_OF_TILES,
-            _ => GROUP_VALUES,
-        };
-        (values / (self.padded.len() + self.target_image)).clamp(1, 64)
-    }
-
     /// Memory of a thread: the padded images of a group, and the tiles.
     fn scratch(&self) -> Scratch {
-        Scratch { planes: vec![0.0; self.group() * self.padded.len()], ..Scratch::default() }
+        Scratch { planes: vec![0.0; self.group * self.padded.len()], ..Scratch::default() }
     }
 
     /// The images from `first` on, as many as `target` has.
@@ -330,27 +320,16 @@ impl<'a> Correlation<'a> {
 
 /// How the weights of a convolution are packed.
 pub(super) fn packing(context: &Context, g: &Geometry) -> Packing {
-    let bf16 = bf16_of(context, g.channels_in).is_some();
-    let amx = amx_of(context, g.channels_in).is_some();
-    Packing { lanes: lanes(context.arch), winograd: !bf16 && tiling::applies(g), bf16, amx }
+    Packing { lanes: lanes(context.arch), order: order(context, g, g.channels_in) }
 }
 
 /// Returns the weights in the order in which the loop of [`forward`] reads them.
 pub(super) fn pack(context: &Context, g: &Geometry, weight: &[f32]) -> Packed {
-    let Packing { lanes, winograd, bf16, amx } = packing(context, g);
+    let Packing { lanes, order } = packing(context, g);
     let strips = strips(g.channels_out, lanes);
     let (_, plan) = forward_plan(g);
     let packed = pack_forward(g, &plan, &strips, lanes, weight);
-    let widths = strips.iter().map(|strip| strip.width(lanes));
-    if amx {
-        Packed::Tiles(pack_tiles(&packed, widths, plan.rows(), g.channels_in))
-    } else if bf16 {
-        Packed::Bf16(pair_rows(&packed, widths, plan.rows()))
-    } else if winograd {
-        Packed::F32(transform_weights(context.arch, &strips, g.channels_in, &packed))
-    } else {
-        Packed::F32(packed)
-    }
+    ordered(context, order, &plan, &strips, g.channels_in, packed)
 }
 
 /// `[n, h, w, channels_in] -> [n, oh, ow, channels_out]`, with weights of [`pack`].

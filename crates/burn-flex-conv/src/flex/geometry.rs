@@ -145,15 +145,8 @@ impl Plan {
         self.target.truncate(count);
     }
 
-    /// The same plan over pairs of neighbouring source values. Pixels have an even number of channels.
-    pub(super) fn of_pairs(mut self) -> Self {
-        self.source.iter_mut().chain(&mut self.runs).for_each(|offset| *offset /= 2);
-        self.run_len /= 2;
-        self
-    }
-
-    /// The same plan over pairs of neighbouring source values, where each pixel of `channels` is filled up to `pairs` with zeros.
-    pub(super) fn of_filled_pairs(mut self, channels: usize, pairs: usize) -> Self {
+    /// The same plan over pairs of neighbouring source values. A pixel of `channels`, an even number, has so many pairs.
+    pub(super) fn of_pairs(mut self, channels: usize, pairs: usize) -> Self {
         let in_pairs = |offset: &mut usize| *offset = *offset / channels * pairs;
         self.source.iter_mut().chain(&mut self.runs).for_each(in_pairs);
         in_pairs(&mut self.run_len);

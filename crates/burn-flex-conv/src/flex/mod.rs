@@ -10,7 +10,7 @@
 //! | `geometry.rs` | which values are multiplied with which weights |
 //! | `lanes.rs` | vectors of whatever width the machine has |
 //! | `correlate.rs`, `accumulate.rs` | the loops that do all the multiplications: convolution and input gradient, weight gradient |
-//! | `products.rs`, `bf16.rs` | what these loops multiply: values in f32, or pairs of values in bf16 |
+//! | `products.rs`, `bf16.rs`, `pairs.rs` | what these loops multiply: values in f32, or pairs of values in bf16 |
 //! | `blocks.rs` | weight gradients in bf16, over blocks of channels |
 //! | `amx.rs` | products of tiles in bf16, on CPUs with AMX |
 //! | `pixel_tiles.rs`, `tile_gradient.rs` | the loops over these products: convolution and input gradient, weight gradient |
@@ -47,6 +47,7 @@ mod normalize_gradient;
 mod normalized;
 mod ops;
 mod packed;
+mod pairs;
 mod pixel_tiles;
 mod pool;
 mod products;

@@ -29,9 +29,16 @@ struct Cache(Mutex<Vec<Entry>>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Packing {
     pub(super) lanes: usize,
-    pub(super) winograd: bool,
-    pub(super) bf16: bool,
-    pub(super) amx: bool,
+    pub(super) order: Order,
+}
+
+/// The order of packed weights: that of the loops which read them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    Direct,
+    Winograd,
+    Pairs,
+    Tiles,
 }
 
 struct Entry {
@@ -101,7 +108,7 @@ mod tests {
     use super::*;
     use burn::tensor::TensorData;
 
-    const PACKING: Packing = Packing { lanes: 8, winograd: false, bf16: false, amx: false };
+    const PACKING: Packing = Packing { lanes: 8, order: Order::Direct };
 
     fn weight(value: f32) -> FlexTensor {
         FlexTensor::from_data(TensorData::new(vec![value; 4], [4]))
@@ -134,7 +141,7 @@ mod tests {
         let mut shared = mine.clone();
         assert_eq!(pack(&mine, PACKING), (101.0, true));
         assert_eq!(pack(&shared, PACKING), (101.0, false));
-        let other = Packing { bf16: true, ..PACKING };
+        let other = Packing { order: Order::Pairs, ..PACKING };
         assert_eq!(pack(&shared, other), (101.0, true));
         assert_eq!(pack(&shared, other), (101.0, false));
 

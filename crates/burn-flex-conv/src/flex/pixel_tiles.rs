@@ -6,9 +6,9 @@
 use pulp::Arch;
 
 use super::amx::{Aligned, Amx, Runs, SIDE, Shape, Sums, TILE};
-use super::bf16::{pair, pair_neighbors};
 use super::geometry::Plan;
 use super::lanes::Strip;
+use super::pairs::{pair_channels, pair_rows_of_strip};
 
 /// Pairs of a pixel: whole steps, the last ones zero.
 pub(super) fn pairs_of(channels: usize) -> usize {
@@ -36,7 +36,7 @@ struct PixelTile {
 }
 
 impl PixelTiles {
-    /// Of a plan over pairs ([`Plan::of_padded_pairs`]).
+    /// Of a plan over pairs ([`Plan::of_pairs`]).
     pub(super) fn new(plan: &Plan) -> Self {
         let row = match plan.source[..] {
             [first, second, ..] if second > first => second - first,
@@ -83,7 +83,7 @@ impl PixelTiles {
     ) {
         let pairs = planes.len() / channels * pairs_of(channels);
         let source = scratch.at_least(pairs.max(self.reach()));
-        pair_pixels(arch, planes, channels, &mut source[..pairs]);
+        pair_channels(arch, planes, channels, &mut source[..pairs], pairs_of(channels));
         let source = &*source;
         let of_strip = self.runs.len() * self.steps * TILE * SIDE;
         let shape = Shape { row: self.row, step: TILE, steps: self.steps };
@@ -109,21 +109,6 @@ impl PixelTiles {
     }
 }
 
-/// Pairs of neighbouring channels: `[pixels, channels] -> [pixels, pairs_of(channels)]`.
-fn pair_pixels(arch: Arch, planes: &[f32], channels: usize, to: &mut [u32]) {
-    let pairs = pairs_of(channels);
-    if 2 * pairs == channels {
-        return pair_neighbors(arch, planes, to);
-    }
-    for (pixel, to) in planes.chunks_exact(channels).zip(to.chunks_exact_mut(pairs)) {
-        let (to, zeros) = to.split_at_mut(channels / 2);
-        for (to, values) in to.iter_mut().zip(pixel.chunks_exact(2)) {
-            *to = pair(values[0], values[1]);
-        }
-        zeros.fill(0);
-    }
-}
-
 /// Packed weights, per strip `[taps * channels, width]`, as pairs of rows: `[taps * pairs_of(channels), SIDE]`.
 pub(super) fn pack_tiles(
     packed: &[f32],
@@ -140,12 +125,7 @@ pub(super) fn pack_tiles(
         let (strip, after) = rest.split_at(rows * width);
         rest = after;
         for (values, to) in strip.chunks_exact(channels * width).zip(&mut taps) {
-            for (rows, to) in values.chunks_exact(2 * width).zip(to.chunks_exact_mut(SIDE)) {
-                let (first, second) = rows.split_at(width);
-                for ((to, &first), &second) in to.iter_mut().zip(first).zip(second) {
-                    *to = pair(first, second);
-                }
-            }
+            pair_rows_of_strip(values, width, to, SIDE);
         }
     }
     to

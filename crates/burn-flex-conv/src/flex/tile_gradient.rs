@@ -10,9 +10,9 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::amx::{Aligned, Amx, Runs, SIDE, Shape, Sums, TILE};
-use super::bf16::pair;
 use super::geometry::{Geometry, Padded, Plan};
 use super::lanes::Strip;
+use super::pairs::{ImagePairs, pair_blocks, pair_up};
 
 /// Steps of a sum in registers, at least: sums are read and written once for each group of images.
 const GROUP_STEPS: usize = 64;
@@ -78,12 +78,13 @@ impl TileGradient {
         scratch: &mut TileGradientScratch,
     ) {
         let TileGradientScratch { source, d_target: d_tiles } = scratch;
-        let pairs = (planes.len() / (self.positions * self.channels_in)).div_ceil(2);
+        let images = ImagePairs::new(planes, self.positions * self.channels_in);
+        let pairs = images.count();
         let (source_pair, d_pair) = (self.positions * SIDE, self.steps * SIDE * TILE);
         let of_block = pairs * source_pair;
         let reach = self.taps.iter().max().map_or(0, |last| last + self.steps * TILE) * SIDE;
         let source = source.at_least(self.blocks() * of_block + reach);
-        arch.dispatch(PairBlocks { of: self, planes, to: &mut source[..self.blocks() * of_block] });
+        pair_blocks(arch, &images, [self.positions, self.channels_in, SIDE], source);
         let d_tiles = d_tiles.at_least(strips.len() * pairs * d_pair);
         let d_tiles = &mut d_tiles[..strips.len() * pairs * d_pair];
         arch.dispatch(PairTransposed { of: self, strips, d_target, to: d_tiles });
@@ -134,39 +135,8 @@ impl TileGradient {
     }
 }
 
-/// `[images, positions, channels in] -> [blocks, images / 2, positions, SIDE]`, each value a pair of two images. Values that
-/// there are not are zero.
-struct PairBlocks<'a> {
-    of: &'a TileGradient,
-    planes: &'a [f32],
-    to: &'a mut [u32],
-}
-
-impl WithSimd for PairBlocks<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let TileGradient { channels_in: channels, positions, .. } = *self.of;
-        let image = positions * channels;
-        let zeros = zeros_for(self.planes, image);
-        let of_block = self.to.len() / self.of.blocks();
-        for (block, to) in self.to.chunks_exact_mut(of_block).enumerate() {
-            let (start, end) = (block * SIDE, channels.min(block * SIDE + SIDE));
-            for (images, to) in self.planes.chunks(2 * image).zip(to.chunks_exact_mut(positions * SIDE)) {
-                let (first, second) = two(images, &zeros, image);
-                let pixels = first.chunks_exact(channels).zip(second.chunks_exact(channels));
-                for (to, (first, second)) in to.chunks_exact_mut(SIDE).zip(pixels) {
-                    let (to, none) = to.split_at_mut(end - start);
-                    pair_up(&first[start..end], &second[start..end], to);
-                    none.fill(0);
-                }
-            }
-        }
-    }
-}
-
-/// `[images, pixels, channels out] -> [strips, images / 2, steps, SIDE channels, TILE positions]`.
+/// `[images, pixels, channels out] -> [strips, images / 2, steps, SIDE channels, TILE positions]`. The positions where no receptive
+/// field starts are the same for each strip and each pair: they are zero from the beginning, and stay so.
 struct PairTransposed<'a> {
     of: &'a TileGradient,
     strips: &'a [Strip],
@@ -181,14 +151,11 @@ impl WithSimd for PairTransposed<'_> {
     fn with_simd<S: Simd>(self, _: S) {
         let TileGradient { channels_out: channels, steps, pixels, .. } = self.of;
         let image = pixels.len() * channels;
-        let zeros = zeros_for(self.d_target, image);
+        let images = ImagePairs::new(self.d_target, image);
         let of_strip = self.to.len() / self.strips.len();
-        self.to.fill(0);
         for (strip, to) in self.strips.iter().zip(self.to.chunks_exact_mut(of_strip)) {
             let range = strip.start..strip.start + strip.len;
-            for (images, to) in self.d_target.chunks(2 * image).zip(to.chunks_exact_mut(steps * SIDE * TILE))
-            {
-                let (first, second) = two(images, &zeros, image);
+            for ((first, second), to) in images.iter().zip(to.chunks_exact_mut(steps * SIDE * TILE)) {
                 let values = first.chunks_exact(*channels).zip(second.chunks_exact(*channels));
                 for (&position, (first, second)) in pixels.iter().zip(values) {
                     let mut pairs = [0; SIDE];
@@ -200,23 +167,5 @@ impl WithSimd for PairTransposed<'_> {
                 }
             }
         }
-    }
-}
-
-/// The partner of a last image without one.
-fn zeros_for(images: &[f32], len: usize) -> Vec<f32> {
-    vec![0.0; if (images.len() / len).is_multiple_of(2) { 0 } else { len }]
-}
-
-#[inline(always)]
-fn two<'a>(images: &'a [f32], zeros: &'a [f32], len: usize) -> (&'a [f32], &'a [f32]) {
-    let (first, second) = images.split_at(len);
-    (first, if second.is_empty() { zeros } else { second })
-}
-
-#[inline(always)]
-fn pair_up(first: &[f32], second: &[f32], to: &mut [u32]) {
-    for ((to, &first), &second) in to.iter_mut().zip(first).zip(second) {
-        *to = pair(first, second);
     }
 }

@@ -10,12 +10,13 @@ use rayon::prelude::*;
 
 use super::accumulate::Accumulate;
 use super::amx::Amx;
-use super::bf16::{Bf16, pair_images};
+use super::bf16::Bf16;
 use super::blocks::{BlockScratch, Blocks};
-use super::context::Context;
+use super::context::{Context, InBf16};
 use super::correlation::GROUP_VALUES;
 use super::geometry::{Geometry, Padded, Plan, forward_plan};
 use super::lanes::{Strip, lanes, strips};
+use super::pairs::{ImagePairs, pair_blocks};
 use super::rows::{InMemory, Rows};
 use super::tile_gradient::{TileGradient, TileGradientScratch};
 use super::tiling::{self, Tiling};
@@ -45,17 +46,11 @@ pub(super) fn weight_gradient(
 /// A weight gradient: tasks for parts of the images and of the channels out, then the sum over the parts.
 struct WeightGradient<'a> {
     arch: Arch,
-    bf16: Option<Bf16>,
-    /// Where it is done in bf16 and over blocks.
-    blocks: Option<Blocks>,
-    /// Where it is done in tiles.
-    tiles: Option<(Amx, TileGradient)>,
+    method: Method,
     lanes: usize,
     g: &'a Geometry,
     padded: Padded,
     plan: Plan,
-    /// Where it is done by Winograd's method.
-    tiling: Option<Tiling>,
     strips: Vec<Strip>,
     /// Images that are in cache together, and those of a part.
     group: usize,
@@ -63,22 +58,37 @@ struct WeightGradient<'a> {
     strips_of_task: usize,
 }
 
+enum Method {
+    Direct,
+    Winograd(Tiling),
+    /// In bf16, over whole images.
+    Pairs(Bf16),
+    /// In bf16, over blocks of channels.
+    Blocks(Bf16, Blocks),
+    Tiles(Amx, TileGradient),
+}
+
 impl<'a> WeightGradient<'a> {
     fn new(context: &Context, g: &'a Geometry) -> Self {
-        let Context { arch, bf16, amx, .. } = *context;
+        let Context { arch, bf16, .. } = *context;
         let lanes = lanes(arch);
         let strips = strips(g.channels_out, lanes);
         let (padded, plan) = forward_plan(g);
-        let tiles = amx.map(|amx| (amx, TileGradient::new(g, &padded, &plan)));
-        let blocks = bf16.filter(|_| tiles.is_none()).and_then(|_| Blocks::new(g, &padded, &plan, lanes));
-        let tiling = (bf16.is_none() && tiling::applies(g)).then(|| Tiling::forward(g));
-        let padded = tiling.map_or(padded, |tiling| tiling.source);
-        let group = GROUP_VALUES / (padded.len() + g.image_out());
-        let group = match &tiles {
-            Some((_, tiles)) => group.max(tiles.group()),
-            None => group.max(GROUP_PIXELS.div_ceil(plan.target.len())),
+        let method = match bf16 {
+            Some(InBf16::Tiles(amx)) => Method::Tiles(amx, TileGradient::new(g, &padded, &plan)),
+            Some(InBf16::Vectors(bf16)) => match Blocks::new(g, &padded, &plan, lanes) {
+                Some(blocks) => Method::Blocks(bf16, blocks),
+                None => Method::Pairs(bf16),
+            },
+            None if tiling::applies(g) => Method::Winograd(Tiling::forward(g)),
+            None => Method::Direct,
         };
-        let group = group.clamp(1, g.images.max(1));
+        let padded = if let Method::Winograd(tiling) = method { tiling.source } else { padded };
+        let least = match &method {
+            Method::Tiles(_, tiles) => tiles.group(),
+            _ => GROUP_PIXELS.div_ceil(plan.target.len()),
+        };
+        let group = (GROUP_VALUES / (padded.len() + g.image_out())).max(least).clamp(1, g.images.max(1));
         // Pairs are of two images.
         let group = if bf16.is_some() { group.next_multiple_of(2) } else { group };
         let part = g
@@ -89,21 +99,7 @@ impl<'a> WeightGradient<'a> {
             .next_multiple_of(group);
         let parts = g.images.div_ceil(part).max(1);
         let strips_of_task = strips.len().div_ceil(TASKS.div_ceil(parts));
-        Self {
-            arch,
-            bf16,
-            blocks,
-            tiles,
-            lanes,
-            g,
-            padded,
-            plan,
-            tiling,
-            strips,
-            group,
-            part,
-            strips_of_task,
-        }
+        Self { arch, method, lanes, g, padded, plan, strips, group, part, strips_of_task }
     }
 
     fn run(&self, input: &[f32], d_output: &impl Rows) -> Vec<f32> {
@@ -158,14 +154,11 @@ struct Scratch {
     d_target: Vec<u32>,
 }
 
-/// Images two by two, of `len` values each. The last one may have zeros for its partner.
+/// Images two by two, of `len` values each.
 fn pairs_of_images<'a>(arch: Arch, images: &[f32], len: usize, to: &'a mut Vec<u32>) -> &'a [u32] {
-    let zeros = vec![0.0; if (images.len() / len).is_multiple_of(2) { 0 } else { len }];
-    to.resize(images.len().div_ceil(2 * len) * len, 0);
-    for (images, to) in images.chunks(2 * len).zip(to.chunks_exact_mut(len)) {
-        let (first, second) = images.split_at(len);
-        pair_images(arch, first, if second.is_empty() { &zeros } else { second }, to);
-    }
+    let images = ImagePairs::new(images, len);
+    to.resize(images.count() * len, 0);
+    pair_blocks(arch, &images, [1, len, len], to);
     to
 }
 
@@ -178,10 +171,10 @@ struct PartialGradient<'a> {
 
 impl<'a> PartialGradient<'a> {
     fn new(of: &'a WeightGradient<'a>, strips: &'a [Strip]) -> Self {
-        let len = match (&of.tiles, of.tiling) {
-            (Some((_, tiles)), _) => tiles.len(strips.len()),
-            (None, Some(_)) => transformed_len(strips, of.g.channels_in, of.lanes),
-            (None, None) => packed_len(&of.plan, strips, of.lanes),
+        let len = match &of.method {
+            Method::Tiles(_, tiles) => tiles.len(strips.len()),
+            Method::Winograd(_) => transformed_len(strips, of.g.channels_in, of.lanes),
+            Method::Direct | Method::Pairs(_) | Method::Blocks(..) => packed_len(&of.plan, strips, of.lanes),
         };
         Self { of, strips, sum: vec![0.0; len] }
     }
@@ -190,43 +183,48 @@ impl<'a> PartialGradient<'a> {
         let Self { of, strips, sum: gradient } = self;
         let (source_image, d_target_image) = (of.padded.len(), of.g.image_out());
         let plan = &of.plan;
-        if let Some((amx, tiles)) = &of.tiles {
-            let loops = (of.arch, *amx);
-            tiles.accumulate(loops, strips, [planes, d_target], gradient, &mut scratch.of_tiles);
-        } else if let (Some(bf16), Some(blocks)) = (of.bf16, &of.blocks) {
-            let scratch = &mut scratch.blocks;
-            blocks.accumulate(of.arch, bf16, strips, [planes, d_target], gradient, scratch);
-        } else if let Some(bf16) = of.bf16 {
-            let source = pairs_of_images(of.arch, planes, source_image, &mut scratch.planes);
-            let d_target = pairs_of_images(of.arch, d_target, d_target_image, &mut scratch.d_target);
-            bf16.accumulate(Accumulate {
-                source,
-                source_image,
-                plan,
-                strips,
-                d_target,
-                d_target_image,
-                gradient,
-            });
-        } else if let Some(tiling) = &of.tiling {
-            let scratch = &mut scratch.tiles;
-            AccumulateTiles { tiling, strips, planes, d_target, gradient, scratch }.run(of.arch);
-        } else {
-            let source = planes;
-            let accumulate =
-                Accumulate { source, source_image, plan, strips, d_target, d_target_image, gradient };
-            accumulate.run(of.arch);
+        match &of.method {
+            Method::Direct => {
+                let source = planes;
+                Accumulate { source, source_image, plan, strips, d_target, d_target_image, gradient }
+                    .run(of.arch);
+            }
+            Method::Winograd(tiling) => {
+                let scratch = &mut scratch.tiles;
+                AccumulateTiles { tiling, strips, planes, d_target, gradient, scratch }.run(of.arch);
+            }
+            Method::Pairs(bf16) => {
+                let source = pairs_of_images(of.arch, planes, source_image, &mut scratch.planes);
+                let d_target = pairs_of_images(of.arch, d_target, d_target_image, &mut scratch.d_target);
+                bf16.accumulate(Accumulate {
+                    source,
+                    source_image,
+                    plan,
+                    strips,
+                    d_target,
+                    d_target_image,
+                    gradient,
+                });
+            }
+            Method::Blocks(bf16, blocks) => {
+                let scratch = &mut scratch.blocks;
+                blocks.accumulate(of.arch, *bf16, strips, [planes, d_target], gradient, scratch);
+            }
+            Method::Tiles(amx, tiles) => {
+                let scratch = &mut scratch.of_tiles;
+                tiles.accumulate((of.arch, *amx), strips, [planes, d_target], gradient, scratch);
+            }
         }
     }
 
     /// As the weights are packed.
     fn packed(self) -> Vec<f32> {
-        match (&self.of.tiles, self.of.tiling) {
-            (Some((_, tiles)), _) => tiles.packed(self.strips, self.of.lanes, &self.sum),
-            (None, Some(_)) => {
+        match &self.of.method {
+            Method::Tiles(_, tiles) => tiles.packed(self.strips, self.of.lanes, &self.sum),
+            Method::Winograd(_) => {
                 gradient_of_weights(self.of.arch, self.strips, self.of.g.channels_in, &self.sum)
             }
-            (None, None) => self.sum,
+            Method::Direct | Method::Pairs(_) | Method::Blocks(..) => self.sum,
         }
     }
 }

@@ -5,6 +5,8 @@ use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2dConfig;
 use burn::tensor::module::conv2d;
 
+use super::super::bf16::Bf16;
+use super::super::context::InBf16;
 use super::pooled::{pooled_cases, run_pooled};
 use super::*;
 use crate::{FeatureMap, Precision, conv_norm_gelu};
@@ -12,9 +14,13 @@ use crate::{FeatureMap, Precision, conv_norm_gelu};
 /// Products of vectors, and of tiles: those that this CPU has.
 fn in_bf16() -> Vec<Context> {
     let widest = Context::training().with_bf16();
-    let of_vectors = Context { amx: None, ..widest.clone() };
-    let of_tiles = widest.amx.map(|_| widest);
-    [of_vectors].into_iter().filter(|context| context.bf16.is_some()).chain(of_tiles).collect()
+    let of_vectors = match widest.bf16 {
+        Some(InBf16::Tiles(_)) => {
+            Bf16::try_new().map(|bf16| Context { bf16: Some(InBf16::Vectors(bf16)), ..widest.clone() })
+        }
+        _ => None,
+    };
+    of_vectors.into_iter().chain(Some(widest).filter(|context| context.bf16.is_some())).collect()
 }
 
 /// Output and gradients of input and weight.
@@ -43,7 +49,7 @@ fn products_in_bf16_are_those_of_rounded_operands() {
     for case in cases.chain([case([67, 24, 7, 7], 40, 3, 1), case([3, 4, 9, 8], 24, 2, 1)]) {
         for context in in_bf16() {
             let (found, expected) = (convolved(&case, &context), of_rounded_operands(&case));
-            assert_close(&found, &expected, TOLERANCE, (case, context.amx));
+            assert_close(&found, &expected, TOLERANCE, (case, context.bf16));
             let in_f32 = convolved(&case, &Context::training());
             assert_ne!(found, in_f32, "{case:?}: bf16 has been used");
             assert_close(&found, &in_f32, 2e-2, case);
@@ -73,7 +79,7 @@ proptest! {
         let params = ConvParams { stride, padding };
         let case = Case { input: [n, 2 * channels, h, w], channels_out: 2 * channels_out, kernel, params };
         for context in in_bf16() {
-            assert_close(&convolved(&case, &context), &of_rounded_operands(&case), TOLERANCE, (case, context.amx));
+            assert_close(&convolved(&case, &context), &of_rounded_operands(&case), TOLERANCE, (case, context.bf16));
         }
     }
 }
@@ -86,7 +92,7 @@ fn other_instruction_sets_run_in_f32() {
         let widest = super::super::lanes::lanes(context.arch) == 16;
         let context = context.with_bf16();
         if !widest {
-            assert!(context.bf16.is_none() && context.amx.is_none());
+            assert!(context.bf16.is_none());
             assert_eq!(convolved(&case, &context), in_f32);
         }
     }
