@@ -58,8 +58,8 @@ struct Settings {
     #[arg(long)]
     runs: Option<PathBuf>,
     /// Length of each run in steps, instead of the scale's
-    #[arg(long)]
-    steps: Option<usize>,
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    steps: Option<u64>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -111,9 +111,14 @@ fn main() -> ExitCode {
 fn run() -> Result<(), Box<dyn Error>> {
     let settings = Settings::parse();
     let device = burn_mcl::device::from_env()?;
-    let sets = match &settings.data {
-        Some(root) => sets::cifar10_sets(root, 0)?,
-        None => shapes_sets(),
+    let sets = match (settings.scale, &settings.data) {
+        (Scale::Tiny, Some(_)) => {
+            return Err(
+                "--scale tiny takes the embedded shapes: leave --data out, or take --scale cpu".into()
+            );
+        }
+        (_, Some(root)) => sets::cifar10_sets(root, 0)?,
+        (_, None) => shapes_sets(),
     };
     let outliers = match &settings.outliers {
         Some(folder) => image_folder::load(folder, sets.train.size())?,
@@ -127,9 +132,17 @@ fn run() -> Result<(), Box<dyn Error>> {
         .filter(|table| settings.tables.is_empty() || settings.tables.contains(&table.number))
         .collect();
     let mut training = settings.scale.training(sets.train.class_names().len());
-    if let Some(steps) = settings.steps {
+    if let Some(steps) = settings.steps.map(|steps| steps as usize) {
         training.base.steps = Some(steps);
         training.base.warmup_steps = training.base.warmup_steps.map(|warmup| warmup.min(steps / 3));
+    }
+    if let Some(folder) = settings.outliers.filter(|_| outliers.len() < training.base.images_per_batch) {
+        let (found, least) = (outliers.len(), training.base.images_per_batch);
+        return Err(format!(
+            "--outliers {} has {found} pictures, but a batch takes {least}",
+            printable(folder)
+        )
+        .into());
     }
     interrupt::stop_on_signals();
     let mut bench = Bench { sets: &sets, outliers: &outliers, root: &root, device: &device, training };

@@ -82,16 +82,13 @@ impl Bench<'_> {
         let ood_sizes = ood.iter().map(|(name, set)| ((*name).to_string(), set.len()));
         let sizes: Vec<_> = [("test".to_string(), test.len())].into_iter().chain(ood_sizes).collect();
         let kept = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Results>(&bytes).ok());
-        if let Some(kept) =
-            kept.filter(|kept| kept.sets == sizes && scorings.iter().all(|scoring| kept.of(scoring).is_ok()))
-        {
-            return Ok(kept);
+        let kept =
+            kept.filter(|kept| kept.sets == sizes && scorings.iter().all(|scoring| kept.of(scoring).is_ok()));
+        if kept.is_none() {
+            let steps = last.config.total_steps(train.len());
+            eprintln!("\n{}, seed {seed}: {steps} step(s) of training", system.name());
         }
-        eprintln!(
-            "\n{}, seed {seed}: {} step(s) of training",
-            system.name(),
-            last.config.total_steps(train.len())
-        );
+        // A run that is complete is only read. A run of other settings or other images is an error.
         let model = self.training.fit(
             system,
             train,
@@ -101,6 +98,9 @@ impl Bench<'_> {
             Terminal,
             unless_stopped(&STOP),
         )?;
+        if let Some(kept) = kept {
+            return Ok(kept);
+        }
         let rotated = matches!(last.config.rotations, Rotations::All | Rotations::Drawn);
         let scorers = fit_scorings(&model, train, scorings, rotated, BATCH, Terminal)?;
         let scorers: Vec<_> = scorers.iter().map(AsRef::as_ref).collect();

@@ -15,6 +15,8 @@ pub enum Progress {
     /// Nothing is shown.
     #[default]
     Hidden,
+    /// No progress is shown, and warnings are: that a network has hardly learned, say.
+    Warnings,
     /// A bar on standard error. Where standard error is a file or a pipe: a line after ten seconds, and then
     /// each time that ten seconds, and a twentieth of the time so far, have passed.
     Terminal,
@@ -33,12 +35,12 @@ impl Progress {
         }
     }
 
-    /// Says what a person at the terminal should know; as an event for everyone else. Unlike a bar it is
-    /// shown even when standard error is a file.
+    /// Warns a person at the terminal; as an event for everyone else. Unlike a bar it is shown even when standard error is a
+    /// file.
     pub(crate) fn warn(self, message: &str) {
         let message = printable(message);
         tracing::warn!("{message}");
-        if self == Self::Terminal {
+        if self != Self::Hidden {
             say(&format!("warning: {message}"));
         }
     }

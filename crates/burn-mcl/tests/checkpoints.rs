@@ -266,6 +266,19 @@ fn where_nothing_was_trained_other_settings_and_images_are_taken() {
 }
 
 #[test]
+fn files_that_no_run_wrote_are_kept() {
+    for name in ["config.json", "data.json", "train.jsonl", "best"] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        fs::write(&path, "mine").unwrap();
+        let error = run(dir.path(), tiny_run(2)).unwrap_err();
+        assert!(matches!(&error, TrainError::Foreign { path: found } if *found == path), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), b"mine");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing was written");
+    }
+}
+
+#[test]
 fn the_network_of_a_run_is_read_back_from_its_directory() {
     let dir = tempfile::tempdir().unwrap();
     let load = |path: &Path| load_network(path, &Device::flex());

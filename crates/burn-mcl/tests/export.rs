@@ -91,6 +91,14 @@ fn nothing_is_overwritten_unasked() {
     let error = save_onnx(&detector, &file, Existing::Keep).unwrap_err();
     assert!(matches!(&error, ExportError::Exists { path } if *path == file), "{error}");
     assert_eq!(fs::read(&file).unwrap(), b"mine");
+    let error = save_onnx(&detector, &file, Existing::Replace).unwrap_err();
+    assert!(matches!(&error, ExportError::NoGraph { path } if *path == file), "{error}");
+    assert_eq!(fs::read(&file).unwrap(), b"mine");
+    let error = save_onnx(&detector, folder.path(), Existing::Replace).unwrap_err();
+    assert!(matches!(&error, ExportError::NoGraph { .. }), "{error}");
+
+    // A graph of an export may be another detector's.
+    fs::write(&file, &to_onnx(&detector).unwrap()[..99]).unwrap();
     save_onnx(&detector, &file, Existing::Replace).unwrap();
     assert_eq!(fs::read(&file).unwrap(), to_onnx(&detector).unwrap());
 

@@ -317,3 +317,19 @@ fn what_does_not_fit_is_refused_and_nothing_written() {
     let error = refused(example.report(), &file);
     assert!(matches!(&error, ReportError::File(error) if error.path.starts_with(&file)), "{error}");
 }
+
+#[test]
+fn a_page_that_is_no_report_is_kept() {
+    let example = example();
+    let folder = tempfile::tempdir().unwrap();
+    let index = folder.path().join("index.html");
+    fs::write(&index, "<h1>mine</h1>").unwrap();
+    for found in [example.report().write(folder.path()).map(drop), Report::may_write(folder.path())] {
+        assert!(matches!(found, Err(ReportError::Foreign { path }) if path == index));
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+
+    fs::remove_file(&index).unwrap();
+    example.report().write(folder.path()).unwrap();
+    example.report().write(folder.path()).unwrap();
+}

@@ -1,7 +1,11 @@
 //! `mcl detect`: looks at new pictures with a saved detector, and says which of them look otherwise than those it learned from.
 
 use std::error::Error;
-use std::io::{self, Write};
+#[cfg(unix)]
+use std::ffi::OsString;
+use std::io::{self, BufRead, Write};
+#[cfg(unix)]
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use burn_mcl::Progress;
@@ -12,8 +16,8 @@ use burn_mcl::detector::{Detection, Detector};
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::inspect::place;
 use crate::output;
+use crate::saved;
 
 /// Training pictures named beside a flagged one.
 const RESEMBLED: usize = 3;
@@ -41,12 +45,12 @@ pub struct Settings {
     #[arg(long)]
     train: Option<PathBuf>,
     /// Share of normal pictures that are to pass, if another than the detector was saved with
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     tpr: Option<f64>,
     /// One line of JSON for each picture
     #[arg(long)]
     json: bool,
-    /// Exit with code 3 when a picture is flagged
+    /// Exit with code 3 when a picture is flagged, and else with code 1 when a picture could not be judged or there was none
     #[arg(long)]
     pub(crate) fail: bool,
 }
@@ -58,6 +62,8 @@ pub struct Found {
     pub pictures: usize,
     /// Those that look otherwise.
     pub flagged: usize,
+    /// Pictures that could not be read.
+    pub skipped: usize,
 }
 
 /// Judges the pictures and writes to `out` what was found.
@@ -72,10 +78,7 @@ pub fn run(
     progress: Progress,
     out: &mut impl Write,
 ) -> Result<Found, Box<dyn Error>> {
-    let mut detector = Detector::load(place(&settings.detector), device)?.with_progress(progress);
-    if let Some(tpr) = settings.tpr {
-        detector = detector.with_tpr(tpr)?;
-    }
+    let detector = saved::load(&settings.detector, settings.tpr, device)?.with_progress(progress);
     // All pictures may be unreadable: they are reported like the others.
     let reading = ImageFolderConfig::new(detector.image_size()).with_unreadable(1.0).with_empty_classes(true);
     let mut looked_at = Vec::new();
@@ -89,6 +92,10 @@ pub fn run(
     let found = Found {
         pictures: looked_at.iter().map(|looked| looked.found.len()).sum(),
         flagged: looked_at.iter().map(|looked| flagged(looked).len()).sum(),
+        skipped: looked_at
+            .iter()
+            .map(|LookedAt { folder, .. }| folder.unreadable.len() + folder.other_formats.len())
+            .sum(),
     };
     if let (Some(path), 1..) = (&settings.train, found.flagged) {
         let train = reading.load(path, &progress.observer("decoding"))?;
@@ -136,13 +143,14 @@ fn load(
     };
     for path in pictures {
         if path.as_os_str() == "-" {
-            let lines = io::stdin().lines().collect::<Result<Vec<_>, _>>();
-            let lines = lines.map_err(|error| format!("cannot read the list of files: {error}"))?;
-            files.extend(lines.into_iter().filter(|line| !line.is_empty()).map(PathBuf::from));
+            let names = io::stdin().lock().split(b'\n').map(|line| file_name(line?));
+            let names = names.collect::<Result<Vec<_>, _>>();
+            let names = names.map_err(|error| format!("cannot read the list of files: {error}"))?;
+            files.extend(names.into_iter().filter(|name| !name.as_os_str().is_empty()));
         } else if path.is_dir() {
             flush(&mut files, &mut loaded)?;
             loaded.push(reading.load(path, &observer)?);
-        } else if path.exists() {
+        } else if path.is_file() {
             files.push(path.clone());
         } else {
             return Err(format!("there is no file or folder {}", printable(path)).into());
@@ -150,6 +158,18 @@ fn load(
     }
     flush(&mut files, &mut loaded)?;
     Ok(loaded)
+}
+
+/// The name of a file on a line of a list. On Unix any bytes are a name; elsewhere names are UTF-8.
+fn file_name(mut line: Vec<u8>) -> io::Result<PathBuf> {
+    if line.last() == Some(&b'\r') {
+        line.pop();
+    }
+    #[cfg(unix)]
+    let name = OsString::from_vec(line);
+    #[cfg(not(unix))]
+    let name = String::from_utf8(line).map_err(io::Error::other)?;
+    Ok(name.into())
 }
 
 fn write_text(
@@ -183,7 +203,7 @@ fn write_text(
             writeln!(out, "    resembles {}", printable(file))?;
         }
     }
-    let Found { pictures, flagged } = found;
+    let Found { pictures, flagged, .. } = found;
     let expected = (1.0 - detector.config().tpr) * pictures as f64;
     writeln!(
         out,

@@ -7,17 +7,16 @@ use std::path::PathBuf;
 use burn_mcl::Progress;
 use burn_mcl::burn::tensor::Device;
 use burn_mcl::data::image_folder::ImageFolderConfig;
-use burn_mcl::data::{ImageSet, printable};
-use burn_mcl::detector::Detector;
+use burn_mcl::data::printable;
 use burn_mcl::embed::embed;
 use burn_mcl::infer::TestTimeViews;
 use burn_mcl::report::{Part, Report, Summary};
 use clap::Args;
 
 use crate::folder::{self, UNREADABLE};
-use crate::inspect::place;
 use crate::output::say;
-use crate::train::checks::{foreign_classes, names};
+use crate::saved;
+use crate::train::checks::{copies_between, foreign_classes, names};
 
 /// The arguments of `mcl evaluate`.
 ///
@@ -33,10 +32,10 @@ pub struct Settings {
     #[arg(long)]
     anomalous: Vec<PathBuf>,
     /// Share of normal pictures that are to pass, if another than the detector was saved with
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     tpr: Option<f64>,
     /// Share of the pictures of a folder that may be unreadable, and are skipped; rounded down to whole pictures
-    #[arg(long, default_value_t = UNREADABLE)]
+    #[arg(long, default_value_t = UNREADABLE, allow_negative_numbers = true)]
     unreadable: f64,
     /// Print the figures as JSON
     #[arg(long)]
@@ -60,17 +59,13 @@ pub fn run(
     progress: Progress,
     out: &mut impl Write,
 ) -> Result<Summary, Box<dyn Error>> {
-    if !(0.0..=1.0).contains(&settings.unreadable) {
-        return Err(
-            format!("--unreadable is {}, but must be a share from 0 to 1", settings.unreadable).into()
-        );
+    folder::check_share("unreadable", settings.unreadable)?;
+    if let Some(place) = &settings.report {
+        Report::may_write(place)?;
     }
     let paths: Vec<_> = [&settings.normal].into_iter().chain(&settings.anomalous).collect();
     let names = names(&paths)?;
-    let mut detector = Detector::load(place(&settings.detector), device)?.with_progress(progress);
-    if let Some(tpr) = settings.tpr {
-        detector = detector.with_tpr(tpr)?;
-    }
+    let detector = saved::load(&settings.detector, settings.tpr, device)?.with_progress(progress);
     let reading = ImageFolderConfig::new(detector.image_size()).with_unreadable(settings.unreadable);
     // With --json the figures are the only text.
     let mut said: Box<dyn Write> = if settings.json { Box::new(io::sink()) } else { Box::new(&mut *out) };
@@ -87,11 +82,11 @@ pub fn run(
     let summary = Summary::of(&detector, &normal, &anomalous)?;
     let mut warnings: Vec<_> =
         foreign_classes(detector.class_names(), &names[0], &folders[0].images).into_iter().collect();
-    let known = train.as_ref().map(|train| ("the training pictures", &train.images));
-    warnings.extend(known.and_then(|(other, images)| copies(&names[0], &folders[0].images, other, images)));
-    let others = names.iter().zip(&folders).skip(1);
-    warnings
-        .extend(others.filter_map(|(name, set)| copies(name, &set.images, &names[0], &folders[0].images)));
+    let mut sets = names.iter().map(String::as_str).zip(folders.iter().map(|folder| &folder.images));
+    let first = sets.next().expect("the first set is the normal one");
+    let copies = |set, other| copies_between(set, other, "the figures count them on both sides");
+    warnings.extend(train.iter().filter_map(|train| copies(first, ("the training pictures", &train.images))));
+    warnings.extend(sets.filter_map(|set| copies(set, first)));
     warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
     if settings.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&summary)?)?;
@@ -121,13 +116,4 @@ pub fn run(
         if settings.json { say(&line) } else { writeln!(out, "{line}")? }
     }
     Ok(summary)
-}
-
-/// The warning that pictures are on both sides, if some are.
-fn copies(name: &str, images: &ImageSet, other: &str, known: &ImageSet) -> Option<String> {
-    let copies = images.copies_of(known);
-    let of = images.len();
-    (copies > 0).then(|| {
-        format!("{copies} of {of} pictures of {name} are copies of pictures of {other}: the figures count them on both sides")
-    })
 }

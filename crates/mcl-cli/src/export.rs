@@ -6,11 +6,10 @@ use std::path::PathBuf;
 
 use burn_mcl::burn::tensor::Device;
 use burn_mcl::data::printable;
-use burn_mcl::detector::Detector;
 use burn_mcl::export::{Existing, save_hugging_face, save_onnx};
 use clap::Args;
 
-use crate::inspect::place;
+use crate::saved;
 
 /// The arguments of `mcl export`, at least one of `--onnx` and `--hugging-face` among them.
 #[derive(Debug, Args)]
@@ -25,9 +24,9 @@ pub struct Settings {
     #[arg(long, value_name = "DIR")]
     hugging_face: Option<PathBuf>,
     /// Share of normal pictures that are to pass, if another than the detector was saved with
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     tpr: Option<f64>,
-    /// Replace what an earlier export wrote
+    /// Replace what an earlier export wrote; an edited model card is written anew
     #[arg(long)]
     force: bool,
 }
@@ -39,10 +38,7 @@ pub struct Settings {
 /// When the detector cannot be loaded or exported, when a file is in the way or cannot be written, or when `out` does not take the
 /// text.
 pub fn run(settings: &Settings, device: &Device, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
-    let mut detector = Detector::load(place(&settings.detector), device)?;
-    if let Some(tpr) = settings.tpr {
-        detector = detector.with_tpr(tpr)?;
-    }
+    let detector = saved::load(&settings.detector, settings.tpr, device)?;
     let existing = if settings.force { Existing::Replace } else { Existing::Keep };
     if let Some(file) = &settings.onnx {
         save_onnx(&detector, file, existing)?;

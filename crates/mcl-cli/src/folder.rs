@@ -14,6 +14,19 @@ use crate::output::say;
 /// Share of the pictures of a folder that may be unreadable, if nothing else is asked for.
 pub(crate) const UNREADABLE: f64 = 0.05;
 
+/// Checks the value of a flag that is a share.
+pub(crate) fn check_share(flag: &str, share: f64) -> Result<(), String> {
+    if (0.0..=1.0).contains(&share) {
+        return Ok(());
+    }
+    Err(format!("--{flag} is {share}, but must be a share from 0 to 1"))
+}
+
+/// A number and what it counts.
+pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 /// Reads one folder, and says what was skipped and where the cache lies.
 pub(crate) fn load(
     reading: &ImageFolderConfig,
@@ -41,6 +54,7 @@ pub(crate) fn load(
         ));
     }
     let (pictures, classes) = (folder.images.len(), folder.images.class_names().len());
-    writeln!(out, "{}: {pictures} pictures in {classes} classes, {}", printable(path), folder.cache)?;
+    let (pictures, classes) = (count(pictures, "picture", "pictures"), count(classes, "class", "classes"));
+    writeln!(out, "{}: {pictures} in {classes}, {}", printable(path), folder.cache)?;
     Ok(folder)
 }

@@ -2,13 +2,14 @@
 
 use std::error::Error;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use burn_mcl::burn::module::Module;
 use burn_mcl::burn::tensor::Device;
 use burn_mcl::data::printable;
-use burn_mcl::detector::Detector;
 use clap::Args;
+
+use crate::saved;
 
 /// The arguments of `mcl inspect`.
 #[derive(Debug, Args)]
@@ -17,20 +18,13 @@ pub struct Settings {
     detector: PathBuf,
 }
 
-/// The folder of a detector, given it or its run folder.
-pub(crate) fn place(path: &Path) -> PathBuf {
-    let inside = path.join("detector");
-    let is_run = !path.join("manifest.json").exists() && inside.is_dir();
-    if is_run { inside } else { path.to_path_buf() }
-}
-
 /// Writes what the detector is to `out`.
 ///
 /// # Errors
 ///
 /// When there is no detector, when a file of it is damaged, or when `out` does not take the text.
 pub fn run(settings: &Settings, device: &Device, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
-    let detector = Detector::load(place(&settings.detector), device)?;
+    let detector = saved::load(&settings.detector, None, device)?;
     let config = detector.config();
     let classes: Vec<_> = detector.class_names().iter().map(|name| printable(name).to_string()).collect();
     let (height, width) = detector.image_size();

@@ -19,11 +19,12 @@ mod folder;
 pub mod inspect;
 mod interrupt;
 mod output;
+mod saved;
 pub mod shapes;
 pub mod train;
 
 use std::error::Error;
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use burn_mcl::{Progress, device};
@@ -38,7 +39,7 @@ const FLAGGED: u8 = 3;
 struct Program {
     #[command(subcommand)]
     command: Command,
-    /// Show no progress
+    /// Show no progress; warnings and errors are shown
     #[arg(short, long, global = true)]
     quiet: bool,
 }
@@ -80,7 +81,7 @@ enum Command {
 /// The program from its arguments to its exit code.
 pub fn main() -> ExitCode {
     let Program { command, quiet } = Program::parse();
-    let progress = if quiet { Progress::Hidden } else { Progress::Terminal };
+    let progress = if quiet { Progress::Warnings } else { Progress::Terminal };
     match run(command, progress) {
         Ok(code) => code,
         Err(error) => output::end(Err(error)),
@@ -99,6 +100,14 @@ fn run(command: Command, progress: Progress) -> Result<ExitCode, Box<dyn Error>>
             if settings.fail && found.flagged > 0 {
                 return Ok(ExitCode::from(FLAGGED));
             }
+            if settings.fail && (found.pictures == 0 || found.skipped > 0) {
+                return Err(format!(
+                    "{} of {} pictures were judged",
+                    found.pictures,
+                    found.pictures + found.skipped
+                )
+                .into());
+            }
         }
         Command::Evaluate(settings) => {
             evaluate::run(&settings, &device::from_env()?, progress, out)?;
@@ -107,7 +116,9 @@ fn run(command: Command, progress: Progress) -> Result<ExitCode, Box<dyn Error>>
         Command::Export(settings) => export::run(&settings, &device::from_env()?, out)?,
         Command::Shapes(settings) => shapes::run(&settings, out)?,
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Program::command(), "mcl", out);
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Program::command(), "mcl", &mut script);
+            out.write_all(&script)?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -4,6 +4,7 @@ pub(crate) mod checks;
 mod settings;
 
 pub use settings::Settings;
+pub(crate) use settings::detector_flag;
 
 use std::error::Error;
 use std::io::Write;
@@ -20,7 +21,7 @@ use burn_mcl::infer::TestTimeViews;
 use burn_mcl::report::{Part, Report, Summary};
 use burn_mcl::train::{Objective, TrainError, Trainer, read_history};
 
-use crate::folder;
+use crate::folder::{self, count};
 use crate::interrupt;
 use crate::output::say;
 use checks::Tested;
@@ -55,6 +56,7 @@ pub fn run(
     checks::same_command(settings)?;
     let artifact = settings.run.join("detector");
     Detector::may_save(&artifact)?;
+    Report::may_write(settings.run.join("report"))?;
 
     let cache = settings.cache.clone().unwrap_or_else(|| settings.run.join("cache"));
     let reading = ImageFolderConfig::new((settings.size, settings.size))
@@ -95,8 +97,8 @@ pub fn run(
     }
     writeln!(
         out,
-        "{} pictures to learn from, {} held out, {steps} steps of {} views on {device:?}",
-        train.len(),
+        "{} to learn from, {} held out, {steps} steps of {} views on {device:?}",
+        count(train.len(), "picture", "pictures"),
         held_out.len(),
         config.views_per_batch()
     )?;

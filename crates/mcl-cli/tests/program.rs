@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use burn_mcl::data::shapes::{self, ShapesSplit};
-use common::seal;
+use common::{corners, seal};
 use image::RgbImage;
 use serde_json::Value;
 
@@ -162,11 +162,18 @@ fn nobody_listens_or_the_disk_is_full() {
         command.arg(KEPT).arg(at("normal")).arg("--json");
         command
     };
-    for command in [&train as &dyn Fn() -> Command, &detect] {
+    let completions = || {
+        let mut command = mcl("completions");
+        command.arg("bash");
+        command
+    };
+    for command in [&train as &dyn Fn() -> Command, &detect, &completions] {
         let mut child = command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
         let closed = child.wait_with_output().unwrap();
-        assert!(!closed.status.success() && closed.stderr.is_empty(), "{closed:?}");
+        // Completions may be written before the pipe is closed.
+        let written = command().get_args().any(|argument| argument == "completions");
+        assert!((written || !closed.status.success()) && closed.stderr.is_empty(), "{closed:?}");
         if Path::new("/dev/full").exists() {
             let full = || File::create("/dev/full").unwrap();
             let output = command().stdout(full()).stderr(Stdio::piped()).output().unwrap();
@@ -230,11 +237,11 @@ fn a_list_of_files_comes_from_standard_input() {
     command.arg(KEPT).args(["-", "--json"]).current_dir(folder.path());
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(b"2.png\n1.png\nnowhere.png\n").unwrap();
+    child.stdin.take().unwrap().write_all(b"2.png\n1.png\r\nnowhere.png\nno\xffwhere.png").unwrap();
     let output = child.wait_with_output().unwrap();
     let lines = json_lines(&output);
     let files: Vec<_> = lines.iter().map(|line| line["file"].as_str().unwrap()).collect();
-    assert_eq!(files, ["2.png", "1.png", "nowhere.png"], "{output:?}");
+    assert_eq!(files, ["2.png", "1.png", "nowhere.png", r"no\xFFwhere.png"], "{output:?}");
     assert!(lines[0]["score"].is_number() && lines[2]["error"].is_string(), "{output:?}");
 }
 
@@ -248,6 +255,71 @@ fn the_exit_code_says_that_a_picture_was_flagged_if_asked() {
     assert_eq!(code(&["--tpr", "0.05", "--fail"]), Some(3));
     let lines = json_lines(&detect(KEPT, folder.path(), &["--tpr", "0.05", "--json"]));
     assert_eq!(lines[0]["is_anomaly"], true);
+}
+
+/// A check passes where all pictures were judged, and only there.
+#[test]
+fn a_check_of_pictures_that_cannot_be_judged_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let code = || {
+        let output = detect(KEPT, folder.path(), &["--tpr", "0.97", "--fail"]);
+        (output.status.code(), text(&output.stderr).to_string())
+    };
+    assert_eq!(code().0, Some(1), "an empty folder");
+    let output = detect(KEPT, Path::new("-"), &["--fail"]);
+    assert!(text(&output.stderr).contains("0 of 0 pictures were judged"), "an empty list: {output:?}");
+    assert_eq!(output.status.code(), Some(1));
+    // Pictures that are normal to the detector.
+    corners(4, 0).write_folders(folder.path()).unwrap();
+    for line in json_lines(&detect(KEPT, folder.path(), &["--tpr", "0.97", "--json"])) {
+        if line["is_anomaly"] == true {
+            fs::remove_file(line["file"].as_str().unwrap()).unwrap();
+        }
+    }
+    assert_eq!(code().0, Some(0), "{}", code().1);
+    fs::create_dir(folder.path().join("more")).unwrap();
+    fs::write(folder.path().join("more/2.png"), "no picture").unwrap();
+    let (damaged, said) = code();
+    assert!(damaged == Some(1) && said.contains("pictures were judged"), "{said}");
+}
+
+#[test]
+fn what_is_neither_file_nor_folder_is_refused() {
+    let zero = Path::new("/dev/zero");
+    if zero.exists() {
+        let output = detect(KEPT, zero, &[]);
+        assert!(text(&output.stderr).contains("there is no file or folder /dev/zero"), "{output:?}");
+    }
+}
+
+#[test]
+fn a_folder_without_a_detector_is_said_to_have_none() {
+    let folder = tempfile::tempdir().unwrap();
+    for (command, more) in [("inspect", None), ("export", Some("--onnx=x"))] {
+        let output = mcl(command).arg(folder.path()).args(more).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(text(&output.stderr).contains("holds no detector"), "{output:?}");
+    }
+}
+
+/// Training refuses a run folder in which something else would be overwritten, before anything is decoded.
+#[test]
+fn a_run_folder_with_files_of_others_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let train = folder.path().join("train");
+    shapes::generate(ShapesSplit::Train, 4, 0).write_folders(&train).unwrap();
+    for name in ["command.json", "config.json", "report/index.html"] {
+        let run = folder.path().join(name.split(['.', '/']).next().unwrap());
+        let file = run.join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, "mine").unwrap();
+        let mut command = mcl("train");
+        command.arg(&train).arg("--run").arg(&run).args(["--tpr=0.5", "--steps=1", "--width=2", "--batch=4"]);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(text(&output.stderr).contains(name), "{output:?}");
+        assert_eq!(fs::read(&file).unwrap(), b"mine");
+    }
 }
 
 #[test]

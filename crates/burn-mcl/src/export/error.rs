@@ -62,6 +62,12 @@ pub enum ExportError {
         /// The file or directory.
         path: PathBuf,
     },
+    /// The file that is to be replaced is no ONNX graph that this library wrote.
+    #[error("{} is no ONNX graph that burn-mcl wrote, and is kept: choose another place", printable(.path))]
+    NoGraph {
+        /// The file.
+        path: PathBuf,
+    },
     /// The directory that is to be replaced holds a file that an export does not write.
     #[error(
         "{} would be deleted with the directory: export to another directory and copy the files",

@@ -2,10 +2,12 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{self, Read};
 use std::path::Path;
 
 use super::error::ExportError;
-use crate::files::FileError;
+use super::onnx::is_ours;
+use crate::files::{self, FileError};
 
 /// What becomes of a file or directory that is there already.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -13,17 +15,28 @@ pub enum Existing {
     /// The file or directory is kept, and the export is an error.
     #[default]
     Keep,
-    /// The file or directory is replaced when the new one is whole and on disk.
+    /// What an earlier export wrote is replaced when the new one is whole and on disk. Anything else is kept, and the export is
+    /// an error.
     Replace,
 }
 
 impl Existing {
     /// Whether a file may be written.
     pub(super) fn allows_file(self, path: &Path) -> Result<(), ExportError> {
-        if self == Self::Keep && path.exists() {
+        // Of the name itself: a link is in the way even where it leads nowhere.
+        let found = match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            found => found.map_err(FileError::on("open", path))?,
+        };
+        if self == Self::Keep {
             return Err(ExportError::Exists { path: path.into() });
         }
-        Ok(())
+        let mut start = Vec::new();
+        if found.is_file() {
+            let read = files::open(path).and_then(|file| file.take(64).read_to_end(&mut start));
+            read.map_err(FileError::on("read", path))?;
+        }
+        if is_ours(&start) { Ok(()) } else { Err(ExportError::NoGraph { path: path.into() }) }
     }
 
     /// Whether a directory may be written whose files have these names; an empty directory may always be.

@@ -22,6 +22,16 @@ const IR_VERSION: i64 = 8;
 /// The most bytes of a message of Protocol Buffers.
 const LARGEST: usize = i32::MAX as usize;
 
+/// Names the writer of a graph.
+const PRODUCER: &str = "burn-mcl";
+
+/// Whether the start of a file is that of a graph of [`to_onnx`], of any version: the fields `ir_version` and `producer_name`, each
+/// with its tag before it.
+pub(super) fn is_ours(start: &[u8]) -> bool {
+    let [0x08, _, 0x12, length, name @ ..] = start else { return false };
+    usize::from(*length) == PRODUCER.len() && name.starts_with(PRODUCER.as_bytes())
+}
+
 /// Makes the ONNX graph of a detector: the bytes of an `.onnx` file of operator set 17.
 ///
 /// | | name | type | what |
@@ -51,7 +61,7 @@ const LARGEST: usize = i32::MAX as usize;
 pub fn to_onnx(detector: &Detector<MclModel>) -> Result<Vec<u8>, ExportError> {
     let model = ModelProto {
         ir_version: IR_VERSION,
-        producer_name: "burn-mcl".into(),
+        producer_name: PRODUCER.into(),
         producer_version: env!("CARGO_PKG_VERSION").into(),
         doc_string: "images: RGB in [0, 1], not standardised. Higher scores are more normal.".into(),
         graph: Some(graph(detector)?),
@@ -69,8 +79,8 @@ pub fn to_onnx(detector: &Detector<MclModel>) -> Result<Vec<u8>, ExportError> {
 ///
 /// # Errors
 ///
-/// As [`to_onnx`]; [`ExportError::Exists`] when a file is there that is to be [kept](Existing::Keep), and [`ExportError::Io`]
-/// when the file cannot be written.
+/// As [`to_onnx`]; [`ExportError::Exists`] when a file is there that is to be [kept](Existing::Keep), [`ExportError::NoGraph`] when
+/// the file that is to be [replaced](Existing::Replace) is something else, and [`ExportError::Io`] when the file cannot be written.
 pub fn save_onnx(
     detector: &Detector<MclModel>,
     path: impl AsRef<Path>,

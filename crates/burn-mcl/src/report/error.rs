@@ -1,5 +1,7 @@
 //! What can go wrong while a report is made.
 
+use std::path::PathBuf;
+
 use mcl_data::printable;
 use mcl_infer::InferError;
 use mcl_infer::metrics::MetricError;
@@ -10,6 +12,12 @@ use crate::files::FileError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReportError {
+    /// A page that is no report, and that a report would replace.
+    #[error("{} is no report of burn-mcl, and is kept: choose another folder", printable(.path))]
+    Foreign {
+        /// The page.
+        path: PathBuf,
+    },
     /// Scores, labels, files or projections that are not one for each image.
     #[error("the set `{}` has {images} images, but {found} {what}", printable(.set))]
     Count {

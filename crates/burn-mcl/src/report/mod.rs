@@ -33,8 +33,8 @@ mod svg;
 mod text;
 mod validations;
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use mcl_data::ImageSet;
 use mcl_infer::Calibration;
@@ -45,10 +45,13 @@ pub use error::ReportError;
 pub use summary::{Summary, SummaryRow};
 
 use crate::embed::Embeddings;
-use crate::files::{FileError, replace};
+use crate::files::{self, FileError, replace};
 pub use crate::part::Part;
 use crate::train::{StepReport, ValidationReport};
 use validations::Validations;
+
+/// The page of a report.
+const INDEX: &str = "index.html";
 
 /// Gathers what a report shows, and writes it.
 ///
@@ -196,9 +199,10 @@ impl<'a> Report<'a> {
     ///
     /// # Errors
     ///
-    /// As [`summary`](Self::summary), and [`ReportError::File`].
+    /// As [`summary`](Self::summary) and [`may_write`](Self::may_write), and [`ReportError::File`].
     pub fn write(&self, path: impl AsRef<Path>) -> Result<PathBuf, ReportError> {
         let path = path.as_ref();
+        Self::may_write(path)?;
         let summary = self.summary()?;
         let gallery = gallery::gallery(
             &self.parts(),
@@ -216,21 +220,33 @@ impl<'a> Report<'a> {
         if let Some(validations) = &self.validations {
             replace(&path.join("validation.svg"), validations.svg().as_bytes())?;
         }
-        let index = path.join("index.html");
+        let index = path.join(INDEX);
         replace(&index, page.as_bytes())?;
         Ok(index)
     }
 
-    /// The share of normal images below the threshold that is not exceeded on average. It is a share of n + 1
-    /// ranks, n being the number of calibration scores, and so may be less than `1 - tpr`.
+    /// Whether [`write`](Self::write) may write into the folder `path`: it replaces an earlier report, and no other page. To be
+    /// asked before long work whose result is a report.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Foreign`] when the folder has an `index.html` that is no report, and [`ReportError::File`] when it cannot be
+    /// read.
+    pub fn may_write(path: impl AsRef<Path>) -> Result<(), ReportError> {
+        let path = path.as_ref().join(INDEX);
+        match files::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(FileError::on("read", &path)(error).into()),
+            Ok(found) if page::is_ours(&found) => Ok(()),
+            Ok(_) => Err(ReportError::Foreign { path }),
+        }
+    }
+
+    /// The share of normal images below the threshold that is not exceeded on average.
     fn guarantee(&self) -> Option<f64> {
         let (threshold, tpr) = (self.threshold?, self.tpr?);
-        Some(match self.calibration {
-            Some(calibration) if !calibration.scores().is_empty() => {
-                calibration.p_value(threshold.next_down())
-            }
-            _ => 1.0 - tpr,
-        })
+        let calibrated = self.calibration.filter(|calibration| !calibration.scores().is_empty());
+        Some(calibrated.map_or(1.0 - tpr, |calibration| summary::guarantee(calibration, threshold)))
     }
 
     /// The notes given, and what the history says.

@@ -69,6 +69,11 @@ pub(super) fn html(report: &Report, summary: &Summary, gallery: &[Group]) -> Str
     out
 }
 
+/// Whether the page is one of [`html`], of any version: the footer says so.
+pub(super) fn is_ours(page: &[u8]) -> bool {
+    String::from_utf8_lossy(page).contains("<footer><p>Made by burn-mcl ")
+}
+
 fn put(out: &mut String, text: std::fmt::Arguments) {
     out.write_fmt(text).expect("a string takes it");
 }

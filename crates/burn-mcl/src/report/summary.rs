@@ -3,6 +3,7 @@
 use std::fmt;
 
 use mcl_data::printable;
+use mcl_infer::Calibration;
 use mcl_infer::metrics::{OodMetrics, accuracy};
 use serde::{Deserialize, Serialize};
 
@@ -66,7 +67,7 @@ impl Summary {
     ) -> Result<Self, ReportError> {
         let (classes, threshold) = (detector.class_names(), detector.threshold());
         validate_all(&[normal].into_iter().chain(anomalous).collect::<Vec<_>>(), classes.len())?;
-        let guarantee = detector.calibration().p_value(threshold.next_down());
+        let guarantee = guarantee(detector.calibration(), threshold);
         Self::new(normal, anomalous, classes, Some(threshold), Some(guarantee))
     }
 
@@ -103,6 +104,12 @@ impl Summary {
             anomalous: rows.collect::<Result<_, ReportError>>()?,
         })
     }
+}
+
+/// The share of normal images below a threshold that is not exceeded on average over draws of the calibration images. It is a share of
+/// n + 1 ranks, n being the number of calibration scores, and so may be less than `1 - tpr`.
+pub(super) fn guarantee(calibration: &Calibration, threshold: f64) -> f64 {
+    calibration.p_value(threshold.next_down())
 }
 
 /// Wilson's score interval at 95%: where the share of all images lies, of which `images` were drawn with this

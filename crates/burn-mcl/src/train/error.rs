@@ -148,6 +148,12 @@ pub enum TrainError {
         /// Name of the class.
         name: String,
     },
+    /// A file or directory that a run would write over, in a directory where no run ever was.
+    #[error("{} is there already, and no run wrote it: use another run directory", printable(.path))]
+    Foreign {
+        /// The file or directory.
+        path: PathBuf,
+    },
     /// The run directory holds no checkpoint.
     #[error("{} holds no checkpoint: train a network there first (Trainer::run_dir)", printable(.path))]
     Untrained {

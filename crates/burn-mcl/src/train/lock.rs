@@ -7,10 +7,13 @@ use std::path::Path;
 use super::TrainError;
 use crate::files::FileError;
 
+/// The file that is locked. It stays when the run ends.
+pub(super) const LOCK: &str = "lock";
+
 /// Takes the lock of the run directory `root`. The system releases the lock when the file is dropped or the
 /// process ends.
 pub(super) fn lock(root: &Path) -> Result<File, TrainError> {
-    let path = root.join("lock");
+    let path = root.join(LOCK);
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(FileError::on("open", &path))?;
     match file.try_lock() {

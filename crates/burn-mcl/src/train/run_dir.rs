@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fingerprint::Fingerprint;
 use super::history::{BEST, STEPS, VALIDATIONS};
-use super::lock::lock;
+use super::lock::{LOCK, lock};
 use super::logs::{set_logs_aside, truncate_log};
 use super::report::LogLine;
 use super::start::Start;
@@ -76,6 +76,7 @@ impl RunDir {
         progress: Progress,
     ) -> Result<Self, TrainError> {
         let checkpoints = root.join("checkpoints");
+        refuse_foreign(root)?;
         fs::create_dir_all(&checkpoints).map_err(FileError::on("create", &checkpoints))?;
         let lock = lock(root)?;
         let new = saved_steps(root)?.is_empty();
@@ -270,6 +271,19 @@ fn saved_steps(root: &Path) -> Result<Vec<usize>, FileError> {
 /// Whether a run goes on in the directory `root`.
 pub(super) fn has_checkpoint(root: &Path) -> bool {
     saved_steps(root).is_ok_and(|steps| !steps.is_empty())
+}
+
+/// Refuses a directory in which no run ever was, but where a run would write over something. A directory without a lock that has
+/// checkpoints was copied without the lock.
+fn refuse_foreign(root: &Path) -> Result<(), TrainError> {
+    if root.join(LOCK).exists() || has_checkpoint(root) {
+        return Ok(());
+    }
+    let mut written = stored::FILES.iter().chain(&[STEPS, VALIDATIONS, BEST]).map(|name| root.join(name));
+    match written.find(|path| path.symlink_metadata().is_ok()) {
+        Some(path) => Err(TrainError::Foreign { path }),
+        None => Ok(()),
+    }
 }
 
 /// Removes the incomplete checkpoints of a killed run.

@@ -19,6 +19,9 @@ const DATA: &str = "data.json";
 const SCHEDULE: &str = "schedule.json";
 const START: &str = "start.json";
 
+/// All files of this module.
+pub(super) const FILES: [&str; 4] = [CONFIG, DATA, SCHEDULE, START];
+
 /// Writes the identity of a run into a directory without a checkpoint, which is `new`. In another directory
 /// this compares the identity with the stored one, and returns an error for a difference. The schedule is
 /// stored because the default behind a setting of `None` may change from version to version.

@@ -225,6 +225,7 @@ impl<'a, N: Network> Trainer<'a, N> {
     /// | [`TrainError::NothingToTrain`] | all parameters are frozen, or the loss depends on none of the others |
     /// | [`TrainError::NoOutliers`], [`TrainError::OutlierSize`] | the loss needs outliers and there are none, or they have another size |
     /// | [`TrainError::LossShape`] | the loss or a part of the loss is not of shape `[1]` |
+    /// | [`TrainError::Foreign`] | the run directory is new, and holds a file that a run would write over |
     /// | [`TrainError::OtherRun`] | the run directory belongs to other settings, images, weights or frozen layers |
     /// | [`TrainError::InUse`] | another run is using the run directory |
     /// | [`TrainError::NonFiniteLoss`], [`TrainError::NonFiniteWeights`] | training diverges |

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::error::Error;
 use std::path::{Component, Path, PathBuf};
-use std::{fs, io, path};
+use std::{fs, path};
 
 use burn_mcl::data::{DataError, ImageSet, printable};
 use burn_mcl::detector::{DetectorConfig, DetectorError};
@@ -12,6 +12,9 @@ use burn_mcl::train::TrainError;
 use serde_json::{Value, json};
 
 use super::settings::Settings;
+
+/// The file of a run directory with the settings of the run, by the names of their flags.
+const COMMAND: &str = "command.json";
 
 /// Pictures that the detector is tried on.
 pub(super) struct Tested {
@@ -105,7 +108,6 @@ fn is_inside(inner: &Path, outer: &Path) -> bool {
 pub(crate) fn by_flag(error: TrainError) -> Box<dyn Error> {
     let flag = |setting: &str| match setting {
         "images_per_batch" => "batch".to_string(),
-        "crop_scale" => "min-crop".to_string(),
         setting => setting.replace('_', "-"),
     };
     match error {
@@ -135,10 +137,22 @@ fn command(settings: &Settings) -> Value {
 
 /// Refuses settings other than those of the run in the directory, if something was trained there.
 pub(crate) fn same_command(settings: &Settings) -> Result<(), String> {
-    let text = fs::read_to_string(settings.run.join("command.json")).unwrap_or_default();
+    let text = fs::read_to_string(settings.run.join(COMMAND)).unwrap_or_default();
     // A run of an earlier version has no such file: then the trainer compares what it knows.
-    let Ok(Value::Object(found)) = serde_json::from_str(&text) else { return Ok(()) };
+    let path = settings.run.join(COMMAND);
+    if path.symlink_metadata().is_err() {
+        return Ok(());
+    }
     let now = command(settings);
+    let found = match serde_json::from_str(&text) {
+        Ok(Value::Object(found)) if found.contains_key("hold-out") => found,
+        _ => {
+            return Err(format!(
+                "{} is there already, and no `mcl train` wrote it: take another directory (--run DIR)",
+                printable(&path)
+            ));
+        }
+    };
     let differs = found.iter().find(|(flag, found)| now.get(flag).is_some_and(|now| now != *found));
     match differs.filter(|_| is_trained(&settings.run)) {
         Some((flag, found)) => Err(format!(
@@ -152,12 +166,14 @@ pub(crate) fn same_command(settings: &Settings) -> Result<(), String> {
 }
 
 /// Keeps the settings for [`same_command`].
-pub(crate) fn write_command(settings: &Settings) -> io::Result<()> {
+pub(crate) fn write_command(settings: &Settings) -> Result<(), String> {
     if is_trained(&settings.run) {
         return Ok(());
     }
-    fs::create_dir_all(&settings.run)?;
-    fs::write(settings.run.join("command.json"), format!("{:#}", command(settings)))
+    let path = settings.run.join(COMMAND);
+    let written =
+        fs::create_dir_all(&settings.run).and_then(|()| fs::write(&path, format!("{:#}", command(settings))));
+    written.map_err(|error| format!("cannot write {}: {error}", printable(&path)))
 }
 
 /// Whether a run directory has a checkpoint.
@@ -216,14 +232,8 @@ pub(super) fn copies(all: &ImageSet, tested: &[Tested], with_normal: bool) -> Ve
             all.len()
         ));
     }
-    let mut between = |Tested { name, images, .. }: &Tested, other: &str, known: &ImageSet, result: &str| {
-        let copies = images.copies_of(known);
-        if copies > 0 {
-            let len = images.len();
-            said.push(format!(
-                "{copies} of {len} pictures of {name} are copies of pictures of {other}: {result}"
-            ));
-        }
+    let mut between = |set: &Tested, other, known, result| {
+        said.extend(copies_between((&set.name, &set.images), (other, known), result));
     };
     let (normal, anomalous) = tested.split_at(usize::from(with_normal));
     for set in normal {
@@ -238,6 +248,17 @@ pub(super) fn copies(all: &ImageSet, tested: &[Tested], with_normal: bool) -> Ve
         }
     }
     said
+}
+
+/// The warning that pictures of a set are copies of those of another, if some are, and what that does to the `result`.
+pub(crate) fn copies_between(
+    (name, images): (&str, &ImageSet),
+    (other, known): (&str, &ImageSet),
+    result: &str,
+) -> Option<String> {
+    let (copies, of) = (images.copies_of(known), images.len());
+    (copies > 0)
+        .then(|| format!("{copies} of {of} pictures of {name} are copies of pictures of {other}: {result}"))
 }
 
 /// What to say about classes of the normal set that training does not have: a typo, maybe.

@@ -11,7 +11,7 @@ use burn_mcl::model::{MclModelConfig, ResNetConfig, ResNetDepth, Stem};
 use burn_mcl::train::TrainConfig;
 use clap::{Args, ValueEnum};
 
-use crate::folder::UNREADABLE;
+use crate::folder::{self, UNREADABLE};
 
 /// Steps of a run on few pictures.
 pub(super) const LEAST_STEPS: usize = 300;
@@ -42,13 +42,13 @@ pub struct Settings {
     pub(super) size: usize,
     /// Share of the pictures of a folder that may be unreadable, and are skipped; rounded down to whole
     /// pictures
-    #[arg(long, default_value_t = UNREADABLE)]
+    #[arg(long, default_value_t = UNREADABLE, allow_negative_numbers = true)]
     pub(super) unreadable: f64,
     /// Share of the training pictures held out to place the threshold
-    #[arg(long, default_value_t = 0.2)]
+    #[arg(long, default_value_t = 0.2, allow_negative_numbers = true)]
     pub(super) hold_out: f64,
     /// Share of normal pictures that are to pass as normal
-    #[arg(long, default_value_t = 0.95)]
+    #[arg(long, default_value_t = 0.95, allow_negative_numbers = true)]
     pub(super) tpr: f64,
     /// Training steps: more take longer and find more [default: as many as show each picture ten times, at least 300]
     #[arg(long)]
@@ -62,13 +62,13 @@ pub struct Settings {
     /// Channels of the network's first stage
     #[arg(long, default_value_t = 16)]
     pub(super) width: usize,
-    #[arg(long, default_value_t = 0.1)]
+    #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
     pub(super) learning_rate: f64,
     /// Smallest crop, as a share of the picture
-    #[arg(long, default_value_t = 0.5)]
+    #[arg(long, default_value_t = 0.5, allow_negative_numbers = true)]
     pub(super) min_crop: f64,
     /// Where few pictures leave the spread of a class open, how much is assumed
-    #[arg(long, default_value_t = 1e-3)]
+    #[arg(long, default_value_t = 1e-3, allow_negative_numbers = true)]
     pub(super) ridge: f64,
     /// Which rotations of a picture are learned, each as a class of its own; none suits pictures without an up
     #[arg(long, value_enum, default_value_t = Turns::All)]
@@ -92,10 +92,12 @@ pub(super) fn train_config(settings: &Settings) -> Result<TrainConfig, Box<dyn E
     if settings.size == 0 || !settings.size.is_multiple_of(32) {
         return Err(format!("--size is {}, but must be a multiple of 32", settings.size).into());
     }
-    for (flag, share) in [("hold-out", settings.hold_out), ("unreadable", settings.unreadable)] {
-        if !(0.0..=1.0).contains(&share) {
-            return Err(format!("--{flag} is {share}, but must be a share from 0 to 1").into());
-        }
+    folder::check_share("hold-out", settings.hold_out)?;
+    folder::check_share("unreadable", settings.unreadable)?;
+    if !(settings.min_crop > 0.0 && settings.min_crop <= 1.0) {
+        return Err(
+            format!("--min-crop is {}, but must be a share above 0, at most 1", settings.min_crop).into()
+        );
     }
     let depth = ResNetDepth::from_layers(settings.depth).ok_or("--depth must be 18, 34 or 50")?;
     // The stem for small pictures keeps every pixel; the one for large pictures makes them a fourth as wide
@@ -122,11 +124,15 @@ pub(super) fn detector_config(settings: &Settings, training: &TrainConfig) -> Re
     let config = DetectorConfig::suited_to(training)
         .with_gaussians(MahalanobisConfig::new().with_ridge(settings.ridge))
         .with_tpr(settings.tpr);
-    config.validate().map(|()| config).map_err(|error| match error {
-        // These settings have the names of their flags.
+    config.validate().map(|()| config).map_err(detector_flag)
+}
+
+/// An error of the settings of a detector, which have the names of their flags.
+pub(crate) fn detector_flag(error: DetectorError) -> String {
+    match error {
         DetectorError::Config { setting, value, expected } => {
             format!("--{setting} is {value}, but must be {expected}")
         }
         error => error.to_string(),
-    })
+    }
 }
