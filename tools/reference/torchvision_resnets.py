@@ -5,8 +5,8 @@
     cargo run --release -p mcl-model --example check_torchvision -- target/torchvision
 
 For resnet18, resnet34 and resnet50 at full width, with the ImageNet stem: weights.pth (torch.save of the state dict, classifier
-included, as torchvision's ImageNet files), weights.safetensors (the same), and outputs.safetensors (images of 224 pixels, and
-features in evaluation mode).
+included, as torchvision's ImageNet files), weights.safetensors (the same), and outputs.safetensors (images of 224 pixels, their
+features in evaluation mode, and their features after torchvision's standardisation).
 """
 
 import pathlib
@@ -17,6 +17,7 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
+STANDARDIZE = torchvision.transforms.Normalize(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
 NETWORKS = ["resnet18", "resnet34", "resnet50"]
 
 
@@ -47,7 +48,9 @@ def main(directory):
         images = torch.rand(2, 3, 224, 224)
         with torch.no_grad():
             features = model(images)
-        save_file({"images": images, "features": features}, folder / "outputs.safetensors")
+            standardized = model(STANDARDIZE(images))
+        outputs = {"images": images, "features": features, "features_of_standardized": standardized}
+        save_file(outputs, folder / "outputs.safetensors")
         print(f"{folder}: features {list(features.shape)}, largest {features.abs().max().item():.3g}")
 
 

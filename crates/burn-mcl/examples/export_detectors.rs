@@ -27,7 +27,7 @@ const JUDGED: usize = 24;
 fn main() -> Result<(), Box<dyn Error>> {
     let directory = PathBuf::from(std::env::args().nth(1).ok_or("usage: export_detectors DIRECTORY")?);
     let resnet = |depth, width| -> EncoderConfig { ResNetConfig::new(depth).with_width(width).into() };
-    let large = ResNetConfig::new(ResNetDepth::ResNet50).with_width(2).with_stem(Stem::ImageNet);
+    let large = ResNetConfig::new(ResNetDepth::ResNet50).with_width(2).with_stem(Stem::Torchvision);
     let fast = FastNetConfig::new().with_widths([8, 12, 16]);
     let config = DetectorConfig::new().with_tpr(0.9);
     let gaussians = MahalanobisConfig::new().with_ridge(1e-5);

@@ -97,6 +97,16 @@ fn nothing_is_overwritten_unasked() {
     let error = save_onnx(&detector, folder.path(), Existing::Replace).unwrap_err();
     assert!(matches!(&error, ExportError::NoGraph { .. }), "{error}");
 
+    #[cfg(unix)]
+    {
+        let (link, nowhere) = (folder.path().join("link.onnx"), folder.path().join("nowhere.onnx"));
+        std::os::unix::fs::symlink(&nowhere, &link).unwrap();
+        for existing in [Existing::Keep, Existing::Replace] {
+            assert!(save_onnx(&detector, &link, existing).is_err());
+        }
+        assert!(link.symlink_metadata().is_ok() && !nowhere.exists());
+    }
+
     // A graph of an export may be another detector's.
     fs::write(&file, &to_onnx(&detector).unwrap()[..99]).unwrap();
     save_onnx(&detector, &file, Existing::Replace).unwrap();

@@ -1,6 +1,8 @@
 //! `mcl train`: from folders of pictures to a detector and a report.
 
 pub(crate) mod checks;
+mod learning;
+mod pretrained;
 mod settings;
 
 pub use settings::Settings;
@@ -8,7 +10,7 @@ pub(crate) use settings::detector_flag;
 
 use std::error::Error;
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use burn_mcl::Progress;
@@ -19,16 +21,14 @@ use burn_mcl::detector::Detector;
 use burn_mcl::embed::embed;
 use burn_mcl::infer::TestTimeViews;
 use burn_mcl::report::{Part, Report, Summary};
-use burn_mcl::train::{Objective, TrainError, Trainer, read_history};
+use burn_mcl::train::{Trainer, read_history};
 
 use crate::folder::{self, count};
-use crate::interrupt;
 use crate::output::say;
 use checks::Tested;
-use settings::{LEAST_STEPS, Turns, detector_config, train_config};
+use learning::{Learning, for_pictures};
+use settings::{detector_config, train_config};
 
-/// How often a run on many pictures sees each of them.
-const PASSES: usize = 10;
 /// The name of the held-out pictures where no other normal pictures are given.
 const HELD_OUT: &str = "held out";
 
@@ -37,7 +37,8 @@ const HELD_OUT: &str = "held out";
 ///
 /// # Errors
 ///
-/// What is wrong with the settings, the folders or the pictures, by the names of flags and files; [`TrainError::Stopped`] after a stop.
+/// What is wrong with the settings, the folders or the pictures, by the names of flags and files;
+/// [`TrainError::Stopped`](burn_mcl::train::TrainError::Stopped) after a stop.
 pub fn run(
     settings: &Settings,
     device: &Device,
@@ -58,8 +59,11 @@ pub fn run(
     Detector::may_save(&artifact)?;
     Report::may_write(settings.run.join("report"))?;
 
+    let (weights, plain) = (settings.weights.as_ref(), device.clone().without_autodiff());
+    let encoder = weights.map(|file| pretrained::encoder(&settings.resnet()?, file, &plain)).transpose()?;
+
     let cache = settings.cache.clone().unwrap_or_else(|| settings.run.join("cache"));
-    let reading = ImageFolderConfig::new((settings.size, settings.size))
+    let reading = ImageFolderConfig::new((settings.size(), settings.size()))
         .with_unreadable(settings.unreadable)
         .with_cache(Some(cache));
     let ImageFolder { images: all, files, .. } = folder::load(&reading, &settings.train, progress, out)?;
@@ -86,37 +90,32 @@ pub fn run(
     warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
     drop(all);
 
-    let batch = settings.batch.min(train.len());
-    let steps = settings.steps.unwrap_or((PASSES * train.len()).div_ceil(batch.max(1)).max(LEAST_STEPS));
-    let objective = Objective::for_classes(train.class_names().len());
-    let config = config.with_objective(objective).with_images_per_batch(batch).with_steps(Some(steps));
-    if settings.rotations == Turns::None && train.class_names().len() == 1 {
-        return Err("--rotations none leaves one class nothing to be told from: give several classes, one folder each, or \
-                    leave --rotations out"
-            .into());
-    }
-    writeln!(
-        out,
-        "{} to learn from, {} held out, {steps} steps of {} views on {device:?}",
-        count(train.len(), "picture", "pictures"),
-        held_out.len(),
-        config.views_per_batch()
-    )?;
-    let started = Instant::now();
-    let trainer = Trainer::new(config.clone(), device)?.run_dir(&settings.run).progress(progress);
-    checks::write_command(settings)?;
-    before_training();
-    let model = trainer.observer(interrupt::unless_stopped(stop)).fit(&train).map_err(checks::by_flag)?;
-    // From here on, Ctrl-C ends at once. It may have been pressed when there was no step left to stop at.
-    if stop.swap(true, Ordering::Relaxed) {
-        let checkpoint = Some(settings.run.join("checkpoints"));
-        return Err(TrainError::Stopped { step: steps, checkpoint }.into());
-    }
-    writeln!(out, "trained in {:.0?}", started.elapsed())?;
+    let training = (!settings.no_train).then(|| for_pictures(config.clone(), settings, &train));
+    let model = match (encoder, &training) {
+        (encoder, Some(config)) => {
+            writeln!(
+                out,
+                "{} to learn from, {} held out, {} steps of {} views on {device:?}",
+                count(train.len(), "picture", "pictures"),
+                held_out.len(),
+                config.total_steps(train.len()),
+                config.views_per_batch()
+            )?;
+            let learning = Learning { settings, config, device, progress, stop };
+            let started = Instant::now();
+            let model = learning.run(encoder, &train, before_training)?;
+            writeln!(out, "trained in {:.0?}", started.elapsed())?;
+            model
+        }
+        (Some(encoder), None) => pretrained::features(encoder, &plain)?,
+        (None, None) => unreachable!("--no-train requires --weights"),
+    };
 
     let batch = judging.batch_size;
-    let detector = Detector::fit(&model, config.model.clone(), &train, &held_out, judging, progress)?
-        .with_train_config(config.clone());
+    let mut detector = Detector::fit(&model, config.model, &train, &held_out, judging, progress)?;
+    if let Some(training) = &training {
+        detector = detector.with_train_config(training.clone());
+    }
     detector.save(&artifact)?;
 
     let judged = tested
@@ -129,11 +128,15 @@ pub fn run(
         .anomalous(judged)
         .threshold(detector.threshold(), settings.tpr)
         .calibration(detector.calibration())
-        .history(read_history(&settings.run)?)
-        .settings("Training", &config)
         .settings("Detector", detector.config())
         .fact("training pictures", printable(&settings.train))
         .fact("run directory", printable(&settings.run));
+    if let Some(training) = &training {
+        report = report.history(read_history(&settings.run)?).settings("Training", training);
+    }
+    if let Some(weights) = weights {
+        report = report.fact("pretrained weights", printable(weights));
+    }
     for Tested { name, place, .. } in &tested {
         if let Some(place) = place {
             report = report.fact(printable(name), printable(place));

@@ -2,21 +2,22 @@
 
 use std::error::Error;
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{fs, io};
 
 use burn_mcl::Progress::Hidden;
-use burn_mcl::burn::tensor::Device;
+use burn_mcl::burn::tensor::{Device, Distribution, Tensor};
 use burn_mcl::data::ImageSet;
 use burn_mcl::data::image_folder;
 use burn_mcl::data::shapes::{self, ShapesSplit};
 use burn_mcl::detector::Detector;
+use burn_mcl::model::{MclModel, MclModelConfig, PytorchWeight, ResNetConfig, ResNetDepth, Stem};
 use burn_mcl::report::Summary;
 use clap::{Args, Command};
 use mcl_cli::train::{Settings, run};
 use mcl_cli::{detect, inspect};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 fn pick(split: ShapesSplit, images_per_class: usize, classes: &[usize]) -> ImageSet {
@@ -145,6 +146,83 @@ fn one_flat_class_is_enough_and_large_pictures_take_the_large_stem() {
     assert_eq!((summary.accuracy, summary.images), (None, 12));
     let config = fs::read_to_string(root.join("run/config.json")).unwrap();
     assert!(config.contains("ImageNet"), "{config}");
+}
+
+/// A file of torchvision's with random weights: a ResNet-18 of width 2, as safetensors.
+fn pretrained(root: &Path, seed: u64) -> (PathBuf, MclModel) {
+    let resnet = ResNetConfig::new(ResNetDepth::ResNet18).with_width(2).with_stem(Stem::Torchvision);
+    let model = MclModelConfig::new(resnet).with_hidden(4).init_seeded(seed, &Device::flex());
+    let (mut header, mut bytes) = (serde_json::Map::new(), Vec::new());
+    for PytorchWeight { name, shape, values, .. } in model.pytorch_weights() {
+        let Some(name) = name.strip_prefix("enc.") else { continue };
+        let start = bytes.len();
+        bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        header.insert(
+            name.into(),
+            json!({ "dtype": "F32", "shape": shape, "data_offsets": [start, bytes.len()] }),
+        );
+    }
+    let header = Value::from(header).to_string();
+    let file = root.join(format!("{seed}.safetensors"));
+    fs::write(&file, [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &bytes].concat()).unwrap();
+    (file, model)
+}
+
+#[test]
+fn a_pretrained_network_judges_without_training() {
+    let folder = folders();
+    let root = folder.path();
+    let (file, model) = pretrained(root, 5);
+    let untrained = format!("--weights {} --no-train --size 32", file.display());
+    let mut arguments = ["mcl", "train", "--normal", "normal", "--anomalous", "blobs"].map(String::from);
+    for at in [1, 3, 5] {
+        arguments[at] = root.join(&arguments[at]).display().to_string();
+    }
+    let run = |more: &str| {
+        let own =
+            ["--run", &root.join("run").display().to_string(), "--width=2", "--hold-out=0.4", "--tpr=0.9"]
+                .map(String::from);
+        let all = arguments.iter().cloned().chain(own).chain(more.split_whitespace().map(String::from));
+        uninterrupted(&parsed::<Settings>(all))
+    };
+    let summary = run(&untrained).unwrap();
+    let detector = Detector::load(root.join("run/detector"), &Device::flex()).unwrap();
+    assert_eq!(Some(detector.threshold()), summary.threshold);
+    assert!(!root.join("run/checkpoints").exists() && detector.train_config().is_none());
+
+    // The projections are the features, on which the file decides.
+    let images = Tensor::<4>::random([3, 3, 32, 32], Distribution::Uniform(0.0, 1.0), &Device::flex());
+    let embedding = detector.model().forward(images.clone());
+    let expected = model.forward(images).features.into_data();
+    assert_eq!(embedding.projections.into_data(), expected);
+    assert_eq!(run(&untrained).unwrap(), summary);
+
+    let error = run(&format!("{untrained} --depth 34")).unwrap_err().to_string();
+    assert!(error.contains("--weights") && error.contains("--depth"), "{error}");
+    // A run that is trained in the directory is not replaced.
+    run(&format!("--weights {} --size 32 --steps 1 --batch 8", file.display())).unwrap();
+    let error = run(&untrained).unwrap_err().to_string();
+    assert!(error.contains("--no-train takes another directory"), "{error}");
+}
+
+#[test]
+fn training_goes_on_from_pretrained_weights() {
+    let folder = folders();
+    let root = folder.path();
+    let (file, model) = pretrained(root, 5);
+    let from = |file: &Path, more: &str| {
+        let weights = format!("--size 32 --weights {} {more}", file.display());
+        uninterrupted(&settings(root, "train", &weights))
+    };
+    // Steps too small to move a weight in f32.
+    from(&file, "--learning-rate 1e-30").unwrap();
+    let detector = Detector::load(root.join("run/detector"), &Device::flex()).unwrap();
+    let first = |model: &MclModel| model.pytorch_weights().swap_remove(0).values;
+    assert_eq!(first(detector.model()), first(&model));
+
+    let (other, _) = pretrained(root, 6);
+    let error = from(&other, "--learning-rate 1e-30").unwrap_err().to_string();
+    assert!(error.contains("of the start") && error.contains("--run"), "{error}");
 }
 
 #[test]

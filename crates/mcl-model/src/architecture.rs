@@ -68,7 +68,7 @@ impl BlockShape {
 pub(crate) fn stem(stem: Stem, in_channels: usize, width: usize) -> ConvShape {
     match stem {
         Stem::Cifar => ConvShape::new([in_channels, width], 3, 1),
-        Stem::ImageNet => ConvShape::new([in_channels, width], 7, 2),
+        Stem::ImageNet | Stem::Torchvision => ConvShape::new([in_channels, width], 7, 2),
     }
 }
 

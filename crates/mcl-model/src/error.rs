@@ -23,6 +23,14 @@ pub enum ModelError {
         /// The most that are allowed.
         limit: u128,
     },
+    /// Torchvision's stem standardises red, green and blue.
+    #[error(
+        "Stem::Torchvision takes 3 channels, red, green and blue, not {in_channels}: take Stem::ImageNet"
+    )]
+    StemChannels {
+        /// Channels that the configuration asks for.
+        in_channels: usize,
+    },
     /// The projection head takes another number of features than the encoder gives.
     #[error(
         "the encoder gives {features} features, but the projection head takes {expected}: \

@@ -5,7 +5,6 @@ use crate::architecture::{self, ConvShape};
 use crate::fast_net::FastNetConfig;
 use crate::resnet::ResNetConfig;
 use crate::stem;
-use crate::variant::Stem;
 
 /// Height and width.
 type Size = (usize, usize);
@@ -38,7 +37,7 @@ impl ConvShape {
 pub(crate) fn resnet(config: &ResNetConfig, image: Size) -> u128 {
     let stem = architecture::stem(config.stem, config.in_channels, config.width);
     let (mut size, mut total) = stem.flop(image);
-    if config.stem == Stem::ImageNet {
+    if config.stem.is_large() {
         size = strided(size, 2);
     }
     for block in architecture::layers(config.depth, config.width).iter().flatten() {
@@ -72,6 +71,7 @@ pub(crate) fn fast_net(config: &FastNetConfig, (height, width): Size) -> u128 {
 mod tests {
     use super::*;
     use crate::variant::ResNetDepth;
+    use crate::variant::Stem;
     use crate::{EncoderConfig, MclModelConfig};
 
     /// PyTorch's layers with hooks that count: torchvision's ResNets, and convolutions in the shape of airbench.

@@ -2,7 +2,7 @@
 //! the contrastive loss compares views and the Gaussians of each class are fitted.
 
 use burn::config::Config;
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
@@ -85,6 +85,23 @@ impl ProjectionHeadConfig {
 }
 
 impl ProjectionHead {
+    /// The head that gives features back as they are, if none is negative, as those of a [`ResNet`](crate::ResNet): the projections
+    /// of an encoder that is used without training. `hidden` and `projection_dim` are both `feature_dim`.
+    ///
+    /// # Errors
+    ///
+    /// As [`ProjectionHeadConfig::try_init`].
+    pub fn identity(feature_dim: usize, device: &Device) -> Result<Self, ModelError> {
+        let config =
+            ProjectionHeadConfig::new(feature_dim).with_hidden(feature_dim).with_projection_dim(feature_dim);
+        let mut head = config.try_init(device)?;
+        for linear in [&mut head.linear1, &mut head.linear2] {
+            linear.weight = Param::from_tensor(Tensor::eye(feature_dim, device));
+            linear.bias = Some(Param::from_tensor(Tensor::zeros([feature_dim], device)));
+        }
+        Ok(head)
+    }
+
     /// The projections of features; not normalised.
     ///
     /// # Shapes
@@ -105,5 +122,21 @@ impl ProjectionHead {
     pub fn projection_dim(&self) -> usize {
         let [_, projections] = self.linear2.weight.lazy_shape().dims();
         projections
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_identity_gives_features_back() {
+        let device = Device::flex();
+        let head = ProjectionHead::identity(3, &device).unwrap();
+        assert_eq!((head.feature_dim(), head.projection_dim()), (3, 3));
+        let features = Tensor::<2>::from_data([[0.0, 0.5, 7.0], [1e-9, 3.0, 2.0]], &device);
+        assert_eq!(head.forward(features.clone()).into_data(), features.into_data());
+        let error = ProjectionHead::identity(0, &device).unwrap_err();
+        assert_eq!(error, ModelError::ZeroSize { field: "feature_dim" });
     }
 }

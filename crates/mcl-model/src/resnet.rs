@@ -53,6 +53,8 @@ pub struct ResNet {
     pub(crate) layer3: Vec<Block>,
     pub(crate) layer4: Vec<Block>,
     in_channels: usize,
+    /// Whether images are standardised first.
+    standardized: bool,
     /// Whether products are in bf16.
     bf16: bool,
 }
@@ -105,21 +107,20 @@ impl ResNetConfig {
     }
 
     pub(crate) fn check_sizes(&self) -> Result<(), ModelError> {
-        check_sizes([("width", self.width), ("in_channels", self.in_channels)])
+        check_sizes([("width", self.width), ("in_channels", self.in_channels)])?;
+        if self.stem == Stem::Torchvision && self.in_channels != 3 {
+            return Err(ModelError::StemChannels { in_channels: self.in_channels });
+        }
+        Ok(())
     }
 
     /// The network; sizes have been checked.
     pub(crate) fn build(&self, device: &Device) -> ResNet {
         let stem = architecture::stem(self.stem, self.in_channels, self.width);
-        let max_pool = match self.stem {
-            Stem::Cifar => None,
-            Stem::ImageNet => {
-                let max_pool = MaxPool2dConfig::new([3, 3])
-                    .with_strides([2, 2])
-                    .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1));
-                Some(max_pool.init())
-            }
-        };
+        let max_pool = self.stem.is_large().then(|| {
+            let max_pool = MaxPool2dConfig::new([3, 3]).with_strides([2, 2]);
+            max_pool.with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1)).init()
+        });
         let layers = architecture::layers(self.depth, self.width);
         let [layer1, layer2, layer3, layer4] =
             layers.map(|blocks| blocks.iter().map(|block| Block::new(block, device)).collect::<Vec<_>>());
@@ -132,6 +133,7 @@ impl ResNetConfig {
             layer3,
             layer4,
             in_channels: self.in_channels,
+            standardized: self.stem == Stem::Torchvision,
             bf16: false,
         }
     }
@@ -151,6 +153,7 @@ impl ResNet {
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let in_channels = self.in_channels;
         assert_shape!(images, [_, in_channels, _, _]);
+        let images = if self.standardized { standardize(images) } else { images };
         let mut x = conv_norm_relu(feature_map(images, self.precision()), &self.conv1, &self.bn1);
         if let Some(max_pool) = &self.max_pool {
             x = x.max_pool(max_pool);
@@ -188,9 +191,42 @@ impl ResNet {
     }
 }
 
+/// RGB images whose channels have mean 0 and deviation 1 over ImageNet, `[n, 3, h, w]`.
+fn standardize(images: Tensor<4>) -> Tensor<4> {
+    let of_channels =
+        |values: [f32; 3]| Tensor::<1>::from_data(values, &images.device()).reshape([1, 3, 1, 1]);
+    let (mean, deviation) = (of_channels(Stem::MEAN), of_channels(Stem::STANDARD_DEVIATION));
+    (images - mean) / deviation
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::tensor::{TensorData, Tolerance};
+
+    #[test]
+    fn the_stem_of_torchvision_standardises_images() {
+        let device = Device::flex();
+        let config = ResNetConfig::new(ResNetDepth::ResNet18).with_width(2);
+        let of_stem = |stem| config.clone().with_stem(stem).init_seeded(3, &device);
+        let (plain, standardised) = (of_stem(Stem::ImageNet), of_stem(Stem::Torchvision));
+        let pixel = |i: usize| (i as f32 * 0.37).sin() * 0.5 + 0.5;
+        let values: Vec<f32> = (0..2 * 3 * 40 * 33).map(pixel).collect();
+        let by_hand = (0..values.len()).map(|i| {
+            let channel = i / (40 * 33) % 3;
+            (pixel(i) - [0.485, 0.456, 0.406][channel]) / [0.229, 0.224, 0.225][channel]
+        });
+        let by_hand: Vec<f32> = by_hand.collect();
+        let features = |encoder: &ResNet, values: Vec<f32>| {
+            encoder.forward(Tensor::from_data(TensorData::new(values, [2, 3, 40, 33]), &device)).into_data()
+        };
+        let expected = features(&plain, by_hand);
+        features(&standardised, values.clone()).assert_approx_eq::<f32>(&expected, Tolerance::default());
+        assert_ne!(features(&plain, values), expected);
+
+        let gray = config.with_stem(Stem::Torchvision).with_in_channels(1);
+        assert_eq!(gray.try_init(&device).unwrap_err(), ModelError::StemChannels { in_channels: 1 });
+    }
 
     #[test]
     fn sizes_are_torchvisions() {

@@ -49,6 +49,22 @@ pub enum Stem {
     Cifar,
     /// A 7x7 convolution and a 3x3 maximum, both with stride 2. For large images (224 x 224).
     ImageNet,
+    /// [`ImageNet`](Self::ImageNet) on standardised images: mean and standard deviation of each channel are those of ImageNet
+    /// ([`Stem::MEAN`], [`Stem::STANDARD_DEVIATION`]), which torchvision's weights expect.
+    Torchvision,
+}
+
+impl Stem {
+    /// Mean of red, green and blue over ImageNet, in `[0, 1]`, as torchvision's weights expect.
+    pub const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+
+    /// Standard deviation of red, green and blue over ImageNet, in `[0, 1]`, as torchvision's weights expect.
+    pub const STANDARD_DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
+
+    /// Whether the blocks see a fourth of the height and width.
+    pub(crate) fn is_large(self) -> bool {
+        matches!(self, Self::ImageNet | Self::Torchvision)
+    }
 }
 
 // `derive(Config)` copies the attributes of the variants to where `#[default]` is unknown.

@@ -73,9 +73,10 @@ pub(super) fn logits(graph: &mut Graph, weights: &Weights, features: &Value) -> 
 fn resnet(graph: &mut Graph, weights: &Weights, stem: Stem, images: &Value) -> Result<Value, ExportError> {
     let (stride, pooled) = match stem {
         Stem::Cifar => (1, false),
-        Stem::ImageNet => (2, true),
+        Stem::ImageNet | Stem::Torchvision => (2, true),
         other => return Err(ExportError::Unsupported { setting: "stem", value: format!("{other:?}") }),
     };
+    let images = if stem == Stem::Torchvision { &standardize(graph, images) } else { images };
     let x = conv_norm(graph, weights, ["enc.conv1", "enc.bn1"], images, stride)?;
     let mut x = graph.node("Relu", &[&x], vec![]);
     if pooled {
@@ -92,6 +93,15 @@ fn resnet(graph: &mut Graph, weights: &Weights, stem: Stem, images: &Value) -> R
         }
     }
     Ok(x)
+}
+
+/// Images whose channels have mean 0 and deviation 1 over ImageNet.
+fn standardize(graph: &mut Graph, images: &Value) -> Value {
+    graph.scope("standardize");
+    let mean = graph.f32s("image_mean", &[1, 3, 1, 1], &Stem::MEAN);
+    let deviation = graph.f32s("image_deviation", &[1, 3, 1, 1], &Stem::STANDARD_DEVIATION);
+    let centred = graph.node("Sub", &[images, &mean], vec![]);
+    graph.node("Div", &[&centred, &deviation], vec![])
 }
 
 /// Two 3x3 convolutions, or a bottleneck of three, which has its stride on the second.

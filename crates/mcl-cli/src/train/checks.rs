@@ -125,8 +125,8 @@ pub(crate) fn by_flag(error: TrainError) -> Box<dyn Error> {
 /// The settings that decide what a run trains, by the names of their flags. Without `--steps` the trainer compares their number.
 fn command(settings: &Settings) -> Value {
     let mut command = json!({
-        "size": settings.size, "hold-out": settings.hold_out, "batch": settings.batch, "depth": settings.depth,
-        "width": settings.width, "learning-rate": settings.learning_rate, "min-crop": settings.min_crop,
+        "size": settings.size(), "hold-out": settings.hold_out, "batch": settings.batch, "depth": settings.depth,
+        "width": settings.width(), "learning-rate": settings.learning_rate(), "min-crop": settings.min_crop,
         "rotations": format!("{:?}", settings.rotations).to_lowercase(), "seed": settings.seed,
     });
     if let Some(steps) = settings.steps {
@@ -153,6 +153,12 @@ pub(crate) fn same_command(settings: &Settings) -> Result<(), String> {
             ));
         }
     };
+    if settings.no_train && is_trained(&settings.run) {
+        return Err(format!(
+            "{} holds a run that was trained: --no-train takes another directory (--run DIR)",
+            printable(&settings.run)
+        ));
+    }
     let differs = found.iter().find(|(flag, found)| now.get(flag).is_some_and(|now| now != *found));
     match differs.filter(|_| is_trained(&settings.run)) {
         Some((flag, found)) => Err(format!(

@@ -47,7 +47,7 @@ fn decoded(detector: &Detector<MclModel>) -> ModelProto {
 fn detectors() -> Vec<Detector<MclModel>> {
     let tied = MahalanobisConfig::new().with_ridge(1e-3).with_covariance(Covariance::Tied);
     let upright = gaussians().with_rotations(Rotations::None);
-    let large = ResNetConfig::new(ResNetDepth::ResNet50).with_width(1).with_stem(Stem::ImageNet);
+    let large = ResNetConfig::new(ResNetDepth::ResNet50).with_width(1).with_stem(Stem::Torchvision);
     let fast = FastNetConfig::new().with_widths([2, 3, 4]);
     vec![
         detector(resnet(), gaussians()),
