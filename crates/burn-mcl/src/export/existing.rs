@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::error::ExportError;
-use super::onnx::is_ours;
+use super::messages::is_ours;
 use crate::files::{self, FileError};
 
 /// What becomes of a file or directory that is there already.

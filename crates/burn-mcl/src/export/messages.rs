@@ -3,6 +3,16 @@
 
 use prost::Message;
 
+/// Names the writer of a graph.
+pub(super) const PRODUCER: &str = "burn-mcl";
+
+/// Whether the start of a file is that of a model by [`PRODUCER`], of any version: the fields `ir_version` and `producer_name`, each
+/// with its tag before it.
+pub(super) fn is_ours(start: &[u8]) -> bool {
+    let [0x08, _, 0x12, length, name @ ..] = start else { return false };
+    usize::from(*length) == PRODUCER.len() && name.starts_with(PRODUCER.as_bytes())
+}
+
 /// A model: a graph, and which version of the operators it takes.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ModelProto {

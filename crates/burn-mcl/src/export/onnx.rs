@@ -9,7 +9,9 @@ use prost::Message;
 use super::error::ExportError;
 use super::existing::Existing;
 use super::graph::{Dimension, Graph, Value};
-use super::messages::{DataType, GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto};
+use super::messages::{
+    DataType, GraphProto, ModelProto, OperatorSetIdProto, PRODUCER, StringStringEntryProto,
+};
 use super::network::Weights;
 use super::{gaussians, network, probabilities, verdict, views};
 use crate::detector::{Detector, Score};
@@ -21,16 +23,6 @@ const IR_VERSION: i64 = 8;
 
 /// The most bytes of a message of Protocol Buffers.
 const LARGEST: usize = i32::MAX as usize;
-
-/// Names the writer of a graph.
-const PRODUCER: &str = "burn-mcl";
-
-/// Whether the start of a file is that of a graph of [`to_onnx`], of any version: the fields `ir_version` and `producer_name`, each
-/// with its tag before it.
-pub(super) fn is_ours(start: &[u8]) -> bool {
-    let [0x08, _, 0x12, length, name @ ..] = start else { return false };
-    usize::from(*length) == PRODUCER.len() && name.starts_with(PRODUCER.as_bytes())
-}
 
 /// Makes the ONNX graph of a detector: the bytes of an `.onnx` file of operator set 17.
 ///
