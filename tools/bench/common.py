@@ -9,7 +9,7 @@ THREADS = int(os.environ.get("BENCH_THREADS", "2"))
 
 
 def number(start, stop):
-    """Numbers in [0, 1) that look random: the same ones as `number` in benches/ratio/mod.rs."""
+    """Numbers in [0, 1) that look random: the same ones as `number` in benches/src/lib.rs."""
     import numpy as np
 
     with np.errstate(over="ignore"):

@@ -1,17 +1,15 @@
 //! What happens to a run directory that is damaged, shared, or given other images.
 
-mod common;
-
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use crate::common::{bits, corners, tiny_run};
 use burn::tensor::Device;
 use burn_mcl::ArtifactError;
 use burn_mcl::data::ImageSet;
 use burn_mcl::model::MclModel;
 use burn_mcl::train::{StepReport, TrainConfig, TrainError, Trainer, load_network, read_history};
-use common::{bits, corners, tiny_run};
 
 fn run_on(images: &ImageSet, dir: &Path, config: TrainConfig) -> Result<MclModel, TrainError> {
     Trainer::new(config, &Device::flex())?.run_dir(dir).fit(images)

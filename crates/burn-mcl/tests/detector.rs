@@ -1,7 +1,6 @@
 //! What a detector says, of good input and of bad.
 
-mod common;
-
+use crate::common::{corners, tiny_run};
 use burn::tensor::{Device, Tensor};
 use burn_mcl::Progress;
 use burn_mcl::data::{ImageSet, image_folder};
@@ -9,7 +8,6 @@ use burn_mcl::detector::{Detector, DetectorConfig, DetectorError};
 use burn_mcl::evaluation::evaluate;
 use burn_mcl::infer::{Aggregation, Calibration, Covariance, InferError, MahalanobisConfig, TestTimeViews};
 use burn_mcl::train::Trainer;
-use common::{corners, tiny_run};
 
 fn detector(config: DetectorConfig) -> Detector {
     let (train, held_out) = (corners(40, 0), corners(20, 1));

@@ -1,7 +1,5 @@
 //! On the CPU one thread and two give the same bits: batches, losses, weights, Gaussians and scores.
 
-mod common;
-
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::{env, fs};
@@ -80,7 +78,7 @@ fn one_thread_and_two_give_the_same_bits() {
     let dirs = [1, 2].map(|threads| {
         let dir = tempfile::tempdir().unwrap();
         let status = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "child_of_some_threads"])
+            .args(["--exact", "determinism::child_of_some_threads"])
             .env(CHILD_DIR, dir.path())
             .env("RAYON_NUM_THREADS", threads.to_string())
             .stdout(Stdio::null())

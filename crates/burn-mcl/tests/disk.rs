@@ -1,17 +1,15 @@
 //! A disk that is full, and places that cannot be written: an error that says so, and what was there is still there.
 #![cfg(unix)]
 
-mod common;
-
 use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
 
+use crate::common::{corners, tiny_run};
 use burn::tensor::Device;
 use burn_mcl::ArtifactError;
 use burn_mcl::detector::{Detector, DetectorError};
 use burn_mcl::train::{TrainError, Trainer};
-use common::{corners, tiny_run};
 
 const CHILD: &str = "MCL_TEST_FULL_DISK";
 const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/artifact-v1/detector");
@@ -52,7 +50,7 @@ fn a_full_disk_is_an_error_and_costs_nothing() {
     train(3).unwrap_err();
 
     // No file may grow beyond 32 blocks of 512 bytes; the system says "file too large" for it instead of a signal.
-    let script = "trap '' XFSZ; ulimit -f 32; exec \"$0\" --exact child_without_space --nocapture";
+    let script = "trap '' XFSZ; ulimit -f 32; exec \"$0\" --exact disk::child_without_space --nocapture";
     let test = env::current_exe().unwrap();
     let output = Command::new("sh").args(["-c", script]).arg(test).env(CHILD, dir.path()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -66,7 +64,7 @@ fn a_full_disk_is_an_error_and_costs_nothing() {
     let resumed =
         Trainer::new(tiny_run(9), &Device::flex()).unwrap().run_dir(&run).fit(&corners(16, 0)).unwrap();
     let whole = Trainer::new(tiny_run(9), &Device::flex()).unwrap().fit(&corners(16, 0)).unwrap();
-    assert!(common::bits(&resumed) == common::bits(&whole));
+    assert!(crate::common::bits(&resumed) == crate::common::bits(&whole));
 }
 
 #[test]

@@ -1,19 +1,17 @@
 //! What a program that embeds the library learns through `tracing`.
 
-mod common;
-
 use std::fmt::{Debug, Write};
 use std::fs;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
+use crate::common::{corners, tiny_run};
 use burn::tensor::Device;
 use burn_mcl::Progress;
 use burn_mcl::detector::{Detector, DetectorConfig};
 use burn_mcl::evaluation::evaluate;
 use burn_mcl::infer::MahalanobisConfig;
 use burn_mcl::train::{StepReport, Trainer};
-use common::{corners, tiny_run};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};

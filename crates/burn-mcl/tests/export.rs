@@ -1,11 +1,10 @@
 //! Where exported detectors go, what is kept there, and which detectors are refused.
 #![cfg(feature = "onnx")]
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
+use crate::common::{bits, corners, seal, tiny_run};
 use burn::tensor::Device;
 use burn_mcl::Progress;
 use burn_mcl::data::ImageSet;
@@ -13,7 +12,6 @@ use burn_mcl::detector::{Detector, DetectorConfig};
 use burn_mcl::export::{Existing, ExportError, save_hugging_face, save_onnx, to_onnx};
 use burn_mcl::infer::{InferError, MahalanobisConfig};
 use burn_mcl::model::{FastNetConfig, MclModelConfig};
-use common::{bits, corners, seal, tiny_run};
 use serde_json::{Value, json};
 
 const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/artifact-v1/detector");

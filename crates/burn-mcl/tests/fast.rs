@@ -1,9 +1,8 @@
 //! The recipe for CPUs: its network, its loss and its scores, in the small.
 
-mod common;
-
 use std::ops::ControlFlow;
 
+use crate::common::{bits, corners};
 use burn::tensor::Device;
 use burn_mcl::Progress;
 use burn_mcl::data::batch::Rotations;
@@ -19,7 +18,6 @@ use burn_mcl::train::{
     ClassifierProbe, CrossEntropyConfig, Objective, StepReport, TrainConfig, TrainError, Trainer, Validation,
     read_history, read_loss_parts,
 };
-use common::{bits, corners};
 
 fn config() -> TrainConfig {
     let model = MclModelConfig::new(FastNetConfig::new().with_widths([4, 6, 8]));

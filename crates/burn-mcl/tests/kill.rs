@@ -4,18 +4,16 @@
 //! it. What a kill can leave behind in each moment of a save is made by hand in saved.rs and checkpoints.rs.
 #![cfg(unix)]
 
-mod common;
-
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
+use crate::common::{bits, corners, example, tiny_run};
 use burn::tensor::Device;
 use burn_mcl::detector::Detector;
 use burn_mcl::train::{StepReport, Trainer};
-use common::{bits, corners, example, tiny_run};
 
 const CHILD: &str = "MCL_TEST_KILLED_CHILD";
 const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/artifact-v1/detector");
@@ -60,7 +58,7 @@ fn a_detector_survives_kills_while_it_is_replaced() {
     let expected = scores(&kept);
     let mut interrupted = 0;
     for kill in 0..40 {
-        let mut child = spawn("saving_child", &path);
+        let mut child = spawn("kill::saving_child", &path);
         let manifest = path.join("manifest.json");
         let before = fs::metadata(&manifest).and_then(|file| file.modified()).ok();
         let changed = || fs::metadata(&manifest).and_then(|file| file.modified()).ok() != before;
@@ -111,7 +109,7 @@ fn a_run_survives_kills_while_it_writes_checkpoints() {
     for kill in 0..KILLS {
         // Counted before the child begins: on a busy machine the child may do all of its steps before the count.
         let before = steps();
-        let mut child = spawn("training_child", dir.path());
+        let mut child = spawn("kill::training_child", dir.path());
         let started = Instant::now();
         // One or two steps further, then somewhere in a step or a checkpoint.
         while steps() <= before {

@@ -3,8 +3,6 @@
 //! Each file in turn is flipped, cut, spliced or given other numbers, and the manifest made to fit, so that what is
 //! behind the hashes is reached. `MCL_MUTATIONS=100000` makes it go on for longer than a test should.
 
-mod common;
-
 use std::path::Path;
 use std::{env, fs};
 
@@ -70,7 +68,7 @@ fn no_mutation_of_a_detector_panics() {
         let mutated = mutate(fs::read(Path::new(KEPT).join(file)).unwrap(), &mut random);
         fs::write(dir.path().join(file), mutated).unwrap();
         if file != "manifest.json" {
-            common::seal(dir.path());
+            crate::common::seal(dir.path());
         }
         let Ok(detector) = Detector::load(dir.path(), &Device::flex()) else { continue };
         loaded += 1;

@@ -1,10 +1,9 @@
 //! The losses beside MCL: sums, two heads, outliers.
 
-mod common;
-
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use crate::common::{bits, corners, tiny_run};
 use burn::tensor::Device;
 use burn_mcl::Progress;
 use burn_mcl::data::ImageSet;
@@ -18,7 +17,6 @@ use burn_mcl::train::{
     ClassAndRotationConfig, CrossEntropyConfig, Objective, OutlierExposureConfig, StepReport, Term,
     TrainConfig, TrainError, Trainer, read_history, read_loss_parts,
 };
-use common::{bits, corners, tiny_run};
 
 const STEPS: usize = 12;
 

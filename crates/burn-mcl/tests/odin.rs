@@ -1,7 +1,6 @@
 //! ODIN against its formula, and on the built-in network.
 
-mod common;
-
+use crate::common::corners;
 use burn::module::Module;
 use burn::module::Param;
 use burn::nn::Linear;
@@ -10,7 +9,6 @@ use burn_mcl::Progress;
 use burn_mcl::detector::DetectorError;
 use burn_mcl::model::{Embedding, FastNetConfig, MclModelConfig, Network};
 use burn_mcl::odin::OdinConfig;
-use common::corners;
 
 const PIXELS: usize = 3 * 8 * 8;
 const CLASSES: usize = 3;

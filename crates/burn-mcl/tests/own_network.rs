@@ -1,11 +1,10 @@
 //! A network of one's own has all that an `MclModel` has: checkpoints, resume, detectors on disk.
 
-mod common;
-
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use crate::common::{corners, seal, tiny_run};
 use burn::module::Module;
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::{log_softmax, relu};
@@ -18,7 +17,6 @@ use burn_mcl::model::{Embedding, Network};
 use burn_mcl::train::{
     LossInput, LossValue, TrainError, Trainer, TrainingLoss, load_network_into, read_history, read_loss_parts,
 };
-use common::{corners, seal, tiny_run};
 
 const STEPS: usize = 6;
 

@@ -1,11 +1,9 @@
 //! The examples as programs: what they print, and how they end.
 
-mod common;
-
 use std::fs;
 use std::process::{Command, Output};
 
-use common::example;
+use crate::common::example;
 
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()

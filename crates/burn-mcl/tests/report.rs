@@ -1,11 +1,10 @@
 //! The report's page without a browser: well-formed, alone, whole, and free of what is not a number.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
+use crate::common::{corners, tiny_run};
 use burn::tensor::Device;
 use burn_mcl::Progress;
 use burn_mcl::data::ImageSet;
@@ -16,7 +15,6 @@ use burn_mcl::infer::{Aggregation, MahalanobisConfig, TestTimeViews};
 use burn_mcl::report::{Part, Report, ReportError};
 use burn_mcl::scored::ScoredSet;
 use burn_mcl::train::{StepReport, Trainer, ValidationReport};
-use common::{corners, tiny_run};
 
 struct Example {
     detector: Detector,
@@ -251,7 +249,7 @@ fn report_and_evaluation_find_classes_by_name() {
 #[test]
 fn a_report_leaves_the_default_device_alone() {
     let test = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "the_page_is_well_formed_alone_and_whole"])
+        .args(["--exact", "report::the_page_is_well_formed_alone_and_whole"])
         .env("BURN_DEVICE", "there is none of this name")
         .output()
         .unwrap();

@@ -1,17 +1,15 @@
 //! A run that is stopped, or killed, and started again ends with the same bits as one that never was.
 
-mod common;
-
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
+use crate::common::{bits, corners, tiny_run};
 use burn::tensor::Device;
 use burn_mcl::model::MclModel;
 use burn_mcl::train::{StepReport, TrainConfig, TrainError, Trainer};
-use common::{bits, corners, tiny_run};
 
 const STEPS: usize = 9;
 const CHILD_RUN: &str = "MCL_TEST_CHILD_RUN";
@@ -63,7 +61,7 @@ fn killed_and_resumed_is_bit_identical() {
     let expected = bits(&run(whole.path(), tiny_run(STEPS)).unwrap());
 
     let mut child = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "child_run"])
+        .args(["--exact", "resume::child_run"])
         .env(CHILD_RUN, killed.path())
         .stdout(Stdio::null())
         .spawn()

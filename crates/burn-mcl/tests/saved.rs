@@ -1,15 +1,13 @@
 //! A detector on disk: the same scores after as before, and a refusal of whatever is not what was saved.
 
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::common::{corners, tiny_run};
 use burn::tensor::Device;
 use burn_mcl::detector::{Detector, DetectorConfig, DetectorError};
 use burn_mcl::infer::{Covariance, MahalanobisConfig};
 use burn_mcl::{ArtifactError, Progress};
-use common::{corners, tiny_run};
 use tempfile::TempDir;
 
 /// A directory written by the first version that knew format 1, and the scores that it gave then.
@@ -125,7 +123,7 @@ fn what_the_first_version_wrote_is_read_and_scores_as_then() {
     assert_eq!(detector.train_config().unwrap().seed, 3);
 }
 
-/// Makes the kept directory anew, for a new format: `cargo test --test saved -- --ignored`.
+/// Makes the kept directory anew, for a new format: `cargo test --test suite saved -- --ignored`.
 #[test]
 #[ignore = "writes into the repository"]
 fn keep() {
@@ -193,7 +191,7 @@ fn a_detector_with_fewer_settings_is_read_with_the_defaults() {
     assert!(json["training"].as_object_mut().unwrap().remove("nesterov").is_some());
     assert!(json["detector"].get("rotations").is_none(), "the kept detector is older than this setting");
     fs::write(&file, serde_json::to_vec(&json).unwrap()).unwrap();
-    common::seal(&path);
+    crate::common::seal(&path);
     let loaded = load(&path).unwrap();
     assert_eq!(loaded.config(), expected.config());
     assert_eq!(loaded.model_config(), expected.model_config());
@@ -230,7 +228,7 @@ fn files_that_contradict_each_other_are_refused() {
     let rewritten = |from: &str, to: &str| {
         let (_dir, path) = copy();
         replace(&path.join("detector.json"), from, to);
-        common::seal(&path);
+        crate::common::seal(&path);
         load(&path).unwrap_err()
     };
     let cases = [
@@ -261,7 +259,7 @@ fn files_that_contradict_each_other_are_refused() {
 fn training_settings_of_another_version_are_let_be() {
     let (_dir, path) = copy();
     replace(&path.join("detector.json"), "\"checkpoint_every\"", "\"checkpoint_minutes\"");
-    common::seal(&path);
+    crate::common::seal(&path);
     assert_eq!(load(&path).unwrap().train_config(), None);
 }
 

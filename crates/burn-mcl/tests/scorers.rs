@@ -1,7 +1,6 @@
 //! Any scorer can stand in the tables: of projections, of features, of logits.
 
-mod common;
-
+use crate::common::corners;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use burn_mcl::Progress;
@@ -16,7 +15,6 @@ use burn_mcl::infer::{
 };
 use burn_mcl::model::{Embedding, Network};
 use burn_mcl::scored::ScoredSet;
-use common::corners;
 
 /// Features: the brightness of the four quarters of an image. Projections: that of the upper two. Logits: the same,
 /// when there is a classifier.

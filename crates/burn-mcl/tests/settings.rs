@@ -1,10 +1,9 @@
 //! Every optimizer, schedule and start: trained, stopped, resumed to the same bits.
 
-mod common;
-
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use crate::common::{bits, corners, tiny_run};
 use burn::module::Module;
 use burn::tensor::Device;
 use burn_mcl::Progress;
@@ -18,7 +17,6 @@ use burn_mcl::train::{
     CrossEntropyConfig, Decay, Objective, Optimizer, StepReport, TrainConfig, TrainError, Trainer,
     load_network,
 };
-use common::{bits, corners, tiny_run};
 
 const STEPS: usize = 7;
 

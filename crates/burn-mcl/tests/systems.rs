@@ -1,11 +1,10 @@
 //! The systems of the paper's tables: each trains in its stages, scores, and shares what it can with the others.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use crate::common::{bits, corners, tiny_run};
 use burn::tensor::Device;
 use burn_mcl::Progress;
 use burn_mcl::data::ImageSet;
@@ -17,7 +16,6 @@ use burn_mcl::model::MclModel;
 use burn_mcl::scored::ScoredSet;
 use burn_mcl::systems::{Scoring, System, SystemTraining, fit_scorings};
 use burn_mcl::train::{TrainError, load_network};
-use common::{bits, corners, tiny_run};
 
 fn training(steps: usize) -> SystemTraining {
     SystemTraining {

@@ -1,18 +1,16 @@
 //! Watching a run: validations are logged, the best network is kept, a run that no longer improves ends.
 
-mod common;
-
 use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use crate::common::{bits, corners, tiny_run};
 use burn::tensor::Device;
 use burn_mcl::model::MclModel;
 use burn_mcl::train::{
     KnnProbe, StepReport, TrainError, Trainer, ValidationReport, load_best_network, read_history,
     read_validations,
 };
-use common::{bits, corners, tiny_run};
 
 const STEPS: usize = 12;
 

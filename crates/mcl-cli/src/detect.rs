@@ -1,37 +1,35 @@
 //! `mcl detect`: looks at new pictures with a saved detector, and says which of them look otherwise than those it learned from.
 
+mod verdicts;
+
 use std::error::Error;
 #[cfg(unix)]
 use std::ffi::OsString;
 use std::io::{self, BufRead, Write};
 #[cfg(unix)]
 use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use burn_mcl::Progress;
 use burn_mcl::burn::tensor::Device;
 use burn_mcl::data::image_folder::{ImageFolder, ImageFolderConfig};
 use burn_mcl::data::{DataError, printable, utf8_name};
-use burn_mcl::detector::{Detection, Detector};
+use burn_mcl::detector::Detection;
 use clap::Args;
-use serde_json::{Value, json};
 
-use crate::output;
 use crate::saved;
 
 /// Training pictures named beside a flagged one.
 const RESEMBLED: usize = 3;
 
-/// Why a picture of another format is not judged.
-const OTHER_FORMAT: &str = "this format cannot be read: convert it to JPEG or PNG";
-
 /// The arguments of `mcl detect`.
 ///
-/// Without `--json` the flagged pictures are printed, the most anomalous first, each with the class whose Gaussian is nearest to it;
-/// with `--train` also the single training pictures whose projections are nearest, which may be of another class.
+/// Without `--json` and `--csv` the flagged pictures are printed, the most anomalous first, each with the class whose Gaussian is
+/// nearest to it; with `--train` also the single training pictures whose projections are nearest, which may be of another class.
 ///
-/// `--json` prints one line of JSON for each picture instead, flagged or not, readable or not. A name that is not UTF-8 is given with
-/// `\xE4` for a byte, and to the letter in `file_hex`, the bytes of the name in hexadecimal.
+/// `--json` prints one line of JSON for each picture instead, flagged or not, readable or not. `--csv` prints the same as a table. A
+/// name that is not UTF-8 is given with `\xE4` for a byte, and a name that a spreadsheet would take for a formula with a `'` before
+/// it; then `file_hex` holds the bytes of the name in hexadecimal.
 #[derive(Debug, Args)]
 pub struct Settings {
     /// The saved detector, a folder, or the run folder that it is in
@@ -50,6 +48,9 @@ pub struct Settings {
     /// One line of JSON for each picture
     #[arg(long)]
     json: bool,
+    /// A table of all pictures as comma-separated values, with a header
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
     /// Exit with code 3 when a picture is flagged, and else with code 1 when a picture could not be judged or there was none
     #[arg(long)]
     pub(crate) fail: bool,
@@ -80,7 +81,7 @@ pub fn run(
 ) -> Result<Found, Box<dyn Error>> {
     let detector = saved::load(&settings.detector, settings.tpr, device)?.with_progress(progress);
     // All pictures may be unreadable: they are reported like the others.
-    let reading = ImageFolderConfig::new(detector.image_size()).with_unreadable(1.0).with_empty_classes(true);
+    let reading = detector.reading().with_unreadable(1.0).with_empty_classes(true);
     let mut looked_at = Vec::new();
     for folder in load(&settings.pictures, &reading, progress)? {
         let found = detector.detect_set(&folder.images)?;
@@ -111,9 +112,11 @@ pub fn run(
         }
     }
     if settings.json {
-        looked_at.iter().try_for_each(|looked| write_json(&detector, looked, out))?;
+        verdicts::json(&detector, &looked_at, out)?;
+    } else if settings.csv {
+        verdicts::csv(&detector, &looked_at, out)?;
     } else {
-        write_text(&detector, &looked_at, found, out)?;
+        verdicts::text(&detector, &looked_at, found, out)?;
     }
     Ok(found)
 }
@@ -170,70 +173,4 @@ fn file_name(mut line: Vec<u8>) -> io::Result<PathBuf> {
     #[cfg(not(unix))]
     let name = String::from_utf8(line).map_err(io::Error::other)?;
     Ok(name.into())
-}
-
-fn write_text(
-    detector: &Detector,
-    looked_at: &[LookedAt],
-    found: Found,
-    out: &mut impl Write,
-) -> io::Result<()> {
-    for LookedAt { folder, .. } in looked_at {
-        for file in &folder.unreadable {
-            output::say(&format!("skipped: {}", file.reason));
-        }
-        for path in &folder.other_formats {
-            output::say(&format!("skipped: {}: {OTHER_FORMAT}", printable(path)));
-        }
-    }
-    let all = looked_at.iter().flat_map(|looked| {
-        looked
-            .found
-            .iter()
-            .zip(&looked.folder.files)
-            .zip(&looked.resembled)
-            .filter(|((found, _), _)| found.is_anomaly)
-    });
-    let mut flagged: Vec<_> = all.collect();
-    flagged.sort_by(|((a, _), _), ((b, _), _)| a.score.total_cmp(&b.score));
-    for ((Detection { label, score, p_value, .. }, file), resembled) in flagged {
-        let (file, class) = (printable(file), printable(&detector.class_names()[*label]));
-        writeln!(out, "p-value {p_value:.4}  score {score:9.1}  nearest to {class}  {file}")?;
-        for file in resembled {
-            writeln!(out, "    resembles {}", printable(file))?;
-        }
-    }
-    let Found { pictures, flagged, .. } = found;
-    let expected = (1.0 - detector.config().tpr) * pictures as f64;
-    writeln!(
-        out,
-        "{flagged} of {pictures} pictures flagged; if all were normal, {expected:.1} would be on average"
-    )
-}
-
-fn write_json(detector: &Detector, looked: &LookedAt, out: &mut impl Write) -> io::Result<()> {
-    let LookedAt { folder, found, resembled } = looked;
-    for ((file, found), resembled) in folder.files.iter().zip(found).zip(resembled) {
-        let class = &detector.class_names()[found.label];
-        let line = json!({
-            "class": class, "score": found.score, "p_value": found.p_value, "is_anomaly": found.is_anomaly,
-            "resembles": resembled,
-        });
-        writeln!(out, "{}", of_file(file, line))?;
-    }
-    let unreadable = folder.unreadable.iter().map(|file| (&file.path, file.reason.as_str()));
-    for (path, error) in unreadable.chain(folder.other_formats.iter().map(|path| (path, OTHER_FORMAT))) {
-        writeln!(out, "{}", of_file(path, json!({ "error": error })))?;
-    }
-    Ok(())
-}
-
-/// The line with the name of its file, and with the bytes of the name where the name is not UTF-8.
-fn of_file(path: &Path, mut line: Value) -> Value {
-    line["file"] = utf8_name(path).into();
-    if path.to_str().is_none() {
-        let bytes = path.as_os_str().as_encoded_bytes();
-        line["file_hex"] = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into();
-    }
-    line
 }

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use burn_mcl::Progress;
 use burn_mcl::burn::tensor::Device;
-use burn_mcl::data::image_folder::ImageFolderConfig;
 use burn_mcl::data::printable;
 use burn_mcl::embed::embed;
 use burn_mcl::infer::TestTimeViews;
@@ -66,7 +65,7 @@ pub fn run(
     let paths: Vec<_> = [&settings.normal].into_iter().chain(&settings.anomalous).collect();
     let names = names(&paths)?;
     let detector = saved::load(&settings.detector, settings.tpr, device)?.with_progress(progress);
-    let reading = ImageFolderConfig::new(detector.image_size()).with_unreadable(settings.unreadable);
+    let reading = detector.reading().with_unreadable(settings.unreadable);
     // With --json the figures are the only text.
     let mut said: Box<dyn Write> = if settings.json { Box::new(io::sink()) } else { Box::new(&mut *out) };
     let mut load = |path: &PathBuf| folder::load(&reading, path, progress, &mut said);

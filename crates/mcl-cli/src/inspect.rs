@@ -31,7 +31,11 @@ pub fn run(settings: &Settings, device: &Device, out: &mut impl Write) -> Result
     let calibration = detector.calibration();
     let mut line = |name: &str, value: String| writeln!(out, "{name:<18}{value}");
     line("classes", format!("{}: {}", classes.len(), classes.join(", ")))?;
-    line("pictures", format!("{height} x {width} pixels"))?;
+    let fit = match config.centre_crop {
+        None => "stretched".to_string(),
+        Some(side) => format!("cut from the centre of pictures whose short side is {side} pixels"),
+    };
+    line("pictures", format!("{height} x {width} pixels, {fit}"))?;
     line(
         "threshold",
         format!("{:.4}: {} of 100 normal pictures pass", detector.threshold(), 100.0 * config.tpr),

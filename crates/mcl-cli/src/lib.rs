@@ -18,6 +18,7 @@ pub mod export;
 mod folder;
 pub mod inspect;
 mod interrupt;
+mod log;
 mod output;
 mod saved;
 pub mod shapes;
@@ -28,7 +29,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use burn_mcl::{Progress, device};
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
 /// The exit code of `mcl detect --fail` when a picture was flagged.
 const FLAGGED: u8 = 3;
@@ -42,6 +43,9 @@ struct Program {
     /// Show no progress; warnings and errors are shown
     #[arg(short, long, global = true)]
     quiet: bool,
+    /// Say what is done and when, in lines instead of bars; -vv says each training step
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
 }
 
 const EXAMPLES: &str = "\
@@ -80,8 +84,15 @@ enum Command {
 
 /// The program from its arguments to its exit code.
 pub fn main() -> ExitCode {
-    let Program { command, quiet } = Program::parse();
-    let progress = if quiet { Progress::Warnings } else { Progress::Terminal };
+    let Program { command, quiet, verbose } = Program::parse();
+    let progress = match verbose {
+        0 if quiet => Progress::Warnings,
+        0 => Progress::Terminal,
+        _ => {
+            log::to_stderr(verbose > 1);
+            Progress::Hidden // the lines hold the warnings
+        }
+    };
     match run(command, progress) {
         Ok(code) => code,
         Err(error) => output::end(Err(error)),

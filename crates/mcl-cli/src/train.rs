@@ -64,6 +64,7 @@ pub fn run(
 
     let cache = settings.cache.clone().unwrap_or_else(|| settings.run.join("cache"));
     let reading = ImageFolderConfig::new((settings.size(), settings.size()))
+        .with_centre_crop(judging.centre_crop)
         .with_unreadable(settings.unreadable)
         .with_cache(Some(cache));
     let ImageFolder { images: all, files, .. } = folder::load(&reading, &settings.train, progress, out)?;

@@ -134,6 +134,51 @@ fn every_picture_has_a_line_whatever_its_folder_holds() {
 }
 
 #[test]
+fn a_table_has_a_row_for_each_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    pictures(folder.path(), &[b"=1.png", b"a,\"b\".png"]);
+    fs::write(folder.path().join("c.png"), "no picture").unwrap();
+    let run = |flag| {
+        let mut program = mcl("detect");
+        program.current_dir(folder.path()).arg(KEPT).args(["=1.png", "a,\"b\".png", "c.png", flag]);
+        program.output().unwrap()
+    };
+    let (table, lines) = (run("--csv"), json_lines(&run("--json")));
+    let mut table = csv::Reader::from_reader(&*table.stdout);
+    let header = table.headers().unwrap().clone();
+    let rows: Vec<_> = table.records().map(Result::unwrap).collect();
+    assert_eq!((rows.len(), lines.len()), (3, 3));
+    for (row, line) in rows.iter().zip(&lines) {
+        let cell = |name: &str| row[header.iter().position(|column| column == name).unwrap()].to_string();
+        for number in ["score", "p_value"] {
+            assert_eq!(cell(number).parse().ok(), line[number].as_f64(), "{row:?}");
+        }
+        assert_eq!(cell("is_anomaly").parse().ok(), line["is_anomaly"].as_bool(), "{row:?}");
+        assert_eq!(cell("class"), line["class"].as_str().unwrap_or_default());
+        assert_eq!(cell("error"), line["error"].as_str().unwrap_or_default());
+    }
+    // No cell is a formula, and the bytes of the name are beside it.
+    assert_eq!([&rows[0][0], &rows[0][6]], ["'=1.png", "3d312e706e67"]);
+    assert_eq!([&rows[1][0], &rows[1][6], &rows[2][0]], ["a,\"b\".png", "", "c.png"]);
+    assert!(
+        !run("--csv").stdout.is_empty()
+            && !mcl("detect").args([KEPT, ".", "--csv", "--json"]).output().unwrap().status.success()
+    );
+}
+
+#[test]
+fn what_is_done_is_said_in_lines_if_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    pictures(folder.path(), &[b"1.png"]);
+    let quiet = detect(KEPT, folder.path(), &["-q"]);
+    let verbose = detect(KEPT, folder.path(), &["-v"]);
+    assert!(quiet.stderr.is_empty() && quiet.stdout == verbose.stdout, "{quiet:?}{verbose:?}");
+    let said = text(&verbose.stderr);
+    assert!(said.contains(" INFO detector loaded") && !said.contains('\u{1b}'), "{said}");
+    assert!(!detect(KEPT, folder.path(), &["-q", "-v"]).status.success());
+}
+
+#[test]
 fn a_picture_alone_is_looked_at() {
     let folder = tempfile::tempdir().unwrap();
     pictures(folder.path(), &[b"1.png"]);

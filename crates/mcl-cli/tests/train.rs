@@ -15,6 +15,7 @@ use burn_mcl::detector::Detector;
 use burn_mcl::model::{MclModel, MclModelConfig, PytorchWeight, ResNetConfig, ResNetDepth, Stem};
 use burn_mcl::report::Summary;
 use clap::{Args, Command};
+use image::RgbImage;
 use mcl_cli::train::{Settings, run};
 use mcl_cli::{detect, inspect};
 use serde_json::{Value, json};
@@ -136,6 +137,25 @@ fn a_saved_detector_looks_at_new_pictures() {
         "{} of 5 pictures flagged; if all were normal, 4.0 would be on average\n",
         scores.len()
     )));
+}
+
+#[test]
+fn a_detector_remembers_that_pictures_are_cropped() {
+    let folder = folders();
+    let root = folder.path();
+    uninterrupted(&settings(root, "train", "--fit crop")).unwrap();
+    let detector = Detector::load(root.join("run/detector"), &Device::flex()).unwrap();
+    assert_eq!(detector.config().centre_crop, Some(32));
+
+    // What lies beside the square in the centre changes nothing.
+    let square = image::open(root.join("normal/arrow/00000.png")).unwrap().to_rgb8();
+    let mut wide = RgbImage::from_fn(80, 32, |x, y| image::Rgb([(3 * x) as u8, (7 * y) as u8, 200]));
+    image::imageops::replace(&mut wide, &square, 24, 0);
+    let [square, wide] = [square, wide].map(|picture| detector.detect_image(&picture.into()).unwrap());
+    assert_eq!(square, wide);
+    let mut out = Vec::new();
+    inspect::run(&parsed(["mcl".as_ref(), root.join("run").as_os_str()]), &Device::flex(), &mut out).unwrap();
+    assert!(String::from_utf8(out).unwrap().contains("cut from the centre"));
 }
 
 #[test]

@@ -48,5 +48,5 @@ mod sets;
 pub use error::DataError;
 pub use files::archive;
 pub use image_set::{ImageSet, LabeledImage, Split};
-pub use printable::{printable, utf8_name};
+pub use printable::{cell_name, printable, utf8_name};
 pub use sets::{cifar10, cifar100, fix, image_folder, imagenet_fix, lsun_fix, openood, shapes, svhn};

@@ -30,6 +30,21 @@ pub fn utf8_name(name: impl AsRef<OsStr>) -> String {
     escaped(name.as_ref(), |_| false)
 }
 
+/// Returns a name or path for a cell of a table that a spreadsheet may open, as [`utf8_name`]: one that begins with `=`, `+`, `-`,
+/// `@`, a tab or a carriage return gets a `'` before it, so that no spreadsheet takes it for a formula.
+///
+/// ```
+/// use mcl_data::cell_name;
+///
+/// assert_eq!(cell_name("=HYPERLINK(1)"), "'=HYPERLINK(1)");
+/// assert_eq!(cell_name("a=b.png"), "a=b.png");
+/// ```
+#[must_use]
+pub fn cell_name(name: impl AsRef<OsStr>) -> String {
+    let name = utf8_name(name);
+    if name.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{name}") } else { name }
+}
+
 fn escaped(name: &OsStr, escape: impl Fn(char) -> bool) -> String {
     let bytes = name.as_encoded_bytes();
     let mut out = String::with_capacity(bytes.len());

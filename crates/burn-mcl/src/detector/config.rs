@@ -62,6 +62,12 @@ pub struct DetectorConfig {
     /// Share of normal images that are to pass as normal, above 0 and below 1. The threshold follows from it.
     #[config(default = 0.95)]
     pub tpr: f64,
+    /// How a picture becomes an image of the detector's size, as
+    /// [`ImageFolderConfig::centre_crop`](mcl_data::image_folder::ImageFolderConfig::centre_crop) does it: `None` stretches the
+    /// picture, `Some(n)` keeps its proportions. The training pictures must have been read in the same way
+    /// ([`Detector::reading`](super::Detector::reading)).
+    #[config(default = "None")]
+    pub centre_crop: Option<usize>,
     /// Images that go through the network at once, each in all its views: of 256 images in eight views, 2048.
     #[config(default = 256)]
     pub batch_size: usize,
@@ -141,7 +147,9 @@ impl DetectorConfig {
     ///
     /// # Errors
     ///
-    /// As [`validate`](Self::validate); [`DetectorError::ImageShape`] when the two sets differ in image size;
+    /// As [`validate`](Self::validate), and when
+    /// [`centre_crop`](Self::centre_crop) is smaller than the images; [`DetectorError::ImageShape`] when the two sets differ in
+    /// image size;
     /// [`DetectorError::Class`], or [`DetectorError::Infer`] where classes share a covariance, when there are too few
     /// training images ([`InferError::TooFewSamples`]), or too few for the ridge ([`InferError::RankDeficient`]);
     /// [`DetectorError::Infer`] with [`InferError::TooFewToCalibrate`] when there are too few calibration images for
@@ -167,6 +175,11 @@ impl DetectorConfig {
         let (found, expected) = (shape(calibration), shape(train));
         if found != expected {
             return Err(DetectorError::ImageShape { found, expected });
+        }
+        if let Some(short_side) = self.centre_crop.filter(|&side| side < train.size().0.max(train.size().1)) {
+            let (setting, value) = ("centre_crop", short_side.to_string());
+            let expected = "at least as long as both sides of the images";
+            return Err(DetectorError::Config { setting, value, expected });
         }
         // A covariance of its own takes two images; a share in a common one takes one, and one class takes two.
         let tied = self.gaussians.covariance == Covariance::Tied;

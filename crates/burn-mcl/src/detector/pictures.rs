@@ -4,13 +4,19 @@ use std::path::PathBuf;
 
 use image::DynamicImage;
 use mcl_data::batch::eval_batches;
-use mcl_data::image_folder::{self, ImageFolderConfig, Unreadable};
+use mcl_data::image_folder::{ImageFolderConfig, Unreadable};
 use mcl_model::Network;
 
 use super::{Detection, Detector, DetectorError};
 
 impl<N: Network> Detector<N> {
-    /// Judges one picture of any size, which is stretched to [`image_size`](Self::image_size).
+    /// Returns the settings that read pictures as the detector needs them: [`image_size`](Self::image_size), and the way to get
+    /// there ([`DetectorConfig::centre_crop`](super::DetectorConfig::centre_crop)).
+    pub fn reading(&self) -> ImageFolderConfig {
+        ImageFolderConfig::new(self.image_size()).with_centre_crop(self.config.centre_crop)
+    }
+
+    /// Judges one picture of any size.
     ///
     /// ```no_run
     /// use burn_mcl::burn::tensor::Device;
@@ -26,7 +32,7 @@ impl<N: Network> Detector<N> {
     ///
     /// [`DetectorError::Data`] for a picture without pixels; otherwise as [`detect`](Self::detect).
     pub fn detect_image(&self, picture: &DynamicImage) -> Result<Detection, DetectorError> {
-        let set = image_folder::from_picture(picture, self.image_size())?;
+        let set = self.reading().picture(picture)?;
         let batch =
             eval_batches(&set, 1, &self.model.device())?.next().expect("a set of one image has a batch");
         Ok(self.detect(batch.images)?.remove(0))
@@ -41,7 +47,7 @@ impl<N: Network> Detector<N> {
         &self,
         files: &[PathBuf],
     ) -> Result<Vec<Result<Detection, Unreadable>>, DetectorError> {
-        let reading = ImageFolderConfig::new(self.image_size()).with_unreadable(1.0).with_empty_classes(true);
+        let reading = self.reading().with_unreadable(1.0).with_empty_classes(true);
         let read = reading.load_files(files, &self.progress.observer("decoding"))?;
         let mut found = self.detect_set(&read.images)?.into_iter();
         let mut unreadable = read.unreadable.into_iter().peekable();

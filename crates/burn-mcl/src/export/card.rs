@@ -12,9 +12,17 @@ const PYTHON: &str = r#"import numpy as np, onnxruntime
 from PIL import Image
 
 session = onnxruntime.InferenceSession("model.onnx")
-image = Image.open("picture.jpg").convert("RGB").resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
+image = Image.open("picture.jpg").convert("RGB")
+FIT
 images = np.asarray(image, np.float32).transpose(2, 0, 1)[None] / 255  # [1, 3, HEIGHT, WIDTH]
 label, score, p_value, is_anomaly = session.run(["label", "score", "p_value", "is_anomaly"], {"images": images})"#;
+
+/// How the picture gets its size, stretched or cropped.
+const STRETCH: &str = "image = image.resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)";
+const CROP: &str = "\
+image = image.resize([SIDE * side // min(image.size) for side in image.size], Image.Resampling.BILINEAR)
+left, top = round((image.width - WIDTH) / 2), round((image.height - HEIGHT) / 2)
+image = image.crop((left, top, left + WIDTH, top + HEIGHT))";
 
 const RUST: &str = r#"let detector = burn_mcl::detector::Detector::load("DIRECTORY", &device)?;
 let found = detector.detect_image(&image::open("picture.jpg")?)?;"#;
@@ -54,9 +62,15 @@ Learning for Anomaly Detection*, IJCAI 2021).
 
 fn intended_use(detector: &Detector<MclModel>) -> String {
     let (height, width) = detector.image_size();
+    let fit = match detector.config().centre_crop {
+        None => format!("stretched to {height} x {width} pixels (height x width)"),
+        Some(side) => format!(
+            "resized until their short side is {side} pixels, of which the centre of {height} x {width} pixels (height x width) is \
+             taken"
+        ),
+    };
     format!(
-        "To flag pictures that do not look like the training pictures. Pictures are RGB, stretched to {height} x {width} pixels \
-         (height x width), with values in [0, 1]."
+        "To flag pictures that do not look like the training pictures. Pictures are RGB, {fit}, with values in [0, 1]."
     )
 }
 
@@ -144,7 +158,12 @@ fn limits(detector: &Detector<MclModel>) -> String {
 
 fn loading(detector: &Detector<MclModel>) -> String {
     let (height, width) = detector.image_size();
-    let python = PYTHON.replace("WIDTH", &width.to_string()).replace("HEIGHT", &height.to_string());
+    let fit = match detector.config().centre_crop {
+        None => STRETCH.to_string(),
+        Some(side) => CROP.replace("SIDE", &side.to_string()),
+    };
+    let python = PYTHON.replace("FIT", &fit);
+    let python = python.replace("WIDTH", &width.to_string()).replace("HEIGHT", &height.to_string());
     format!(
         "In Python, with `model.onnx` alone (`pip install numpy onnxruntime pillow`):\n\n```python\n{python}\n```\n\n\
          In Rust, with the crate `burn-mcl` and the whole directory:\n\n```rust\n{RUST}\n```\n\n\

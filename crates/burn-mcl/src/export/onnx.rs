@@ -40,7 +40,8 @@ const LARGEST: usize = i32::MAX as usize;
 /// rounding of f32. An image with a value that is not finite has the score NaN, the lowest p-value, and is an anomaly, where
 /// [`Detector::detect`] returns an error.
 ///
-/// The metadata of the model are texts: `class_names` (a JSON list), `image_height`, `image_width`, `threshold`, `tpr`, `score`,
+/// The metadata of the model are texts: `class_names` (a JSON list), `image_height`, `image_width`, `centre_crop`
+/// (`none` where pictures are stretched, or a number of pixels: [`DetectorConfig::centre_crop`](crate::detector::DetectorConfig::centre_crop)), `threshold`, `tpr`, `score`,
 /// `views` and `aggregation`.
 ///
 /// # Errors
@@ -142,6 +143,7 @@ fn metadata(detector: &Detector<MclModel>) -> Vec<StringStringEntryProto> {
         ("class_names", serde_json::json!(detector.class_names()).to_string()),
         ("image_height", height.to_string()),
         ("image_width", width.to_string()),
+        ("centre_crop", config.centre_crop.map_or_else(|| "none".into(), |side| side.to_string())),
         ("threshold", detector.threshold().to_string()),
         ("tpr", config.tpr.to_string()),
         ("score", format!("{:?}", config.score)),

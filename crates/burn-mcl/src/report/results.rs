@@ -1,8 +1,8 @@
 //! The report as data: `results.json` and `scores.csv`.
 
-use std::borrow::Cow;
 use std::fmt::Write;
 
+use mcl_data::cell_name;
 use serde_json::{Map, json};
 
 use super::confusion::Confusion;
@@ -60,9 +60,9 @@ pub(super) fn csv(report: &Report) -> String {
             let is_anomaly = report.threshold.map(|threshold| (score < threshold).to_string());
             let image = part.image_name(i);
             let bytes = part.files.get(i).map(|path| path.as_os_str().as_encoded_bytes());
-            let bytes = bytes.filter(|&bytes| guarded(&image).as_bytes() != bytes).map(hex);
+            let bytes = bytes.filter(|&bytes| cell_name(&image).as_bytes() != bytes).map(hex);
             let fields =
-                [&part.name, &image, own, &classes[part.predicted[i]]].map(|field| quoted(&guarded(field)));
+                [&part.name, &image, own, &classes[part.predicted[i]]].map(|field| quoted(&cell_name(field)));
             writeln!(
                 out,
                 "{},{score},{},{},{}",
@@ -75,15 +75,6 @@ pub(super) fn csv(report: &Report) -> String {
         }
     }
     out
-}
-
-/// A text that no spreadsheet takes for a formula: those begin with one of `= + - @`, a tab or a carriage
-/// return.
-fn guarded(text: &str) -> Cow<'_, str> {
-    match text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
-        true => format!("'{text}").into(),
-        false => text.into(),
-    }
 }
 
 /// A field as RFC 4180 has it.
@@ -100,7 +91,7 @@ mod tests {
 
     #[test]
     fn no_cell_is_a_formula() {
-        let cell = |text| quoted(&guarded(text));
+        let cell = |text| quoted(&cell_name(text));
         assert_eq!(cell("=HYPERLINK(\"x\")"), r#""'=HYPERLINK(""x"")""#);
         assert_eq!(["+1", "-a", "@b", "\tc"].map(cell), ["'+1", "'-a", "'@b", "'\tc"]);
         assert_eq!(cell("\r=1"), "\"'\r=1\"");

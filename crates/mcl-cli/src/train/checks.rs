@@ -128,6 +128,7 @@ fn command(settings: &Settings) -> Value {
         "size": settings.size(), "hold-out": settings.hold_out, "batch": settings.batch, "depth": settings.depth,
         "width": settings.width(), "learning-rate": settings.learning_rate(), "min-crop": settings.min_crop,
         "rotations": format!("{:?}", settings.rotations).to_lowercase(), "seed": settings.seed,
+        "fit": format!("{:?}", settings.fit).to_lowercase(),
     });
     if let Some(steps) = settings.steps {
         command["steps"] = steps.into();

@@ -47,6 +47,9 @@ pub struct Settings {
     /// Pixels a side that pictures are resized to; a multiple of 32 [default: 32; with --weights 96; with --no-train 224]
     #[arg(long)]
     size: Option<usize>,
+    /// How a picture becomes a square
+    #[arg(long, value_enum, default_value_t = Fit::Stretch)]
+    pub(super) fit: Fit,
     /// Share of the pictures of a folder that may be unreadable, and are skipped; rounded down to whole
     /// pictures
     #[arg(long, default_value_t = UNREADABLE, allow_negative_numbers = true)]
@@ -117,6 +120,15 @@ impl Settings {
     }
 }
 
+/// How a picture becomes a square.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Fit {
+    /// The whole picture, with other proportions
+    Stretch,
+    /// The largest square in the centre
+    Crop,
+}
+
 /// Which rotations of a picture are learned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Turns {
@@ -174,7 +186,10 @@ pub(super) fn detector_config(settings: &Settings, training: &TrainConfig) -> Re
         let gaussians = MahalanobisConfig::new().with_ridge(settings.ridge.unwrap_or(1e-3));
         DetectorConfig::suited_to(training).with_gaussians(gaussians)
     };
-    let config = config.with_tpr(settings.tpr);
+    let config = config.with_tpr(settings.tpr).with_centre_crop(match settings.fit {
+        Fit::Stretch => None,
+        Fit::Crop => Some(settings.size()),
+    });
     config.validate().map(|()| config).map_err(detector_flag)
 }
 

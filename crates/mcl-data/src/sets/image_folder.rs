@@ -13,10 +13,6 @@ use std::path::{Path, PathBuf};
 pub use cache::CacheUse;
 pub use config::ImageFolderConfig;
 
-use image::error::{DecodingError, ImageFormatHint};
-use image::{DynamicImage, ImageError};
-
-use crate::files::decode;
 use crate::sets::folder::{self, Fit};
 use crate::{DataError, ImageSet};
 use listing::Listing;
@@ -75,35 +71,6 @@ pub fn load(root: &Path, size: (usize, usize)) -> Result<ImageSet, DataError> {
     folder::load(&files, class_names, size, Fit::Stretch)
 }
 
-/// A set of one picture that is decoded already, stretched to `size` (height, width). Transparency, grey and 16 bits become what
-/// [`load`] makes of them.
-///
-/// # Errors
-/// [`DataError::Undecodable`] for a picture without pixels, [`DataError::Setting`] (a zero size)
-///
-/// ```
-/// use image::{DynamicImage, Rgb, RgbImage};
-///
-/// let red = DynamicImage::from(RgbImage::from_pixel(60, 40, Rgb([255, 0, 0])));
-/// let set = mcl_data::image_folder::from_picture(&red, (32, 32))?;
-/// assert_eq!((set.len(), set.size(), set.pixels(0)[0]), (1, (32, 32), 255));
-/// # Ok::<(), mcl_data::DataError>(())
-/// ```
-pub fn from_picture(picture: &DynamicImage, size: (usize, usize)) -> Result<ImageSet, DataError> {
-    let name = Path::new("the picture");
-    if picture.width() == 0 || picture.height() == 0 {
-        let source = DecodingError::new(ImageFormatHint::Unknown, "a picture without pixels");
-        return Err(DataError::Undecodable {
-            path: name.into(),
-            offset: 0,
-            source: ImageError::Decoding(source),
-        });
-    }
-    let (mut pixels, _) = folder::room(1, size)?;
-    folder::place(name, &decode::flatten(picture.clone()), size, Fit::Stretch, &mut pixels)?;
-    ImageSet::new(pixels, size, vec![0], vec!["picture".into()])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,11 +110,23 @@ mod tests {
         let path = root.path().join("a.png");
         let mixed = RgbaImage::from_fn(7, 5, |x, y| Rgba([30 * x as u8, 40 * y as u8, 9, 50 * y as u8]));
         mixed.save(&path).unwrap();
-        let found = from_picture(&mixed.into(), (4, 6)).unwrap();
-        assert_eq!(found.pixels(0), load(&path, (4, 6)).unwrap().pixels(0));
-        let error = from_picture(&RgbImage::new(0, 5).into(), (4, 6)).unwrap_err();
+        let mixed = mixed.into();
+        for centre_crop in [None, Some(6), Some(9)] {
+            let config = ImageFolderConfig::new((4, 6)).with_centre_crop(centre_crop);
+            let of_file = config.load_files(std::slice::from_ref(&path), &|_, _| {}).unwrap();
+            assert_eq!(
+                config.picture(&mixed).unwrap().pixels(0),
+                of_file.images.pixels(0),
+                "{centre_crop:?}"
+            );
+        }
+        let stretched = ImageFolderConfig::new((4, 6));
+        assert_eq!(stretched.picture(&mixed).unwrap().pixels(0), load(&path, (4, 6)).unwrap().pixels(0));
+        let error = stretched.picture(&RgbImage::new(0, 5).into()).unwrap_err();
         assert!(error.to_string().contains("without pixels"), "{error}");
-        assert!(matches!(from_picture(&picture(1).into(), (0, 6)), Err(DataError::Setting { .. })));
+        for wrong in [ImageFolderConfig::new((0, 6)), stretched.with_centre_crop(Some(5))] {
+            assert!(matches!(wrong.picture(&picture(1).into()), Err(DataError::Setting { .. })));
+        }
     }
 
     #[test]

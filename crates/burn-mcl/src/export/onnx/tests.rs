@@ -142,6 +142,7 @@ fn the_metadata_name_classes_size_and_threshold() {
     let names: Vec<String> = serde_json::from_str(of("class_names")).unwrap();
     assert_eq!(names, detector.class_names());
     assert_eq!([of("image_height"), of("image_width"), of("views")], ["16", "16", "RotationsAndFlips"]);
+    assert_eq!(of("centre_crop"), "none");
     assert_eq!(of("threshold").parse::<f64>().unwrap(), detector.threshold());
     assert_eq!((model.ir_version, model.opset_import[0].version), (8, 17));
 }

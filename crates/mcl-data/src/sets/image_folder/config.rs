@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::config::Config;
+use image::error::{DecodingError, ImageFormatHint};
+use image::{DynamicImage, ImageError};
 use rayon::prelude::*;
 
 use super::cache::{self, CacheUse, Decoded, Expected};
@@ -119,6 +121,33 @@ impl ImageFolderConfig {
         let listing = Listing::of_files(files);
         let (decoded, _) = decode_all(&listing, self.size, fit, observer)?;
         self.finish(listing, decoded, CacheUse::Off)
+    }
+
+    /// A set of one picture that is decoded already. The picture becomes what it would become if it were in a file.
+    ///
+    /// # Errors
+    /// [`DataError::Undecodable`] for a picture without pixels, [`DataError::OverLimit`], [`DataError::OutOfMemory`],
+    /// [`DataError::Setting`]
+    ///
+    /// ```
+    /// use image::{DynamicImage, Rgb, RgbImage};
+    /// use mcl_data::image_folder::ImageFolderConfig;
+    ///
+    /// let red = DynamicImage::from(RgbImage::from_pixel(60, 40, Rgb([255, 0, 0])));
+    /// let set = ImageFolderConfig::new((32, 32)).picture(&red)?;
+    /// assert_eq!((set.len(), set.size(), set.pixels(0)[0]), (1, (32, 32), 255));
+    /// # Ok::<(), mcl_data::DataError>(())
+    /// ```
+    pub fn picture(&self, picture: &DynamicImage) -> Result<ImageSet, DataError> {
+        let (fit, name) = (self.checked_fit()?, Path::new("the picture"));
+        if picture.width() == 0 || picture.height() == 0 {
+            let source = DecodingError::new(ImageFormatHint::Unknown, "a picture without pixels");
+            let source = ImageError::Decoding(source);
+            return Err(DataError::Undecodable { path: name.into(), offset: 0, source });
+        }
+        let (mut pixels, _) = folder::room(1, self.size)?;
+        folder::place(name, &decode::flatten(picture.clone()), self.size, fit, &mut pixels)?;
+        ImageSet::new(pixels, self.size, vec![0], vec!["picture".into()])
     }
 
     /// How pictures get their size, once the settings are in range.
