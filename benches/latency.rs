@@ -42,7 +42,9 @@ fn main() {
             detector.detect_image(&picture).unwrap();
             started.elapsed()
         };
-        (0..WARM_UP.min(calls)).for_each(|_| drop(call()));
+        (0..WARM_UP.min(calls)).for_each(|_| {
+            call();
+        });
         let mut times: Vec<_> = (0..calls).map(|_| call()).collect();
         times.sort();
         let at = |share: f64| milliseconds(times[((times.len() - 1) as f64 * share).round() as usize]);
@@ -56,7 +58,7 @@ fn milliseconds(time: Duration) -> f64 {
 
 /// The picture that `tools/bench/latency.py` makes, too.
 fn photograph() -> DynamicImage {
-    let value = |x, y, channel| (number(((y * 640 + x) * 3 + channel).into()) * 256.0) as u8;
+    let value = |x: u32, y: u32, channel: u32| (number(((y * 640 + x) * 3 + channel).into()) * 256.0) as u8;
     RgbImage::from_fn(640, 480, |x, y| Rgb([0, 1, 2].map(|channel| value(x, y, channel)))).into()
 }
 
@@ -67,7 +69,7 @@ fn detectors() -> Vec<(&'static str, Detector)> {
     let large = ResNetConfig::new(ResNetDepth::ResNet18).with_width(64).with_stem(Stem::Torchvision);
     let large = MclModelConfig::new(large).with_hidden(512);
     let shrunk = MahalanobisConfig::new().with_covariance(Covariance::Tied).with_shrinkage(Shrinkage::Oas);
-    let fast = TrainConfig::fast();
+    let fast = TrainConfig::fast(10);
     vec![
         ("resnet18-16-32px-8-views", detector(small, 32, DetectorConfig::new())),
         ("resnet18-64-224px-1-view", detector(large, 224, DetectorConfig::upright().with_gaussians(shrunk))),
@@ -83,7 +85,7 @@ fn detector(network: MclModelConfig, side: usize, config: DetectorConfig) -> Det
         ImageSet::new(pixels, (side, side), (0..20).map(|i| i % 10).collect(), names).unwrap()
     };
     let ridge = if config.gaussians.covariance == Covariance::Tied { 0.0 } else { 1.0 };
-    let gaussians = config.gaussians.clone().with_ridge(ridge);
+    let gaussians = config.gaussians.with_ridge(ridge);
     let model = network.init_seeded(0, &Device::flex());
     let config = config.with_gaussians(gaussians);
     Detector::fit(&model, network, &noise(0), &noise(1 << 32), config, Progress::Hidden).unwrap()
