@@ -6,7 +6,10 @@ use mcl_infer::metrics::{Positive, Ranking};
 const POINTS: usize = 400;
 
 /// A curve as (x, y) in [0, 1], from left to right.
-pub(super) type Curve = Vec<(f64, f64)>;
+pub(super) type Curve = Vec<Point>;
+
+/// (x, y) in [0, 1].
+pub(super) type Point = (f64, f64);
 
 /// (anomalies found, normal images flagged) at every threshold, from the strictest; equal scores are one
 /// threshold.
@@ -34,6 +37,23 @@ pub(super) fn precision_recall(normal: &[f64], anomalous: &[f64]) -> Curve {
     let mut curve: Curve = sweep(normal, anomalous).into_iter().map(at).collect();
     curve.insert(0, (0.0, curve.first().map_or(1.0, |point| point.1)));
     thin(&curve)
+}
+
+/// The point of [`roc`] at a threshold, below which images are flagged.
+pub(super) fn roc_at(normal: &[f64], anomalous: &[f64], threshold: f64) -> Option<Point> {
+    let share = |scores: &[f64]| flagged(scores, threshold) / scores.len() as f64;
+    Some((share(normal), share(anomalous)))
+}
+
+/// The point of [`precision_recall`] at a threshold; `None` where nothing is flagged.
+pub(super) fn precision_recall_at(normal: &[f64], anomalous: &[f64], threshold: f64) -> Option<Point> {
+    let found = flagged(anomalous, threshold);
+    let all = found + flagged(normal, threshold);
+    (all > 0.0).then(|| (found / anomalous.len() as f64, found / all))
+}
+
+fn flagged(scores: &[f64], threshold: f64) -> f64 {
+    scores.iter().filter(|&&score| score < threshold).count() as f64
 }
 
 /// Drops the points in the middle of horizontal and vertical runs.
@@ -73,6 +93,27 @@ mod tests {
             precision_recall(&normal, &anomalous).windows(2).map(|w| (w[1].0 - w[0].0) * w[1].1).sum();
         let exact = average_precision(&normal, &anomalous, Positive::OutOfDistribution).unwrap();
         assert!((steps - exact).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_threshold_lies_on_both_curves() {
+        let (normal, anomalous) = (noise(150, 0.3), noise(120, 0.0));
+        let on_curve = |curve: &Curve, at: (f64, f64)| {
+            // Between two neighbouring points, one of whose coordinates is the same or on the line between them.
+            curve.windows(2).any(|w| {
+                let inside = |a: f64, b: f64, x: f64| x >= a.min(b) - 1e-12 && x <= a.max(b) + 1e-12;
+                inside(w[0].0, w[1].0, at.0) && inside(w[0].1, w[1].1, at.1)
+            })
+        };
+        for threshold in [-0.2, 0.1, 0.4, 0.9] {
+            let at = roc_at(&normal, &anomalous, threshold).unwrap();
+            assert!(on_curve(&roc(&normal, &anomalous), at), "{threshold}: {at:?}");
+            let at = precision_recall_at(&normal, &anomalous, threshold).unwrap();
+            assert!(on_curve(&precision_recall(&normal, &anomalous), at), "{threshold}: {at:?}");
+        }
+        assert_eq!(roc_at(&[1.0, 2.0], &[1.0, 0.0], 1.5), Some((0.5, 1.0)));
+        assert_eq!(precision_recall_at(&[1.0, 2.0], &[1.0, 0.0], 1.5), Some((1.0, 2.0 / 3.0)));
+        assert_eq!(precision_recall_at(&[1.0], &[1.0], 0.5), None);
     }
 
     #[test]

@@ -30,6 +30,10 @@ impl ScoreScale {
             Self::Log => -(-score).max(f64::MIN_POSITIVE).log10(),
         }
     }
+
+    fn places(self, scores: &[f64]) -> Vec<f64> {
+        scores.iter().map(|&score| self.place(score)).collect()
+    }
 }
 
 /// One group of scores, as shares: `bars` and `line` integrate to 1 over the axis.
@@ -43,32 +47,21 @@ pub(super) struct Density {
     pub(super) line: Vec<(f64, f64)>,
 }
 
-/// Groups of scores over one axis.
-#[derive(Debug, Clone)]
-pub(super) struct Densities {
+/// The axis of scores, which several figures can share.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct ScoreAxis {
     pub(super) scale: ScoreScale,
     /// The lowest and highest place that is drawn.
     pub(super) range: (f64, f64),
-    pub(super) groups: Vec<Density>,
 }
 
-impl Densities {
-    /// Empty groups are left out.
-    pub(super) fn new(groups: &[(&str, &[f64])], threshold: Option<f64>) -> Self {
-        let groups: Vec<_> = groups.iter().filter(|(_, scores)| !scores.is_empty()).collect();
-        let scale = ScoreScale::of(&groups.iter().map(|group| group.1).collect::<Vec<_>>());
-        let places: Vec<Vec<f64>> = groups
-            .iter()
-            .map(|(_, scores)| scores.iter().map(|&score| scale.place(score)).collect())
-            .collect();
-        let range = range(&places, threshold.map(|threshold| scale.place(threshold)));
-        let groups = groups.iter().zip(&places).map(|((name, _), places)| Density {
-            name: name.to_string(),
-            images: places.len(),
-            counts: histogram(places, range, BINS),
-            line: smooth(places, range),
-        });
-        Self { scale, range, groups: groups.collect() }
+impl ScoreAxis {
+    /// An axis on which all groups and the threshold have room.
+    pub(super) fn of(groups: &[&[f64]], threshold: Option<f64>) -> Self {
+        let groups: Vec<_> = groups.iter().copied().filter(|scores| !scores.is_empty()).collect();
+        let scale = ScoreScale::of(&groups);
+        let places: Vec<_> = groups.iter().map(|scores| scale.places(scores)).collect();
+        Self { scale, range: range(&places, threshold.map(|threshold| scale.place(threshold))) }
     }
 
     /// Left edge and width of bin `i`.
@@ -76,10 +69,42 @@ impl Densities {
         let width = (self.range.1 - self.range.0) / BINS as f64;
         (self.range.0 + i as f64 * width, width)
     }
+}
+
+/// Groups of scores over one axis.
+#[derive(Debug, Clone)]
+pub(super) struct Densities {
+    pub(super) axis: ScoreAxis,
+    pub(super) groups: Vec<Density>,
+}
+
+impl Densities {
+    /// Empty groups are left out.
+    pub(super) fn new(axis: ScoreAxis, groups: &[(&str, &[f64])]) -> Self {
+        let groups = groups.iter().filter(|(_, scores)| !scores.is_empty()).map(|(name, scores)| {
+            let places = axis.scale.places(scores);
+            Density {
+                name: name.to_string(),
+                images: places.len(),
+                counts: histogram(&places, axis.range, BINS),
+                line: smooth(&places, axis.range),
+            }
+        });
+        Self { axis, groups: groups.collect() }
+    }
 
     /// The density that a count in a bin stands for.
     pub(super) fn height(&self, group: &Density, count: usize) -> f64 {
-        count as f64 / group.images as f64 / self.bin(0).1
+        count as f64 / group.images as f64 / self.axis.bin(0).1
+    }
+
+    /// The highest density of a bar or a line.
+    pub(super) fn top(&self) -> f64 {
+        let of_group = |group: &Density| {
+            let bar = group.counts.iter().max().map_or(0.0, |&count| self.height(group, count));
+            group.line.iter().fold(bar, |top, point| top.max(point.1))
+        };
+        self.groups.iter().map(of_group).fold(0.0, f64::max)
     }
 }
 
@@ -141,11 +166,12 @@ mod tests {
     #[test]
     fn bars_and_lines_integrate_to_one() {
         let scores: Vec<f64> = (0..500).map(|i| -10.0 - (f64::from(i) * 0.618_034).fract() * 5.0).collect();
-        let densities = Densities::new(&[("a", &scores), ("none", &[])], Some(-12.0));
-        assert_eq!((densities.scale, densities.groups.len()), (ScoreScale::Linear, 1));
+        let axis = ScoreAxis::of(&[&scores, &[]], Some(-12.0));
+        let densities = Densities::new(axis, &[("a", &scores), ("none", &[])]);
+        assert_eq!((axis.scale, densities.groups.len()), (ScoreScale::Linear, 1));
         let group = &densities.groups[0];
         assert_eq!(group.counts.iter().sum::<usize>(), 500);
-        let bars: f64 = group.counts.iter().map(|&c| densities.height(group, c) * densities.bin(0).1).sum();
+        let bars: f64 = group.counts.iter().map(|&c| densities.height(group, c) * axis.bin(0).1).sum();
         assert!((bars - 1.0).abs() < 1e-12);
         let step = group.line[1].0 - group.line[0].0;
         let line: f64 = group.line.iter().map(|point| point.1 * step).sum();
@@ -154,20 +180,27 @@ mod tests {
 
     #[test]
     fn far_scores_make_the_axis_logarithmic_with_normal_on_the_right() {
-        let densities = Densities::new(&[("near", &[-10.0, -12.0]), ("far", &[-5000.0])], None);
-        assert_eq!(densities.scale, ScoreScale::Log);
-        assert!(densities.scale.place(-10.0) > densities.scale.place(-5000.0));
-        assert_eq!(
-            Densities::new(&[("a", &[-10.0, 1.0]), ("b", &[-5000.0])], None).scale,
-            ScoreScale::Linear
-        );
+        let scale = ScoreAxis::of(&[&[-10.0, -12.0], &[-5000.0]], None).scale;
+        assert_eq!(scale, ScoreScale::Log);
+        assert!(scale.place(-10.0) > scale.place(-5000.0));
+        assert_eq!(ScoreAxis::of(&[&[-10.0, 1.0], &[-5000.0]], None).scale, ScoreScale::Linear);
+    }
+
+    #[test]
+    fn the_top_is_that_of_the_highest_bar_or_line() {
+        let (narrow, wide) = ([-1.0; 50], [-1.0, -2.0, -3.0, -4.0]);
+        let axis = ScoreAxis::of(&[&narrow, &wide], None);
+        let densities = Densities::new(axis, &[("narrow", &narrow), ("wide", &wide)]);
+        assert!((densities.top() - 1.0 / axis.bin(0).1).abs() < 1e-9); // all of a group in one bin
+        assert!(Densities::new(axis, &[("wide", &wide)]).top() < densities.top());
+        assert_eq!(Densities::new(axis, &[]).top(), 0.0);
     }
 
     #[test]
     fn equal_scores_and_none_at_all_have_a_place() {
         for scores in [&[-3.0, -3.0][..], &[]] {
-            let densities = Densities::new(&[("a", scores)], None);
-            assert!(densities.range.1 > densities.range.0);
+            let densities = Densities::new(ScoreAxis::of(&[scores], None), &[("a", scores)]);
+            assert!(densities.axis.range.1 > densities.axis.range.0);
             assert!(
                 densities.groups.iter().flat_map(|g| &g.line).all(|p| p.0.is_finite() && p.1.is_finite())
             );

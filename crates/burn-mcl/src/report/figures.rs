@@ -1,11 +1,11 @@
 //! The figures of the page.
 
-use super::density::{Densities, ScoreScale};
+use super::density::{Densities, ScoreAxis, ScoreScale};
 use super::figure::{Figure, TABLE_ROWS};
 use super::map::{self, MAX_POINTS};
 use super::svg::{Axis, Chart, Mark, line_legend, mark_legend};
 use super::text::number;
-use super::{Part, Report, Summary, curves};
+use super::{Part, Report};
 use crate::train::StepReport;
 
 /// Points of a training curve.
@@ -25,48 +25,52 @@ pub(super) fn scores(report: &Report) -> Vec<Figure> {
         }
         None => vec![("normal", normal.scores.clone())],
     };
-    if report.anomalous.is_empty() {
-        return vec![score_figure(report, &groups, None)];
-    }
-    report.anomalous.iter().map(|part| score_figure(report, &groups, Some(part))).collect()
+    let sets: Vec<Option<&Part>> = match &report.anomalous[..] {
+        [] => vec![None],
+        parts => parts.iter().map(Some).collect(),
+    };
+    // One axis and one scale of density, so that figures can be compared.
+    let of_normal = groups.iter().map(|(_, scores)| &scores[..]);
+    let all: Vec<_> = of_normal.chain(report.anomalous.iter().map(|part| &part.scores[..])).collect();
+    let axis = ScoreAxis::of(&all, report.threshold);
+    let densities: Vec<_> = sets
+        .iter()
+        .map(|set| {
+            let mut groups: Vec<(&str, &[f64])> =
+                groups.iter().map(|(name, scores)| (*name, &scores[..])).collect();
+            groups.extend(set.iter().map(|part| (&*part.name, &part.scores[..])));
+            Densities::new(axis, &groups)
+        })
+        .collect();
+    let top = 1.05 * densities.iter().map(Densities::top).fold(0.0, f64::max);
+    sets.iter().zip(&densities).map(|(set, densities)| score_figure(report, *set, densities, top)).collect()
 }
 
-fn score_figure(report: &Report, normal: &[(&str, Vec<f64>)], anomalous: Option<&Part>) -> Figure {
-    let mut groups: Vec<(&str, &[f64])> = normal.iter().map(|(name, scores)| (*name, &scores[..])).collect();
-    if let Some(part) = anomalous {
-        groups.push((&part.name, &part.scores));
-    }
-    let densities = Densities::new(&groups, report.threshold);
-    let top = densities.groups.iter().flat_map(|group| group.line.iter().map(|point| point.1));
-    let bars = densities
-        .groups
-        .iter()
-        .flat_map(|group| group.counts.iter().map(|&count| densities.height(group, count)));
-    let top = top.chain(bars).fold(0.0, f64::max) * 1.05;
-
-    let x = match densities.scale {
-        ScoreScale::Linear => Axis::linear("score (higher = more normal)", densities.range),
-        ScoreScale::Log => log_axis(densities.range),
+fn score_figure(report: &Report, anomalous: Option<&Part>, densities: &Densities, top: f64) -> Figure {
+    let axis = densities.axis;
+    let x = match axis.scale {
+        ScoreScale::Linear => Axis::linear("score (higher = more normal)", axis.range),
+        ScoreScale::Log => log_axis(axis.range),
     };
     let mut chart = Chart::new(x, Axis::bare("density", (0.0, top)));
     for (series, group) in densities.groups.iter().enumerate() {
         for (i, &count) in group.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
-            chart.bar(densities.bin(i), densities.height(group, count), series);
+            chart.bar(axis.bin(i), densities.height(group, count), series);
         }
     }
     for (series, group) in densities.groups.iter().enumerate() {
         chart.line(&group.line, series, "");
     }
     if let Some(threshold) = report.threshold {
-        chart.rule(densities.scale.place(threshold), "threshold");
+        chart.rule(axis.scale.place(threshold), "threshold");
     }
     let against = anomalous.map_or_else(String::new, |part| format!(" and {}", part.name));
     let title = format!("Scores of {}{against}", report.normal.name);
     let names: Vec<String> =
         densities.groups.iter().map(|group| format!("{} ({})", group.name, group.images)).collect();
-    let edge = |i: usize| match densities.scale {
-        ScoreScale::Linear => number(densities.bin(i).0),
-        ScoreScale::Log => number(-10f64.powf(-densities.bin(i).0)),
+    let edge = |i: usize| match axis.scale {
+        ScoreScale::Linear => number(axis.bin(i).0),
+        ScoreScale::Log => number(-10f64.powf(-axis.bin(i).0)),
     };
     let rows = (0..densities.groups[0].counts.len()).map(|i| {
         let counts = densities.groups.iter().map(|group| group.counts[i].to_string());
@@ -74,9 +78,9 @@ fn score_figure(report: &Report, normal: &[(&str, Vec<f64>)], anomalous: Option<
     });
     Figure {
         chart: chart.finish(&title, &format!("Histograms and densities of {}", names.join(", "))),
-        caption:
-            "The further apart the groups, the better. What lies beyond the axis is counted at its ends."
-                .into(),
+        caption: "The further apart the groups, the better. The figures of all sets have the same axes. What lies beyond the \
+                  axis is counted at its ends."
+            .into(),
         legend: line_legend(&names),
         head: [format!("{}, from", "score")].into_iter().chain(names).collect(),
         rows: rows.collect(),
@@ -101,61 +105,6 @@ fn log_axis((low, high): (f64, f64)) -> Axis {
     };
     let ticks = ticks.map(|(place, distance)| (place, text(distance))).collect();
     Axis { label: "score, logarithmic (right = more normal)".into(), range: (low, high), ticks }
-}
-
-/// Every threshold at once.
-pub(super) fn thresholds(report: &Report, summary: &Summary) -> Vec<Figure> {
-    let normal = &report.normal.scores;
-    let figure =
-        |title: &str, caption: &str, x: &str, y: &str, curves: Vec<curves::Curve>, names: Vec<String>| {
-            let mut chart = Chart::new(Axis::share(x), Axis::share(y));
-            for (series, curve) in curves.iter().enumerate() {
-                chart.line(curve, series, "");
-            }
-            let rows = curves.iter().zip(&report.anomalous).flat_map(|(curve, part)| {
-                map::spread(curve.len(), TABLE_ROWS).into_iter().map(|i| {
-                    let share = |x: f64| format!("{:.2}%", 100.0 * x);
-                    vec![part.name.clone(), share(curve[i].0), share(curve[i].1)]
-                })
-            });
-            Figure {
-                title: title.into(),
-                caption: caption.into(),
-                chart: chart.finish(title, &names.join(", ")),
-                legend: line_legend(&names),
-                head: vec!["set".into(), x.into(), y.into()],
-                rows: rows.collect(),
-            }
-        };
-    let names = |of: &dyn Fn(usize) -> f64, what: &str| -> Vec<String> {
-        let rows = summary.anomalous.iter().enumerate();
-        rows.map(|(i, row)| format!("{} ({what} {:.1}%)", row.set, 100.0 * of(i))).collect()
-    };
-    let curves_of = |curve: fn(&[f64], &[f64]) -> curves::Curve| {
-        report.anomalous.iter().map(|part| curve(normal, &part.scores)).collect()
-    };
-    vec![
-        figure(
-            "ROC curve",
-            "How many anomalies are found, for how many false alarms.",
-            "normal images flagged",
-            "anomalies found",
-            curves_of(curves::roc),
-            names(&|i| summary.anomalous[i].metrics.auroc, "AUROC"),
-        ),
-        figure(
-            "Precision and recall",
-            "How many of the flagged images are anomalies, for how many of the anomalies found. It depends on how \
-             many anomalies there are among the images: here, as many as in the sets.",
-            "recall: anomalies found",
-            "precision",
-            curves_of(curves::precision_recall),
-            names(
-                &|i| summary.anomalous[i].metrics.average_precision.out_of_distribution,
-                "average precision",
-            ),
-        ),
-    ]
 }
 
 /// Fig. 1 of the paper.

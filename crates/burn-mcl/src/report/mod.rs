@@ -10,7 +10,7 @@
 //! |---|---|
 //! | summary: AUROC, FPR at 95% TPR, precision, false alarms | Tables 1, 3, 4 |
 //! | score histograms with densities: correct, wrong, anomalous | Fig. 5 |
-//! | ROC and precision-recall curves | |
+//! | ROC and precision-recall curves, the threshold on them | |
 //! | map of the projections | Fig. 1 |
 //! | confusion matrix | |
 //! | most confident mistakes with their nearest training images | Fig. 4 |
@@ -31,6 +31,7 @@ mod results;
 mod summary;
 mod svg;
 mod text;
+mod thresholds;
 mod validations;
 
 use std::path::{Path, PathBuf};

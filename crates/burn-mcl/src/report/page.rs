@@ -9,7 +9,7 @@ use super::gallery::{Group, Item};
 use super::summary::percent;
 use super::text::{escape, number};
 use super::validations::Validations;
-use super::{Report, Summary, date, figures, pictures};
+use super::{Report, Summary, date, figures, pictures, thresholds};
 
 const STYLE: &str = concat!(include_str!("style.css"), include_str!("chart.css"));
 
@@ -18,7 +18,7 @@ pub(super) fn html(report: &Report, summary: &Summary, gallery: &[Group]) -> Str
         vec![("summary", "Summary", summary_section(report, summary))];
     sections.push(("scores", "Scores", figures_section(&figures::scores(report))));
     if !report.anomalous.is_empty() {
-        sections.push(("thresholds", "Thresholds", figures_section(&figures::thresholds(report, summary))));
+        sections.push(("thresholds", "Thresholds", figures_section(&thresholds::figures(report, summary))));
     }
     sections.push(("map", "Map", figures_section(&[figures::projections(report)])));
     sections.push(("classes", "Classes", confusion_section(report)));

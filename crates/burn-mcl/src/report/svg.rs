@@ -124,6 +124,17 @@ impl Chart {
         writeln!(self.body, "{}", shape(mark, self.px(x), self.py(y), &title)).expect("a string takes it");
     }
 
+    /// A circle in the colour of series `series`; `title` is shown when it is pointed at.
+    pub(super) fn point(&mut self, (x, y): (f64, f64), series: usize, title: &str) {
+        let (x, y, series) = (self.px(x), self.py(y), series % 8);
+        let title = escape(title);
+        writeln!(
+            self.body,
+            r#"<circle class="point s{series}" cx="{x:.1}" cy="{y:.1}" r="4.5"><title>{title}</title></circle>"#
+        )
+        .expect("a string takes it");
+    }
+
     /// A vertical line with a word beside it.
     pub(super) fn rule(&mut self, x: f64, text: &str) {
         let x = self.px(x);
