@@ -191,7 +191,11 @@ mod tests {
         let (narrow, wide) = ([-1.0; 50], [-1.0, -2.0, -3.0, -4.0]);
         let axis = ScoreAxis::of(&[&narrow, &wide], None);
         let densities = Densities::new(axis, &[("narrow", &narrow), ("wide", &wide)]);
-        assert!((densities.top() - 1.0 / axis.bin(0).1).abs() < 1e-9); // all of a group in one bin
+        // All scores of a group in one place: the line is a kernel of the least width, 1.5 of six steps in a bin.
+        let kernel = 1.0 / (axis.bin(0).1 / 6.0 * 1.5 * std::f64::consts::TAU.sqrt());
+        assert!(
+            (densities.top() - kernel).abs() < 1e-9 && kernel > densities.height(&densities.groups[0], 50)
+        );
         assert!(Densities::new(axis, &[("wide", &wide)]).top() < densities.top());
         assert_eq!(Densities::new(axis, &[]).top(), 0.0);
     }
