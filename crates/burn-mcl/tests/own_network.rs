@@ -34,23 +34,24 @@ impl Network for Small {
     }
 }
 
-/// A network of 192 inputs whose weights depend on `seed` alone: Burn's generator is shared by all tests.
-fn small(seed: u32) -> Small {
-    let device = Device::flex();
+/// A layer whose weights depend on `seed` alone: Burn's generator is shared by all tests.
+fn linear(inputs: usize, outputs: usize, seed: u32) -> Linear {
     let values = |count: usize, seed: u32| -> Vec<f32> {
         (0..count).map(|i| ((i as u32 * 2_654_435_761 + seed * 97) as f32 * 1e-6).sin() * 0.1).collect()
     };
-    let layer = |inputs: usize, outputs: usize, seed: u32| {
-        let layer = LinearConfig::new(inputs, outputs).init(&device);
-        let weight = TensorData::new(values(inputs * outputs, seed), [inputs, outputs]);
-        let bias = TensorData::new(values(outputs, seed + 1), [outputs]);
-        Linear {
-            weight: layer.weight.map(|_| Tensor::from_data(weight, &Device::flex())),
-            bias: layer.bias.map(|param| param.map(|_| Tensor::from_data(bias, &Device::flex()))),
-        }
-    };
-    let norm = BatchNormConfig::new(16).init(&device);
-    Small { encoder: layer(3 * 8 * 8, 16, seed), norm, head: layer(16, 8, seed + 2) }
+    let layer = LinearConfig::new(inputs, outputs).init(&Device::flex());
+    let weight = TensorData::new(values(inputs * outputs, seed), [inputs, outputs]);
+    let bias = TensorData::new(values(outputs, seed + 1), [outputs]);
+    Linear {
+        weight: layer.weight.map(|_| Tensor::from_data(weight, &Device::flex())),
+        bias: layer.bias.map(|param| param.map(|_| Tensor::from_data(bias, &Device::flex()))),
+    }
+}
+
+/// A network of 192 inputs.
+fn small(seed: u32) -> Small {
+    let norm = BatchNormConfig::new(16).init(&Device::flex());
+    Small { encoder: linear(3 * 8 * 8, 16, seed), norm, head: linear(16, 8, seed + 2) }
 }
 
 fn trainer<'a>(seed: u32) -> Trainer<'a, Small> {
@@ -139,8 +140,7 @@ impl Network for Classifying {
 #[test]
 fn a_classifier_of_class_and_rotation_is_trained_beside_mcl() {
     let dir = tempfile::tempdir().unwrap();
-    let classifier = LinearConfig::new(16, 8).init(&Device::flex());
-    let network = Classifying { network: small(1), classifier };
+    let network = Classifying { network: small(1), classifier: linear(16, 8, 5) };
     let mcl = MclLossConfig::new().init();
     let hybrid = move |input: &LossInput| {
         let logits = input.logits.clone().unwrap(); // [2 * samples, 8]
